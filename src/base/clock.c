@@ -1,0 +1,234 @@
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t
+clock_mono_ns(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t
+clock_mono_ms(void)
+{
+    return clock_mono_ns() / 1000000u;
+}
+
+int64_t
+clock_wall_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+void
+clock_sleep_until(uint64_t until_ms)
+{
+    struct timespec ts = { .tv_sec = (time_t)(until_ms / 1000u),
+                           .tv_nsec = (long)(until_ms % 1000u) * 1000000L };
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+        ;
+}
+
+void
+clock_sleep_ms(uint64_t ms)
+{
+    clock_sleep_until(clock_mono_ms() + ms);
+}
+
+void
+clock_format_rfc3339(int64_t unix_s, char buf[CLOCK_RFC3339_SIZE])
+{
+    time_t t = (time_t)unix_s;
+    struct tm tm;
+
+    if (gmtime_r(&t, &tm) == NULL ||
+        strftime(buf, CLOCK_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        (void)snprintf(buf, CLOCK_RFC3339_SIZE, "1970-01-01T00:00:00Z");
+}
+
+/* The part behind the seconds: an optional fraction, then Z or an offset. */
+static int
+parse_zone(const char *s, int64_t *ret_offset_s)
+{
+    unsigned h, m;
+    int used = 0;
+
+    if (*s == '.')
+        for (s++; *s >= '0' && *s <= '9';)
+            s++;
+    if ((*s == 'Z' || *s == 'z') && s[1] == 0) {
+        *ret_offset_s = 0;
+        return 0;
+    }
+    if (*s != '+' && *s != '-')
+        return -1;
+    if (sscanf(s + 1, "%2u:%2u%n", &h, &m, &used) != 2 || s[1 + used] != 0 ||
+        h > 23 || m > 59)
+        return -1;
+    *ret_offset_s = (int64_t)(h * 3600u + m * 60u) * (*s == '-' ? -1 : 1);
+    return 0;
+}
+
+int
+clock_parse_rfc3339(const char *s, int64_t *ret_unix_s, struct err *err)
+{
+    struct tm tm = { 0 };
+    int64_t offset_s = 0;
+    const char *rest = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
+
+    if (rest == NULL || parse_zone(rest, &offset_s) < 0)
+        return err_set(err, ERR_INVALID, "\"%.40s\" is not an RFC 3339 time",
+                       s);
+    *ret_unix_s = (int64_t)timegm(&tm) - offset_s;
+    return 0;
+}
+
+/* Go's units in nanoseconds; "ms" must be tried before "m". */
+static const struct {
+    const char *unit;
+    double ns;
+} units[] = {
+    { "ns", 1 },  { "us", 1e3 }, { "µs", 1e3 },   { "ms", 1e6 },
+    { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 },
+};
+
+static const char *
+parse_unit(const char *s, double *ret_ns)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+        size_t len = strlen(units[i].unit);
+
+        if (strncmp(s, units[i].unit, len) == 0) {
+            *ret_ns = units[i].ns;
+            return s + len;
+        }
+    }
+    return NULL;
+}
+
+/* "12", "1.5", ".5" without strtod, which takes "inf", hex and the locale. */
+static const char *
+parse_decimal(const char *s, double *ret_value)
+{
+    const char *start = s;
+    double v = 0, scale = 1;
+    bool any = false;
+
+    for (; *s >= '0' && *s <= '9'; s++, any = true)
+        v = v * 10 + (*s - '0');
+    if (*s == '.')
+        for (s++; *s >= '0' && *s <= '9'; s++, any = true) {
+            scale /= 10;
+            v += (*s - '0') * scale;
+        }
+    *ret_value = v;
+    return any && s - start < 32 ? s : NULL;
+}
+
+int
+clock_parse_duration(const char *s, int64_t *ret_ms, struct err *err)
+{
+    const char *p = s;
+    double total_ns = 0, number, unit_ns = 0;
+    bool negative = *p == '-';
+
+    if (*p == '-' || *p == '+')
+        p++;
+    if (strcmp(p, "0") == 0) {
+        *ret_ms = 0;
+        return 0;
+    }
+    do {
+        p = parse_decimal(p, &number);
+        if (p != NULL)
+            p = parse_unit(p, &unit_ns);
+        if (p == NULL)
+            return err_set(
+                err, ERR_INVALID,
+                "\"%.40s\" is not a duration such as 30s, 5m or 1h30m", s);
+        total_ns += number * unit_ns;
+    } while (*p != 0);
+    if (total_ns > 9.2e18)
+        return err_set(err, ERR_INVALID, "duration \"%.40s\" is too long", s);
+    *ret_ms = (int64_t)(total_ns / 1e6 + 0.5) * (negative ? -1 : 1);
+    return 0;
+}
+
+void
+clock_format_duration(int64_t ms, char buf[CLOCK_DURATION_SIZE])
+{
+    const char *sign = ms < 0 ? "-" : "";
+    uint64_t u = ms < 0 ? -(uint64_t)ms : (uint64_t)ms;
+    uint64_t h = u / 3600000u, m = u / 60000u % 60u, s = u / 1000u % 60u;
+    unsigned frac = (unsigned)(u % 1000u);
+    char secs[16];
+
+    if (u > 0 && u < 1000u) {
+        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%ums", sign, frac);
+        return;
+    }
+    if (frac == 0)
+        (void)snprintf(secs, sizeof secs, "%us", (unsigned)s);
+    else {
+        int n = snprintf(secs, sizeof secs, "%u.%03u", (unsigned)s, frac);
+
+        while (secs[n - 1] == '0')
+            n--;
+        secs[n] = 's';
+        secs[n + 1] = 0;
+    }
+    if (h > 0)
+        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%lluh%llum%s", sign,
+                       (unsigned long long)h, (unsigned long long)m, secs);
+    else if (m > 0)
+        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%llum%s", sign,
+                       (unsigned long long)m, secs);
+    else
+        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%s", sign, secs);
+}
+
+static void
+two_units(char buf[CLOCK_AGE_SIZE], int64_t major, char a, int64_t minor,
+          char b)
+{
+    if (minor == 0)
+        (void)snprintf(buf, CLOCK_AGE_SIZE, "%lld%c", (long long)major, a);
+    else
+        (void)snprintf(buf, CLOCK_AGE_SIZE, "%lld%c%lld%c", (long long)major, a,
+                       (long long)minor, b);
+}
+
+/* The thresholds are those of kubectl's HumanDuration. */
+void
+clock_format_age(int64_t age_s, char buf[CLOCK_AGE_SIZE])
+{
+    int64_t m = age_s / 60, h = m / 60, d = h / 24;
+
+    if (age_s < 0)
+        (void)snprintf(buf, CLOCK_AGE_SIZE, age_s < -1 ? "<invalid>" : "0s");
+    else if (age_s < 120)
+        (void)snprintf(buf, CLOCK_AGE_SIZE, "%llds", (long long)age_s);
+    else if (m < 10)
+        two_units(buf, m, 'm', age_s % 60, 's');
+    else if (h < 3)
+        two_units(buf, m, 'm', 0, 's');
+    else if (h < 8)
+        two_units(buf, h, 'h', m % 60, 'm');
+    else if (h < 48)
+        two_units(buf, h, 'h', 0, 'm');
+    else if (d < 8)
+        two_units(buf, d, 'd', h % 24, 'h');
+    else if (d < 365 * 2)
+        two_units(buf, d, 'd', 0, 'h');
+    else if (d < 365 * 8)
+        two_units(buf, d / 365, 'y', d % 365, 'd');
+    else
+        two_units(buf, d / 365, 'y', 0, 'd');
+}

@@ -1,0 +1,35 @@
+/* base/clock.h: time. Durations by the monotonic clock, stamps by the wall
+ * clock; a wall clock that jumps may make a stamp odd, never a wait.
+ */
+#pragma once
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define CLOCK_RFC3339_SIZE  21 /* "2026-08-01T10:00:07Z" and NUL */
+#define CLOCK_AGE_SIZE      48 /* "3d2h" and NUL */
+#define CLOCK_DURATION_SIZE 40 /* "2562047h47m16.854s" and NUL */
+
+uint64_t clock_mono_ns(void);
+uint64_t clock_mono_ms(void);
+int64_t clock_wall_s(void); /* seconds since 1970, UTC */
+
+/* Sleep until clock_mono_ms() reaches `until_ms`; signals do not end it. */
+void clock_sleep_until(uint64_t until_ms);
+void clock_sleep_ms(uint64_t ms);
+
+/* "2026-08-01T10:00:07Z"; source: RFC 3339, whole seconds as Kubernetes. */
+void clock_format_rfc3339(int64_t unix_s, char buf[CLOCK_RFC3339_SIZE]);
+/* Any RFC 3339 stamp (fraction and offset too); INVALID otherwise. */
+int clock_parse_rfc3339(const char *s, int64_t *ret_unix_s, struct err *err)
+    NODISCARD;
+
+/* A Go duration ("300ms", "1m", "1.5h", "-2s", "0") in milliseconds.
+ * INVALID for a number without a unit other than 0, or out of range. */
+int clock_parse_duration(const char *s, int64_t *ret_ms, struct err *err)
+    NODISCARD;
+/* Go's Duration.String() for whole milliseconds: "5m0s", "1.5s", "0s". */
+void clock_format_duration(int64_t ms, char buf[CLOCK_DURATION_SIZE]);
+
+/* The age as kubectl prints it: "5s", "7m15s", "3h12m", "2d3h", "40d". */
+void clock_format_age(int64_t age_s, char buf[CLOCK_AGE_SIZE]);

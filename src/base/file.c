@@ -1,0 +1,278 @@
+#include "base/file.h"
+
+#include <sys/syscall.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/effect.h"
+#include "base/mem.h"
+#include "base/uuid.h"
+
+int
+file_open_beneath(int dirfd, const char *path, int flags, mode_t mode,
+                  int *ret_fd, struct err *err)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .mode = (flags & O_CREAT) ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+    };
+    long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+
+    if (fd < 0 && (errno == EXDEV || errno == ELOOP))
+        return err_set(err, ERR_INVALID,
+                       "%s: leaves its directory, or a link is in the way",
+                       path);
+    if (fd < 0)
+        return err_sys(err, errno, "%s: open", path);
+    *ret_fd = (int)fd;
+    return 0;
+}
+
+int
+file_open_dir(const char *path, int *ret_fd, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_sys(err, errno, "%s: open directory", path);
+    *ret_fd = fd;
+    return 0;
+}
+
+int
+file_read_fd(int fd, size_t max, const char *what, struct buf *out,
+             struct err *err)
+{
+    char block[16384];
+    size_t total = 0;
+
+    for (;;) {
+        ssize_t n = read(fd, block, sizeof block);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(err, errno, "%s: read", what);
+        if (n == 0)
+            return 0;
+        total += (size_t)n;
+        if (total > max)
+            return err_set(err, ERR_NO_SPACE, "%s: more than %zu bytes", what,
+                           max);
+        buf_add(out, block, (size_t)n);
+    }
+}
+
+int
+file_read_all(const char *path, size_t max, struct buf *out, struct err *err)
+{
+    CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_sys(err, errno, "%s: open", path);
+    return file_read_fd(fd, max, path, out, err);
+}
+
+int
+file_write_fd(int fd, const void *data, size_t len, const char *what,
+              struct err *err)
+{
+    const char *p = data;
+
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(err, errno, "%s: write", what);
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int
+file_sync(int fd, const char *what, struct err *err)
+{
+    struct effect e = effect_begin("fsync", what);
+    int rc = fsync(fd);
+    int saved = errno;
+
+    effect_end(&e);
+    return rc < 0 ? err_sys(err, saved, "%s: fsync", what) : 0;
+}
+
+int
+file_sync_dir(int dirfd, const char *what, struct err *err)
+{
+    return file_sync(dirfd, what, err);
+}
+
+int
+file_sync_path(const char *path, struct err *err)
+{
+    CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CLEANUP(fd_close) int dirfd = -1;
+    CLEANUP(mem_free) char *dir = file_dirname(path);
+
+    if (fd < 0)
+        return err_sys(err, errno, "%s: open", path);
+    if (file_sync(fd, path, err) < 0)
+        return -1;
+    if (file_open_dir(dir, &dirfd, err) < 0)
+        return -1;
+    return file_sync_dir(dirfd, dir, err);
+}
+
+static int
+counted_rename(int dirfd, const char *from, const char *to, struct err *err)
+{
+    struct effect e = effect_begin("rename", to);
+    int rc = renameat(dirfd, from, dirfd, to);
+    int saved = errno;
+
+    effect_end(&e);
+    return rc < 0 ? err_sys(err, saved, "%s: rename", to) : 0;
+}
+
+static int
+write_temporary(int dirfd, const char *temp, const void *data, size_t len,
+                mode_t mode, struct err *err)
+{
+    struct effect e = effect_begin("create", temp);
+    CLEANUP(fd_close)
+    int fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    int saved = errno;
+
+    effect_end(&e);
+    if (fd < 0)
+        return err_sys(err, saved, "%s: create", temp);
+    if (file_write_fd(fd, data, len, temp, err) < 0)
+        return -1;
+    return file_sync(fd, temp, err);
+}
+
+int
+file_replace(int dirfd, const char *name, const void *data, size_t len,
+             mode_t mode, struct err *err)
+{
+    char temp[64], suffix[9];
+
+    uuid_random_suffix(suffix, sizeof suffix - 1);
+    (void)snprintf(temp, sizeof temp, ".new-%s", suffix);
+    if (write_temporary(dirfd, temp, data, len, mode, err) < 0 ||
+        counted_rename(dirfd, temp, name, err) < 0) {
+        (void)unlinkat(dirfd, temp, 0);
+        return err_wrap(err, "replace %s", name);
+    }
+    return file_sync_dir(dirfd, name, err);
+}
+
+int
+file_unlink(int dirfd, const char *name, struct err *err)
+{
+    struct effect e = effect_begin("unlink", name);
+    int rc = unlinkat(dirfd, name, 0);
+    int saved = errno;
+
+    effect_end(&e);
+    if (rc < 0 && saved != ENOENT)
+        return err_sys(err, saved, "%s: unlink", name);
+    return file_sync_dir(dirfd, name, err);
+}
+
+int
+file_unlink_path(const char *path, struct err *err)
+{
+    CLEANUP(mem_free) char *dir = file_dirname(path);
+    CLEANUP(fd_close) int dirfd = -1;
+
+    if (file_open_dir(dir, &dirfd, err) < 0)
+        return err->code == ERR_NOT_FOUND ? 0 : -1;
+    return file_unlink(dirfd, file_basename(path), err);
+}
+
+int
+file_rename_path(const char *from, const char *to, struct err *err)
+{
+    CLEANUP(mem_free) char *from_dir = file_dirname(from);
+    CLEANUP(mem_free) char *to_dir = file_dirname(to);
+    CLEANUP(fd_close) int from_fd = -1;
+    CLEANUP(fd_close) int to_fd = -1;
+
+    if (file_open_dir(from_dir, &from_fd, err) < 0 ||
+        file_open_dir(to_dir, &to_fd, err) < 0)
+        return -1;
+
+    struct effect e = effect_begin("rename", to);
+    int rc = renameat(from_fd, file_basename(from), to_fd, file_basename(to));
+    int saved = errno;
+
+    effect_end(&e);
+    if (rc < 0)
+        return err_sys(err, saved, "%s: rename to %s", from, to);
+    if (file_sync_dir(to_fd, to_dir, err) < 0)
+        return -1;
+    return file_sync_dir(from_fd, from_dir, err);
+}
+
+int
+file_make_dirs(const char *path, mode_t mode, struct err *err)
+{
+    CLEANUP(mem_free) char *part = xstrdup(path);
+
+    for (char *p = part + 1;; p++) {
+        char c = *p;
+
+        if (c != '/' && c != 0)
+            continue;
+        *p = 0;
+        if (mkdir(part, mode) < 0 && errno != EEXIST)
+            return err_sys(err, errno, "%s: mkdir", part);
+        *p = c;
+        if (c == 0)
+            return 0;
+    }
+}
+
+char *
+file_dirname(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/")
+                         : xstrndup(path, (size_t)(slash - path));
+}
+
+const char *
+file_basename(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
+bool
+file_id_equal(const struct file_id *a, const struct file_id *b)
+{
+    return a->dev == b->dev && a->ino == b->ino;
+}
+
+int
+file_id_of_path(const char *path, struct file_id *ret_id, struct err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return err_sys(err, errno, "%s: stat", path);
+    *ret_id = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino };
+    return 0;
+}

@@ -1,0 +1,64 @@
+#include "codec/jsonx.h"
+#include "test.h"
+
+static void
+paths_reach_members_and_elements(void)
+{
+    struct err err = { 0 };
+    static const char text[] = "{\"a\":{\"b\":[{\"c\":\"x\"},7]}}";
+    CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), &err);
+
+    CHECK(v != NULL);
+    CHECK(strcmp(jsonx_str(v, "a.b.0.c"), "x") == 0);
+    CHECK_INT(jsonx_int(v, "a.b.1", -1), ==, 7);
+    CHECK(jsonx_get(v, "a.b.2") == NULL);
+    CHECK(jsonx_get(v, "a.z.y") == NULL);
+}
+
+static void
+set_makes_objects_on_the_way(void)
+{
+    CLEANUP(json_decref) json_t *v = json_object();
+    CLEANUP(mem_free) char *text = NULL;
+
+    jsonx_set_str(v, "status.phase", "Succeeded");
+    jsonx_set(v, "metadata.generation", json_integer(2));
+    text = jsonx_canonical(v);
+    CHECK(
+        strcmp(
+            text,
+            "{\"metadata\":{\"generation\":2},\"status\":{\"phase\":\"Succeeded\"}}") ==
+        0);
+    jsonx_del(v, "status.phase");
+    CHECK(jsonx_str(v, "status.phase") == NULL);
+}
+
+static void
+hostile_text_is_refused(void)
+{
+    static const char *const bad[] = { "",     "{",        "{\"a\":1,\"a\":2}",
+                                       "[1,]", "\"\xff\"", "{} x" };
+    struct err err = { 0 };
+    char deep[400];
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        CHECK(jsonx_parse(bad[i], strlen(bad[i]), &err) == NULL);
+        CHECK_INT(err.code, ==, ERR_INVALID);
+    }
+    memset(deep, '[', 200);
+    memset(deep + 200, ']', 200);
+    CHECK(jsonx_parse(deep, sizeof deep, &err) == NULL);
+}
+
+int
+main(void)
+{
+    static const struct test_case cases[] = {
+        { "paths reach members and elements",
+          paths_reach_members_and_elements },
+        { "set makes objects on the way", set_makes_objects_on_the_way },
+        { "hostile text is refused", hostile_text_is_refused },
+    };
+
+    return test_main(cases, ARRAY_SIZE(cases));
+}
