@@ -1,0 +1,65 @@
+/* virt/block.h: the disks of a running domain: cut, merge, and who has which
+ * file open.
+ *
+ * Threads: any; at most one block operation per domain at a time (the
+ * caller's VM lock sees to it).
+ * source  spec guest.md 3, 7; libvirt 9.0
+ */
+#pragma once
+#include "virt/virt.h"
+
+struct virt_overlay {
+    const char *target; /* "vda" */
+    const char *path;   /* of the new qcow2; must not exist yet */
+};
+
+/* Give every named disk a new overlay at one instant; disks not named are not
+ * touched. One atomic call, no libvirt metadata. */
+int virt_overlay_create(struct virt *v, const char *uuid,
+                        const struct virt_overlay *overlays, size_t n,
+                        struct err *err) NODISCARD;
+
+/* Merge `top` (and all between) into `base` while the domain runs. If top is
+ * the active layer the domain is pivoted onto base. Blocks until done, within
+ * timeout_ms without progress (then the job is aborted and TIMEOUT).
+ * `cancel`, if not NULL, is looked at between polls. */
+int virt_block_commit(struct virt *v, const char *uuid, const char *target,
+                      const char *base, const char *top, uint64_t timeout_ms,
+                      const volatile bool *cancel, struct err *err) NODISCARD;
+
+/* A job on this disk that is not ours, or is left over from a crash? */
+int virt_block_job(struct virt *v, const char *uuid, const char *target,
+                   bool *ret_is_active, bool *ret_is_ready, struct err *err)
+    NODISCARD;
+/* End a left-over job: pivot when it is ready, else abort. */
+int virt_block_job_end(struct virt *v, const char *uuid, const char *target,
+                       bool pivot, struct err *err) NODISCARD;
+/* A domain job (backup, migration, save) in progress? Names it. */
+int virt_domain_job(struct virt *v, const char *uuid, bool *ret_is_active,
+                    char *ret_what, size_t what_size, struct err *err)
+    NODISCARD;
+
+/* A file that the domain's QEMU process has open, by /proc. */
+struct virt_open_file {
+    struct file_id id;
+    char *path; /* as the kernel names it; a hint only */
+    bool is_writable;
+};
+struct virt_open_files {
+    struct virt_open_file *v;
+    size_t n;
+};
+void virt_open_files_fini(struct virt_open_files *f);
+
+/* Regular files and block devices open in the QEMU of this domain. Asks
+ * /proc, not QMP (which would taint the domain). NOT_FOUND: no process. */
+int virt_open_files(struct virt *v, const char *uuid,
+                    struct virt_open_files *ret_files, struct err *err)
+    NODISCARD;
+
+/* Does libvirt's idea of each disk agree with what QEMU holds open? The top of
+ * each chain must be open for writing, and no other file of a chain may be.
+ * CONFLICT with a text for the admin: which disk, which file QEMU writes,
+ * which one libvirt believes in, and the way to repair it. NULL vm->live: 0. */
+int virt_check_chain(struct virt *v, const struct virt_vm *vm, struct err *err)
+    NODISCARD;

@@ -1,0 +1,157 @@
+/* volume/volume.h: snapshots of a VM's disks.
+ *
+ * Snapshots make trees of layers. The layer table (volume/layer.h) knows each
+ * file, its parent and who refers to it; a driver (volume/driver.h: overlay,
+ * fault) makes and removes the files; the functions here are the only way to
+ * both, check the rules once, and leave a journal from which a crash at any
+ * step is completed or undone.
+ *
+ * A cut is made in four steps, so that only one libvirt call lies between
+ * freeze and thaw:   prepare -> [freeze] commit [thaw] -> finish   (or abort)
+ * A restore:         prepare -> (the caller redefines the domain) -> finish
+ *                    (or abort)
+ *
+ * The caller holds the VM's lock for all calls on that VM.
+ * Threads: any, for different VMs. Everything blocks on disks or libvirt.
+ * source  DESIGN 5, 7; docs/formats/layer-table.md
+ */
+#pragma once
+#include "virt/block.h"
+#include "virt/virt.h"
+
+struct volume;
+
+/* `dir` holds the layer tables (one file per VM). */
+struct volume *volume_open(const char *dir, struct virt *virt, struct err *err)
+    NODISCARD;
+void volume_close(struct volume *v);
+DEFINE_CLEANUP(volume_close, struct volume *)
+
+/* Can this disk be snapshotted? NULL: yes; else the reason, static text.
+ * `inactive`: the same disk in the persistent XML, NULL if it is not there. */
+const char *volume_disk_refusal(const struct domxml_disk *disk,
+                                const struct domxml_disk *inactive);
+
+/* ---- cut ---- */
+struct volume_cut;
+struct volume_cut_disk {
+    char target[32];
+    char layer_id[UUID_STR_SIZE]; /* the layer sealed by the cut */
+    uint64_t virtual_size;        /* bytes */
+};
+
+/* Check (chain against open files, depth <= 32, free space >= max(10 %, 4 GiB)
+ * unless min_free says otherwise, no foreign job) and write the intent.
+ *
+ *   cut_id   the snapshot's UID: names the cut for ever
+ *   targets  which disks; all must be snapshottable
+ *   errors   CONFLICT (split brain); NO_SPACE; BUSY (job); UNSUPPORTED
+ */
+int volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
+                       const char *cut_id, const char *const *targets,
+                       size_t n_targets, uint64_t min_free,
+                       struct volume_cut **ret_cut, struct err *err) NODISCARD;
+/* The instant. Nothing else between freeze and thaw. */
+int volume_cut_commit(struct volume_cut *cut, struct err *err) NODISCARD;
+/* Record it; the references now hold. Idempotent after a crash by
+ * volume_recover(). `ret_disks`: n_targets entries. */
+int volume_cut_finish(struct volume_cut *cut, struct volume_cut_disk *ret_disks,
+                      struct err *err) NODISCARD;
+/* Undo, whatever was done: merge the new layers back or remove them. */
+int volume_cut_abort(struct volume_cut *cut, struct err *err) NODISCARD;
+void volume_cut_free(struct volume_cut *cut);
+DEFINE_CLEANUP(volume_cut_free, struct volume_cut *)
+
+/* ---- what is kept ---- */
+/* Drop the references of a cut. Space comes back by volume_collect(). A cut
+ * that is not there is success. */
+int volume_cut_delete(struct volume *v, const char *vm_uuid, const char *cut_id,
+                      struct err *err) NODISCARD;
+/* Unlink and merge what nothing refers to, as far as the domain's state lets;
+ * `ret_left` says how many layers stay hidden (two children, foreign child,
+ * trash). Never touches what a domain, header, reference or journal names. */
+int volume_collect(struct volume *v, const char *vm_uuid, size_t *ret_left,
+                   struct err *err) NODISCARD;
+/* Are all layers of the cut there, unchanged in identity, with sane headers?
+ * NOT_FOUND names the missing file; CORRUPT. */
+int volume_cut_check(struct volume *v, const char *vm_uuid, const char *cut_id,
+                     struct err *err) NODISCARD;
+/* Bytes on disk that only this cut keeps, and that all layers of the VM take.
+ */
+int volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
+                     uint64_t *ret_own, uint64_t *ret_total, struct err *err)
+    NODISCARD;
+
+/* ---- restore ---- */
+enum volume_restore_mode {
+    VOLUME_IN_PLACE, /* a new overlay on the sealed layer */
+    VOLUME_CLONE,    /* a full copy, independent of the VM */
+};
+enum volume_old_disk {
+    VOLUME_OLD_TRASH,  /* beside them, for trash_s seconds */
+    VOLUME_OLD_RETAIN, /* stays as a detached file, listed as ours */
+};
+struct volume_new_disk {
+    char target[32];
+    char *path; /* absolute; of the new file, fsynced */
+    char *format;
+    uint64_t virtual_size;
+};
+struct volume_restore;
+
+/* Make the new files for `targets` of the cut; hold QEMU's image locks on all
+ * old and new ones (in place) until finish or abort.
+ *
+ *   restore_id  the restore's UID: the journal's key, repeatable
+ *   owner_uuid  whose the new disks are: vm_uuid in place, else the new VM's
+ *   errors      BUSY (a disk is in use: QEMU holds its lock); NO_SPACE;
+ *               NOT_FOUND (a layer is gone)
+ */
+int volume_restore_prepare(struct volume *v, const char *vm_uuid,
+                           const char *cut_id, const char *restore_id,
+                           enum volume_restore_mode mode,
+                           const char *owner_uuid, const char *const *targets,
+                           size_t n_targets, struct volume_restore **ret_r,
+                           struct err *err) NODISCARD;
+const struct volume_new_disk *volume_restore_disks(struct volume_restore *r,
+                                                   size_t *ret_n);
+/* Release the image locks: just before virt_define's effect is visible to
+ * `virsh start` nothing else may come between. */
+void volume_restore_unlock(struct volume_restore *r);
+/* The domain names the new files: old ones go where `old` says, only if they
+ * are the recorded files and nothing names them; else they are retained and
+ * `ret_kept` (caller frees, NULL: none) says which and why. */
+int volume_restore_finish(struct volume_restore *r, enum volume_old_disk old,
+                          uint64_t trash_s, char **ret_kept, struct err *err)
+    NODISCARD;
+/* The domain still names the old files: remove the new ones. */
+int volume_restore_abort(struct volume_restore *r, struct err *err) NODISCARD;
+void volume_restore_free(struct volume_restore *r);
+DEFINE_CLEANUP(volume_restore_free, struct volume_restore *)
+
+/* ---- after a crash, and in time ---- */
+/* What a job left in the journal of this VM. Call it before anything else on
+ * the VM: unfinished cuts are undone, merges completed, restores completed if
+ * the domain names their files and undone if not. */
+int volume_recover(struct volume *v, const char *vm_uuid, struct err *err)
+    NODISCARD;
+/* VMs that have a layer table. Caller frees each and the array. */
+int volume_list_vms(struct volume *v, char ***ret_uuids, size_t *ret_n,
+                    struct err *err) NODISCARD;
+/* Empty what is due in the trash. now_s: wall clock. */
+int volume_trash_empty(struct volume *v, const char *vm_uuid, int64_t now_s,
+                       struct err *err) NODISCARD;
+/* Detached files of ours (retained, restored): for claims. */
+struct volume_detached {
+    char *path, *format, *target;
+    uint64_t virtual_size;
+};
+int volume_list_detached(struct volume *v, const char *vm_uuid,
+                         struct volume_detached **ret_v, size_t *ret_n,
+                         struct err *err) NODISCARD;
+int volume_detached_delete(struct volume *v, const char *vm_uuid,
+                           const char *path, struct err *err) NODISCARD;
+/* Forget the VM: no reference, no trash left; its disks stay as they are.
+ * `vmkeep vm release`. */
+int volume_release(struct volume *v, const char *vm_uuid, struct err *err)
+    NODISCARD;
