@@ -31,8 +31,7 @@ log_init(void)
 
 /* One write(2) a line, so that the lines of two threads do not mix; control
  * characters from a domain's name or a request cannot forge a line. */
-static void PRINTF(2, 0)
-emit(enum log_level level, const char *fmt, va_list ap)
+static void PRINTF(2, 0) emit(enum log_level level, const char *fmt, va_list ap)
 {
     static const char *const tag[] = { "error", "warn", "info", "debug" };
     static const int prio[] = { 3, 4, 6, 7 };

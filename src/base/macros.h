@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NODISCARD    __attribute__((warn_unused_result))
+#define NODISCARD __attribute__((warn_unused_result))
 /* `a` 0: the arguments come as a va_list. */
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define NONNULL(...) __attribute__((nonnull(__VA_ARGS__)))
