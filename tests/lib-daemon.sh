@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/lib-daemon.sh: vmkeepd with a configuration of the test's own, and
+# kubectl. Sourced by lib.sh.
+
+# vmkeepd_configure [LINE...]: write $T/vmkeep.conf; LINEs are added ("key =
+# value"). Sets SOCKET and LISTEN.
+vmkeepd_configure() {
+    LISTEN=127.0.0.1:$(free_port)
+    SOCKET=$T/run/vmkeepd.sock
+    export VMKEEP_SOCKET=$SOCKET
+    {
+        echo "state_dir = $T/state"
+        echo "run_dir = $T/run"
+        echo "libvirt_uri = ${LIBVIRT_URI:-test:///default}"
+        echo "listen = $LISTEN"
+        echo "socket = $SOCKET"
+        if program vmkeep-guard >/dev/null 2>&1; then echo "guard = $(program vmkeep-guard)"; fi
+        printf '%s\n' "$@"
+    } >"$T/vmkeep.conf"
+    mkdir -p "$T/state" "$T/run"
+}
+
+# vmkeepd_start [VARIABLE=VALUE...]: start it and wait for its socket.
+vmkeepd_start() {
+    [ -e "$T/vmkeep.conf" ] || vmkeepd_configure
+    rm -f "$SOCKET"
+    start_process vmkeepd env "$@" "$(program vmkeepd)" --config "$T/vmkeep.conf"
+    wait_until 20 test -S "$SOCKET" || { echo "vmkeepd does not listen" >&2; return 1; }
+}
+vmkeepd_stop() { stop_process vmkeepd TERM 20; }
+vmkeepd_kill() { stop_process vmkeepd KILL 5; }
+vmkeepd_is_running() { [ -n "${pid_vmkeepd:-}" ] && is_alive "$pid_vmkeepd"; }
+
+# kubectl_find: the path of a kubectl: $KUBECTL, the machine's, or Debian's own
+# (1.20), unpacked to the cache and not installed.
+kubectl_find() {
+    local dir=$VMKEEP_CACHE/kubectl
+    if [ -n "${KUBECTL:-}" ]; then echo "$KUBECTL"; return; fi
+    if command -v kubectl; then return; fi
+    (
+        flock 9
+        [ -x "$dir/usr/bin/kubectl" ] || {
+            cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root kubernetes-client &&
+                dpkg-deb -x kubernetes-client_*.deb "$dir"
+        }
+    ) 9>"$(mkdir -p "$dir" && echo "$dir/.lock")" >&2
+    [ -x "$dir/usr/bin/kubectl" ] && echo "$dir/usr/bin/kubectl"
+}
+
+# kubectl_start: point kubectl at the daemon; then `k get vm` works.
+kubectl_start() {
+    kubectl_path=$(kubectl_find) || skip_all "no kubectl here and none to download"
+    "$(program vmkeep)" --socket "$SOCKET" kubeconfig >"$T/kubeconfig"
+    export KUBECONFIG=$T/kubeconfig HOME=$T
+}
+k() { "$kubectl_path" "$@"; }

@@ -1,0 +1,207 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/lib-guest.sh: a libvirtd of the test's own and real guests in it.
+# Sourced by lib.sh.
+
+requires_libvirt() {
+    [ "$(id -u)" = 0 ] || skip_all "needs root"
+    requires_program libvirtd virsh qemu-img qemu-system-x86_64 unshare nsenter setpriv \
+        mke2fs e2fsck debugfs dumpe2fs cpio dpkg-deb objdump cc
+    unshare -m -p -f --mount-proc true 2>/dev/null || skip_all "needs mount and pid namespaces (CAP_SYS_ADMIN)"
+}
+
+# ---- libvirtd ----
+
+# libvirt_start: libvirtd and room for guests in namespaces of their own.
+# virsh finds it by LIBVIRT_DEFAULT_URI, vmkeepd by LIBVIRT_URI (the same).
+libvirt_start() {
+    local d=$T/lv group
+    mkdir -p "$d"/{rt,etc/qemu,lib,log,cache}
+    cat >"$d/etc/libvirtd.conf" <<CONF
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+log_outputs = "3:file:$d/libvirtd.log"
+CONF
+    cat >"$d/etc/qemu.conf" <<CONF
+user = "root"
+group = "root"
+swtpm_user = "root"
+swtpm_group = "root"
+security_driver = "none"
+remember_owner = 0
+stdio_handler = "file"
+namespaces = []
+cgroup_controllers = []
+CONF
+    # libvirtd wants its default user even where qemu.conf names another, and
+    # only Debian's libvirt-daemon-system creates it.
+    cp /etc/passwd "$d/passwd"
+    cp /etc/group "$d/group"
+    grep -q ^libvirt-qemu: "$d/passwd" || echo "libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin" >>"$d/passwd"
+    for group in libvirt-qemu kvm; do
+        grep -q "^$group:" "$d/group" || echo "$group:x:64055:" >>"$d/group"
+    done
+    # The QEMU capabilities of an earlier run save 4 s at the first start.
+    cp -a "$VMKEEP_CACHE/libvirt/." "$d/cache/" 2>/dev/null || true
+    LIBVIRT_URI="qemu+unix:///system?socket=$d/rt/libvirt-sock"
+    export LIBVIRT_URI LIBVIRT_DEFAULT_URI=$LIBVIRT_URI
+
+    # The first process of the pid namespace: bash, because it reaps.
+    start_process namespace unshare -m -p -f --kill-child --mount-proc --propagation private bash -c '
+        d=$1
+        for pair in rt:/run/libvirt etc:/etc/libvirt lib:/var/lib/libvirt log:/var/log/libvirt cache:/var/cache/libvirt; do
+            mkdir -p "${pair#*:}" && mount --bind "$d/${pair%%:*}" "${pair#*:}" || exit 1
+        done
+        mount --bind "$d/passwd" /etc/passwd && mount --bind "$d/group" /etc/group || exit 1
+        touch "$d/up"
+        sleep "$2" &
+        wait $!' bash "$d" "$TEST_LIMIT"
+    cleanup_fn libvirt_end
+    wait_until 10 test -e "$d/up" || { echo "no namespace for libvirtd" >&2; return 1; }
+    namespace_pid=$(pgrep -P "$pid_namespace" -x bash | head -n 1)
+    libvirt_restart
+    mkdir -p "$VMKEEP_CACHE"
+}
+
+in_namespace() { nsenter -t "$namespace_pid" -m -p -- "$@"; }
+
+# libvirt_restart: start libvirtd (again); guests that run are found by it.
+libvirt_restart() {
+    start_process libvirtd nsenter -t "$namespace_pid" -m -p -- \
+        libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid
+    wait_until 60 virsh -q version || { echo "libvirtd does not answer" >&2; return 1; }
+}
+
+# libvirt_kill [SIGNAL]: libvirtd alone (KILL); guests go on.
+libvirt_kill() {
+    local pid
+    pid=$(pgrep -P "$pid_libvirtd" -x libvirtd | head -n 1)
+    kill -"${1:-KILL}" "$pid"
+    wait_until 20 eval "! is_alive $pid"
+    wait "$pid_libvirtd" 2>/dev/null || true
+}
+
+libvirt_end() {
+    # Other tests save the probing, if it was complete.
+    if [ -d "$T/lv/cache/qemu/capabilities" ] && [ ! -d "$VMKEEP_CACHE/libvirt/qemu" ]; then
+        cp -a "$T/lv/cache" "$VMKEEP_CACHE/libvirt.$$" &&
+            mv -T "$VMKEEP_CACHE/libvirt.$$" "$VMKEEP_CACHE/libvirt"
+    fi
+    stop_process libvirtd KILL 1
+    stop_process namespace KILL 5
+}
+
+# ---- guests ----
+
+# guest_image: build the guest once per checkout; prints its directory.
+guest_image() {
+    local key dir
+    key=$(cat "$tests_dir"/guest/* | sha256sum | cut -c1-16)
+    dir=$VMKEEP_CACHE/guest/$key-${GUEST_FORMAT:-qcow2}
+    mkdir -p "$VMKEEP_CACHE/guest"
+    (
+        flock 9
+        if [ ! -e "$dir/.complete" ]; then
+            FORMAT=${GUEST_FORMAT:-qcow2} "$tests_dir/guest/make-guest.sh" "$VMKEEP_CACHE/guest" "$dir" >&2 &&
+                touch "$dir/.complete"
+        fi
+    ) 9>"$VMKEEP_CACHE/guest/.lock"
+    [ -e "$dir/.complete" ] || return 1
+    echo "$dir"
+}
+
+# guest_define NAME: a new guest with its own disks in $T/NAME.
+#   GUEST_FORMAT  qcow2 (default) or raw
+#   GUEST_APPEND  words for its kernel command line (guest/init)
+#   GUEST_EXTRA   XML for <devices>, on one line
+#   GUEST_UUID    default: random
+guest_define() {
+    local name=$1 dir=$T/$1 format=${GUEST_FORMAT:-qcow2} image
+    image=$(guest_image) || { echo "the test guest cannot be built" >&2; return 1; }
+    mkdir -p "$dir"
+    cp --reflink=auto --sparse=always "$image/root.$format" "$image/data.$format" "$dir/"
+    sed -e "s|@NAME@|$name|; s|@UUID@|${GUEST_UUID:-$(cat /proc/sys/kernel/random/uuid)}|" \
+        -e "s|@GUEST@|$image|; s|@DIR@|$dir|; s|@FORMAT@|$format|" \
+        -e "s|@APPEND@|${GUEST_APPEND:-}|; s|@EXTRA@|${GUEST_EXTRA:-}|" \
+        "$tests_dir/guest/domain.xml.in" >"$dir/domain.xml"
+    virsh -q define "$dir/domain.xml"
+}
+
+guest_uuid() { virsh -q domuuid "$1" | head -n 1; }
+guest_state() { virsh -q domstate "$1" | head -n 1; }
+guest_is() { [ "$(guest_state "$1")" = "$2" ]; }
+# guest_disk NAME TARGET: the file that libvirt says is the disk.
+guest_disk() { virsh -q domblklist "$1" | awk -v t="$2" '$1 == t {print $2}'; }
+
+# guest_start NAME: start it and wait for the agent.
+guest_start() {
+    virsh -q start "$1"
+    guest_wait_agent "$1"
+}
+guest_ping() { virsh -q qemu-agent-command --timeout 5 "$1" '{"execute":"guest-ping"}'; }
+guest_wait_agent() { wait_until "${2:-120}" guest_ping "$1"; }
+# guest_shutdown NAME: from inside, to the end.
+guest_shutdown() {
+    virsh -q shutdown --mode agent "$1"
+    wait_until 90 guest_is "$1" "shut off"
+}
+# guest_kill NAME: SIGKILL to its QEMU, as a host crash does it.
+guest_kill() {
+    kill -KILL "$(guest_pid "$1")"
+    wait_until 30 guest_is "$1" "shut off"
+}
+# guest_pid NAME: its QEMU's process, as this shell's /proc counts.
+guest_pid() { pgrep -f -- "qemu-system-x86_64 -name guest=$1,"; }
+
+# guest_exec NAME SHELL-TEXT: run it in the guest; its output and exit code.
+guest_exec() {
+    local text pid status
+    text=$(base64 -w 0 <<<"$2")
+    pid=$(virsh -q qemu-agent-command --timeout 20 "$1" \
+        '{"execute":"guest-exec","arguments":{"path":"/bin/sh","arg":["-c","echo '"$text"' | base64 -d | sh"],"capture-output":true}}' |
+        sed -n 's/.*"pid":\([0-9]*\).*/\1/p')
+    [ -n "$pid" ] || return 99
+    while :; do
+        status=$(virsh -q qemu-agent-command --timeout 20 "$1" \
+            '{"execute":"guest-exec-status","arguments":{"pid":'"$pid"'}}')
+        [[ $status == *'"exited":true'* ]] && break
+        sleep 0.05
+    done
+    sed -n 's/.*"out-data":"\([^"]*\)".*/\1/p' <<<"$status" | base64 -d
+    sed -n 's/.*"err-data":"\([^"]*\)".*/\1/p' <<<"$status" | base64 -d >&2
+    return "$(sed -n 's/.*"exitcode":\([0-9]*\).*/\1/p' <<<"$status" | grep . || echo 98)"
+}
+
+# guest_hang_agent NAME SECONDS: the agent stops answering in 0.3 s, for so
+# long (SIGSTOP); what was asked of it meanwhile it does when it wakes.
+guest_hang_agent() {
+    guest_exec "$1" "(sleep 0.3; kill -STOP \$(cat /run/qga.pid); sleep $2; kill -CONT \$(cat /run/qga.pid)) >/dev/null 2>&1 &"
+    sleep 0.6
+}
+
+# guest_acked NAME: the last record that the guest says is on both disks.
+guest_acked() { tail -n 2 "$T/$1/ack.log" | sed -n 's/^\([0-9][0-9]*\)$/\1/p' | tail -n 1; }
+# guest_is_writing NAME: does its writer make progress within 5 s?
+guest_is_writing() {
+    local before
+    before=$(guest_acked "$1")
+    wait_until 5 eval "[ \"\$(guest_acked $1)\" != \"$before\" ]"
+}
+# guest_is_still NAME: not one record in 2 s.
+guest_is_still() {
+    local before
+    before=$(guest_acked "$1")
+    sleep 2
+    [ "$(guest_acked "$1")" = "$before" ]
+}
+# guest_wait_acked NAME SEQ
+guest_wait_acked() { wait_until 60 eval "[ \"\$(guest_acked $1)\" -ge $2 ]"; }
+# guest_wait_more NAME N: N more records.
+guest_wait_more() { guest_wait_acked "$1" $(($(guest_acked "$1") + $2)); }
+# guest_freezes NAME: how often the agent was asked to freeze since boot.
+guest_freezes() { guest_exec "$1" 'cat /run/freezes 2>/dev/null | wc -l'; }
+
+# verify [-q] ROOT DATA [MIN]: the oracle, guest/verify.sh.
+verify() { CHECKLOG=$(guest_image)/checklog "$tests_dir/guest/verify.sh" "$@"; }
+# verified_last [-q] ROOT DATA [MIN]: the last record in both images.
+verified_last() { verify "$@" | sed -n 's/^VERDICT .*last=\([0-9]*\).*/\1/p'; }
