@@ -197,5 +197,7 @@ jsonx_del(json_t *v, const char *path)
 bool
 jsonx_equal(const json_t *a, const json_t *b)
 {
+    if (a == NULL || b == NULL)
+        return a == b;
     return json_equal(a, b) != 0;
 }

@@ -36,5 +36,5 @@ void jsonx_set(json_t *v, const char *path, json_t *value);
 void jsonx_set_str(json_t *v, const char *path, const char *s); /* NULL: del */
 void jsonx_del(json_t *v, const char *path);
 
-/* Equal but for the order of keys. */
+/* Equal but for the order of keys; NULL (absent) equals NULL only. */
 bool jsonx_equal(const json_t *a, const json_t *b);

@@ -7,6 +7,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "base/err.h"
 #include "codec/gvr.h"
 #include "codec/jsonx.h"
 
@@ -17,7 +18,7 @@ struct cause {
     char message[256];
 };
 
-#define CAUSES_MAX 16
+#define CAUSES_MAX 16 /* a person reads them */
 struct causes {
     struct cause v[CAUSES_MAX]; /* what does not fit is dropped */
     size_t n;
@@ -64,7 +65,10 @@ struct kind {
     const char *const *short_names; /* NULL at end */
     const char *const *categories;  /* NULL at end */
     const char *const *verbs;       /* what discovery lists */
-    bool is_projected; /* create 405, delete 403: libvirt is its source */
+    /* libvirt (or vmkeep) is its source: validate() refuses CREATE with
+     * UNSUPPORTED, which the API answers as 405, before any other check, and
+     * DELETE with DENIED or CONFLICT; the text says what to do instead. */
+    bool is_projected;
     const struct kind_column *columns; /* after NAME; name NULL at the end */
     /* Text of a column without a path. Caller frees; NULL: blank. */
     char *(*cell)(const struct kind_column *col, const json_t *object);
@@ -79,14 +83,20 @@ struct kind {
 
 extern const struct kind *const kind_table[]; /* NULL at the end */
 
+/* The value of a column for a table: a string, boolean, integer or null. The
+ * caller's. Dates become ages as of `now_s`. */
+json_t *kind_cell(const struct kind *k, const struct kind_column *col,
+                  const json_t *object, int64_t now_s) NODISCARD;
+
 /* By what a URL says; NULL: unknown. Any served version. */
 const struct kind *kind_by_resource(const char *group, const char *version,
                                     const char *resource);
 const struct kind *kind_by_kind(const char *group, const char *kind);
 
-/* Structural check against the published schema: types, enums, required,
- * and `unknown_fields` (NULL: not wanted) gets the JSON paths of fields that
- * the schema does not know, one per line. */
+/* Structural check against the published schema and that of metadata: types,
+ * enums, required; null counts as absent. `unknown_fields` (NULL: not wanted)
+ * gets the JSON paths of fields that the schema does not know, one per line.
+ * Returns 0 when there are no causes, else -1. */
 int kind_check_schema(const struct kind *k, const json_t *object,
                       struct causes *causes, struct buf *unknown_fields);
 

@@ -1,0 +1,234 @@
+/* A table of paths, in which * stands for one member or place. KubeVirt's own
+ * check splits the text at commas and colons and so refuses MAC addresses and
+ * objects; this one parses it.
+ */
+#include "types/restorepatch.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/uuid.h"
+
+#define DOMAIN_PATH "/spec/template/spec/domain/"
+
+enum value_kind {
+    VALUE_NAME,     /* the target's name */
+    VALUE_TEXT,     /* a string */
+    VALUE_TEXT_MAP, /* an object of strings */
+    VALUE_MAC,      /* or "" */
+    VALUE_UUID,     /* or "" */
+    VALUE_QUANTITY, /* "2Gi" */
+    VALUE_COUNT,    /* 1 to 4096 */
+    VALUE_STRATEGY,
+};
+
+static const struct {
+    const char *path;
+    enum value_kind kind;
+} allowed[] = {
+    { "/metadata/name", VALUE_NAME },
+    { "/metadata/labels", VALUE_TEXT_MAP },
+    { "/metadata/labels/*", VALUE_TEXT },
+    { "/metadata/annotations", VALUE_TEXT_MAP },
+    { "/metadata/annotations/*", VALUE_TEXT },
+    { "/spec/runStrategy", VALUE_STRATEGY },
+    { "/spec/template/metadata/labels", VALUE_TEXT_MAP },
+    { "/spec/template/metadata/labels/*", VALUE_TEXT },
+    { "/spec/template/metadata/annotations", VALUE_TEXT_MAP },
+    { "/spec/template/metadata/annotations/*", VALUE_TEXT },
+    { DOMAIN_PATH "devices/interfaces/*/macAddress", VALUE_MAC },
+    { DOMAIN_PATH "firmware/uuid", VALUE_UUID },
+    { DOMAIN_PATH "firmware/serial", VALUE_TEXT },
+    { DOMAIN_PATH "memory/guest", VALUE_QUANTITY },
+    { DOMAIN_PATH "resources/requests/memory", VALUE_QUANTITY },
+    { DOMAIN_PATH "resources/limits/memory", VALUE_QUANTITY },
+    { DOMAIN_PATH "cpu/cores", VALUE_COUNT },
+    { DOMAIN_PATH "cpu/sockets", VALUE_COUNT },
+    { DOMAIN_PATH "cpu/threads", VALUE_COUNT },
+};
+
+static bool
+matches(const char *pattern, const char *path)
+{
+    while (*pattern != 0) {
+        if (*pattern == '*') {
+            if (*path == 0 || *path == '/')
+                return false;
+            path += strcspn(path, "/");
+            pattern++;
+        } else if (*pattern++ != *path++)
+            return false;
+    }
+    return *path == 0;
+}
+
+static int
+find_path(const char *path, enum value_kind *ret_kind, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(allowed); i++) {
+        if (matches(allowed[i].path, path)) {
+            *ret_kind = allowed[i].kind;
+            return 0;
+        }
+    }
+    if (strncmp(path, "/spec/", 6) != 0 &&
+        strncmp(path, "/metadata/labels/", 17) != 0 &&
+        strncmp(path, "/metadata/annotations/", 22) != 0)
+        return err_set(err, ERR_INVALID,
+                       "patching is valid only for elements under /spec/ only: "
+                       "%.80s",
+                       path);
+    return err_set(err, ERR_INVALID,
+                   "%.90s cannot be patched: labels, annotations, runStrategy, "
+                   "MAC addresses, firmware uuid and serial, memory and CPU "
+                   "counts can",
+                   path);
+}
+
+static bool
+is_mac(const char *s)
+{
+    for (int i = 0; i < 17; i++) {
+        bool is_separator = i % 3 == 2;
+
+        if (is_separator ? s[i] != ':' && s[i] != '-'
+                         : !isxdigit((unsigned char)s[i]))
+            return false;
+    }
+    return s[17] == 0;
+}
+
+/* source  apimachinery's resource.Quantity, without exponents */
+static bool
+is_quantity(const char *s)
+{
+    static const char *const units[] = { "",   "k",  "M",  "G",  "T", "P",
+                                         "Ki", "Mi", "Gi", "Ti", "Pi" };
+    size_t digits = strspn(s, "0123456789");
+
+    if (digits == 0 || digits > 18)
+        return false;
+    if (s[digits] == '.')
+        digits += 1 + strspn(s + digits + 1, "0123456789");
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+        if (strcmp(s + digits, units[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool
+is_text_map(const json_t *v)
+{
+    const char *key;
+    json_t *member;
+
+    if (!json_is_object(v))
+        return false;
+    json_object_foreach((json_t *)(uintptr_t)v, key, member)
+    {
+        if (!json_is_string(member))
+            return false;
+    }
+    return true;
+}
+
+static bool
+is_strategy(const char *s)
+{
+    static const char *const names[] = { "Always", "Halted", "Manual",
+                                         "RerunOnFailure", "Once" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(s, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* NULL: the value is fine; else what it should be. */
+static const char *
+value_wanted(enum value_kind kind, const json_t *v, const char *target_name)
+{
+    const char *s = json_string_value(v);
+
+    switch (kind) {
+    case VALUE_NAME:
+        return s != NULL && strcmp(s, target_name) == 0
+                   ? NULL
+                   : "the name that spec.target has";
+    case VALUE_TEXT:
+        return s != NULL ? NULL : "a string";
+    case VALUE_TEXT_MAP:
+        return is_text_map(v) ? NULL : "an object of strings";
+    case VALUE_MAC:
+        return s != NULL && (*s == 0 || is_mac(s))
+                   ? NULL
+                   : "a MAC address, or \"\" for a new one";
+    case VALUE_UUID:
+        return s != NULL && (*s == 0 || uuid_is_valid(s))
+                   ? NULL
+                   : "a UUID, or \"\" for a new one";
+    case VALUE_QUANTITY:
+        return s != NULL && is_quantity(s) ? NULL : "a quantity, as 2Gi";
+    case VALUE_COUNT:
+        return json_is_integer(v) && json_integer_value(v) >= 1 &&
+                       json_integer_value(v) <= 4096
+                   ? NULL
+                   : "a number from 1 to 4096";
+    case VALUE_STRATEGY:
+    default:
+        return s != NULL && is_strategy(s) ? NULL : "a run strategy";
+    }
+}
+
+static int
+check_operation(const json_t *op, const char *target_name, struct err *err)
+{
+    const char *name = jsonx_str(op, "op");
+    const char *path = jsonx_str(op, "path");
+    enum value_kind kind;
+
+    if (!json_is_object(op) || name == NULL || path == NULL)
+        return err_set(err, ERR_INVALID,
+                       "patch format is not valid - want an object with op and "
+                       "path");
+    bool has_value = strcmp(name, "add") == 0 || strcmp(name, "replace") == 0 ||
+                     strcmp(name, "test") == 0;
+
+    if (!has_value && strcmp(name, "remove") != 0)
+        return err_set(err, ERR_INVALID,
+                       "patch format is not valid - op \"%.20s\" is none of "
+                       "add, remove, replace, test",
+                       name);
+    if (find_path(path, &kind, err) < 0)
+        return -1;
+    if (!has_value || strcmp(name, "test") == 0)
+        return 0;
+    const char *want =
+        value_wanted(kind, json_object_get(op, "value"), target_name);
+
+    if (want != NULL)
+        return err_set(err, ERR_INVALID, "the value for %.80s must be %s", path,
+                       want);
+    return 0;
+}
+
+json_t *
+restorepatch_parse(const char *text, const char *target_name, struct err *err)
+{
+    CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), err);
+    CLEANUP(json_decref) json_t *list = NULL;
+
+    if (v == NULL) {
+        err_do_wrap(err, "patch format is not valid - ");
+        return NULL;
+    }
+    list = json_is_array(v) ? json_incref(v) : json_pack("[O]", v);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (check_operation(json_array_get(list, i), target_name, err) < 0)
+            return NULL;
+    }
+    return TAKE(list);
+}

@@ -1,0 +1,157 @@
+#include "types/rules.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+void
+rules_check_vm_ref(const json_t *ref, const char *field, struct causes *causes)
+{
+    const char *group = jsonx_str(ref, "apiGroup");
+    char at[128];
+
+    (void)snprintf(at, sizeof at, "%s.apiGroup", field);
+    if (group == NULL) {
+        causes_add(causes, "FieldValueNotFound", at, "missing apiGroup");
+        return;
+    }
+    if (strcmp(group, RULES_KUBEVIRT_GROUP) != 0) {
+        causes_add(causes, "FieldValueInvalid", at, "invalid apiGroup");
+        return;
+    }
+    if (strcmp(jsonx_str_or(ref, "kind", ""), "VirtualMachine") != 0) {
+        (void)snprintf(at, sizeof at, "%s.kind", field);
+        causes_add(causes, "FieldValueInvalid", at, "invalid kind");
+    }
+}
+
+void
+rules_check_spec_unchanged(const struct kind_request *rq, struct causes *causes)
+{
+    if (!jsonx_equal(json_object_get(rq->object, "spec"),
+                     json_object_get(rq->old, "spec")))
+        causes_add(causes, "FieldValueInvalid", "spec",
+                   "spec is immutable after creation");
+}
+
+char *
+rules_quote(const char *s)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=";
+    struct buf out = BUF_INIT;
+
+    if (*s != 0 && s[strspn(s, plain)] == 0)
+        return xstrdup(s);
+    /* A dash is safe but at the start, where it would be an option. */
+    if (*s != 0 && *s != '-') {
+        size_t n = 0;
+
+        while (s[n] != 0 && (strchr(plain, s[n]) != NULL || s[n] == '-'))
+            n++;
+        if (s[n] == 0)
+            return xstrdup(s);
+    }
+    buf_add_char(&out, '\'');
+    for (; *s != 0; s++) {
+        if (*s == '\'')
+            buf_add_str(&out, "'\\''");
+        else
+            buf_add_char(&out, *s);
+    }
+    buf_add_char(&out, '\'');
+    return buf_take_str(&out);
+}
+
+char *
+rules_domain_of(const json_t *vm)
+{
+    const json_t *notes = jsonx_get(vm, "metadata.annotations");
+    const char *name =
+        json_string_value(json_object_get(notes, "vmkeep.io/domain"));
+
+    return rules_quote(name != NULL ? name
+                                    : jsonx_str_or(vm, "metadata.name", "?"));
+}
+
+static bool
+differs_in_array(const json_t *a, const json_t *b, struct buf *path)
+{
+    size_t len = path->len;
+
+    if (json_array_size(a) != json_array_size(b))
+        return true;
+    for (size_t i = 0; i < json_array_size(a); i++) {
+        buf_printf(path, "[%zu]", i);
+        if (rules_find_difference(json_array_get(a, i), json_array_get(b, i),
+                                  path))
+            return true;
+        buf_truncate(path, len);
+    }
+    return false;
+}
+
+static bool
+differs_in_member(const json_t *a, const json_t *b, const char *key,
+                  struct buf *path)
+{
+    size_t len = path->len;
+
+    buf_printf(path, "%s%s", len == 0 ? "" : ".", key);
+    if (rules_find_difference(json_object_get(a, key), json_object_get(b, key),
+                              path))
+        return true;
+    buf_truncate(path, len);
+    return false;
+}
+
+/* Recursion ends where the shorter value does; both were bounded to 100 levels
+ * when they were parsed. */
+bool
+rules_find_difference(const json_t *a, const json_t *b, struct buf *path)
+{
+    const char *key;
+    json_t *unused;
+
+    if (a == NULL || b == NULL)
+        return a != b;
+    if (json_is_array(a) && json_is_array(b))
+        return differs_in_array(a, b, path);
+    if (!json_is_object(a) || !json_is_object(b))
+        return !jsonx_equal(a, b);
+    json_object_foreach((json_t *)(uintptr_t)a, key, unused)
+    {
+        if (differs_in_member(a, b, key, path))
+            return true;
+    }
+    json_object_foreach((json_t *)(uintptr_t)b, key, unused)
+    {
+        if (differs_in_member(a, b, key, path))
+            return true;
+    }
+    return false;
+}
+
+void
+rules_check_projected(const struct kind_request *rq, struct causes *causes)
+{
+    CLEANUP(json_decref)
+    json_t *was = json_copy(json_object_get(rq->old, "spec"));
+    CLEANUP(json_decref)
+    json_t *is = json_copy(json_object_get(rq->object, "spec"));
+    CLEANUP(buf_fini) struct buf path = BUF_INIT;
+
+    buf_add_str(&path, "spec");
+    if (was != NULL)
+        json_object_del(was, "runStrategy");
+    if (is != NULL)
+        json_object_del(is, "runStrategy");
+    if (!rules_find_difference(was, is, &path))
+        return;
+    CLEANUP(mem_free) char *domain = rules_domain_of(rq->old);
+
+    causes_add(causes, "FieldValueForbidden", buf_str(&path),
+               "Forbidden: this is what libvirt says of the domain; change it "
+               "there, with: virsh edit %s",
+               domain);
+}

@@ -1,0 +1,30 @@
+/* types/rules.h: checks that several kinds share. Private to types/. */
+#pragma once
+#include "types/kind.h"
+
+#define RULES_KUBEVIRT_GROUP "kubevirt.io"
+
+/* A VirtualMachine named by group, kind and name at `field` ("spec.source").
+ * source  spec kubevirt 4.1, 4.3 */
+void rules_check_vm_ref(const json_t *ref, const char *field,
+                        struct causes *causes);
+
+/* On UPDATE: the spec is what it was.
+ * source  spec kubevirt 4.1 to 4.3, the newer text */
+void rules_check_spec_unchanged(const struct kind_request *rq,
+                                struct causes *causes);
+
+/* `s` as one word of a shell command. Caller frees. */
+char *rules_quote(const char *s) NODISCARD;
+
+/* The name of the libvirt domain behind a VM or instance, quoted. */
+char *rules_domain_of(const json_t *vm) NODISCARD;
+
+/* The path of the first place where two values differ, appended to `path`;
+ * false: they are equal. */
+bool rules_find_difference(const json_t *a, const json_t *b, struct buf *path);
+
+/* Something else than spec.runStrategy, labels, annotations, finalizers and
+ * ownerReferences of a projected object was changed. */
+void rules_check_projected(const struct kind_request *rq,
+                           struct causes *causes);
