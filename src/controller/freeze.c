@@ -1,0 +1,288 @@
+/* controller/freeze.c: the freeze journal and the thaws that it owes.
+ *
+ *   freeze_begin   journal file, fsync -> guard armed -> FSFreeze
+ *   freeze_end     FSThaw -> guard disarmed -> journal file unlinked
+ *
+ * A freeze whose answer does not come in time is still in the agent's queue
+ * and happens when the agent wakes up, so "it failed" means "a thaw is owed",
+ * not "nothing happened". Owed thaws are keys of a queue of their own: one
+ * worker per thaw, again every THAW_AGAIN_MS until it succeeds or the guest
+ * is off (a guest that starts again is not frozen).
+ *
+ * On crash: the journal says whom to thaw; freeze_recover() puts every entry
+ * into the queue before controllers run. A thaw too many is harmless, one too
+ * few is not.
+ */
+#include "controller/freeze.h"
+
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/queue.h"
+
+#define THAW_AGAIN_MS 1000
+#define THAW_WORKERS  4
+/* The guard waits longer than every step of ours between arm and thaw. */
+#define GUARD_EXTRA_MS 30000
+
+struct freeze {
+    struct virt *virt;                         /* [C] */
+    struct guardclient *guard;                 /* [C] */
+    uint64_t timeout_ms;                       /* [C] */
+    int dir_fd;                                /* [C] <state_dir>/frozen */
+    struct queue *thaws;                       /* [C] */
+    void (*done)(void *arg, const char *uuid); /* [C] after freeze_recover */
+    void *done_arg;                            /* [C] */
+    pthread_mutex_t mutex;
+    struct map *owed GUARDED_BY(freeze_lock); /* uuid -> f itself */
+};
+
+static void
+lock(struct freeze *f) ACQUIRE(freeze_lock) NO_TSA
+{
+    pthread_mutex_lock(&f->mutex);
+}
+
+static void
+unlock(struct freeze *f) RELEASE(freeze_lock) NO_TSA
+{
+    pthread_mutex_unlock(&f->mutex);
+}
+
+static void
+mark_owed(struct freeze *f, const char *uuid, bool is_owed)
+{
+    lock(f);
+    if (is_owed)
+        (void)map_put(f->owed, uuid, f);
+    else
+        (void)map_remove(f->owed, uuid);
+    unlock(f);
+}
+
+bool
+freeze_is_owed(struct freeze *f, const char *vm_uuid)
+{
+    lock(f);
+
+    bool is_owed = map_get(f->owed, vm_uuid) != NULL;
+
+    unlock(f);
+    return is_owed;
+}
+
+/* Off, or gone: whatever it was, it is not frozen any more. */
+static bool
+is_off(struct freeze *f, const char *uuid)
+{
+    struct err err;
+    CLEANUP(virt_vm_free)
+    struct virt_vm *vm = virt_vm_get(f->virt, uuid, &err);
+
+    if (vm == NULL)
+        return err.code == ERR_NOT_FOUND;
+    return vm->state == VIRT_OFF || vm->state == VIRT_CRASHED;
+}
+
+/* One try to thaw an owed VM: a queue_work_fn. */
+static int
+thaw_owed(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
+{
+    struct freeze *f = arg;
+    struct err why;
+    unsigned count = 0;
+
+    *ret_again_ms = THAW_AGAIN_MS;
+    if (!freeze_is_owed(f, uuid)) {
+        *ret_again_ms = QUEUE_DONE;
+        return 0;
+    }
+    if (virt_thaw(f->virt, uuid, f->timeout_ms, &count, &why) < 0 &&
+        !is_off(f, uuid))
+        return 0;
+    if (file_unlink(f->dir_fd, uuid, err) < 0)
+        return err_wrap(err, "freeze journal");
+    mark_owed(f, uuid, false);
+    *ret_again_ms = QUEUE_DONE;
+    if (f->done != NULL)
+        f->done(f->done_arg, uuid);
+    return 0;
+}
+
+struct freeze *
+freeze_new(const char *state_dir, struct virt *virt, struct guardclient *guard,
+           uint64_t timeout_ms, struct err *err)
+{
+    CLEANUP(mem_free) char *dir = xasprintf("%s/frozen", state_dir);
+    int fd = -1;
+
+    if (file_make_dirs(dir, 0700, err) < 0 || file_open_dir(dir, &fd, err) < 0)
+        return err_wrap_null(err, "freeze journal");
+
+    struct freeze *f = xcalloc(1, sizeof *f);
+
+    f->virt = virt;
+    f->guard = guard;
+    f->timeout_ms = timeout_ms;
+    f->dir_fd = fd;
+    pthread_mutex_init(&f->mutex, NULL);
+    lock(f);
+    f->owed = map_new();
+    unlock(f);
+    f->thaws = queue_new("thaw", THAW_WORKERS, thaw_owed, f);
+    return f;
+}
+
+void
+freeze_free(struct freeze *f)
+{
+    if (f == NULL)
+        return;
+    queue_free(f->thaws);
+    lock(f);
+    map_free(f->owed);
+    unlock(f);
+    pthread_mutex_destroy(&f->mutex);
+    (void)close(f->dir_fd);
+    free(f);
+}
+
+int
+freeze_recover(struct freeze *f, void (*done)(void *arg, const char *uuid),
+               void *arg, struct err *err)
+{
+    int fd = openat(f->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+    if (d == NULL)
+        return err_sys(err, errno, "freeze journal");
+    f->done = done;
+    f->done_arg = arg;
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        if (!uuid_is_valid(e->d_name))
+            continue; /* ".", "..", a temporary file of file_replace() */
+        mark_owed(f, e->d_name, true);
+        queue_add(f->thaws, e->d_name);
+    }
+    (void)closedir(d);
+    queue_start(f->thaws);
+    return 0;
+}
+
+/* From here on a crash leads to a thaw. */
+static int
+journal_write(struct freeze *f, const char *uuid, struct err *err)
+{
+    char stamp[CLOCK_RFC3339_SIZE + 1];
+
+    clock_format_rfc3339(clock_wall_s(), stamp);
+    (void)strcat(stamp, "\n");
+    if (file_replace(f->dir_fd, uuid, stamp, strlen(stamp), 0600, err) < 0)
+        return err_wrap(err, "freeze journal");
+    return 0;
+}
+
+static void
+journal_remove(struct freeze *f, const char *uuid)
+{
+    struct err err;
+
+    /* What stays only leads to a thaw too many. */
+    if (file_unlink(f->dir_fd, uuid, &err) < 0) {
+        mark_owed(f, uuid, true);
+        queue_add_after(f->thaws, uuid, THAW_AGAIN_MS);
+    }
+}
+
+static int
+arm(struct freeze *f, struct freeze_hold *h, struct err *err)
+{
+    struct guardclient_duty duty = {
+        .id = h->arm_id,
+        .vm_uuid = h->uuid,
+        .thaw = true,
+        .deadline_ms = 2 * f->timeout_ms + GUARD_EXTRA_MS,
+    };
+
+    uuid_random(h->arm_id);
+    return guardclient_arm(f->guard, &duty, err);
+}
+
+/* One thaw now; what fails is left to the background and to the guard. */
+static void
+thaw_now(struct freeze *f, struct freeze_hold *h)
+{
+    struct err err;
+
+    h->end_ns = clock_mono_ns();
+    if (virt_thaw(f->virt, h->uuid, f->timeout_ms, &h->thawed, &err) < 0 &&
+        !is_off(f, h->uuid)) {
+        h->is_thaw_failed = true;
+        mark_owed(f, h->uuid, true);
+        queue_add_after(f->thaws, h->uuid, THAW_AGAIN_MS);
+        return;
+    }
+    guardclient_disarm(f->guard, h->arm_id);
+    journal_remove(f, h->uuid);
+}
+
+int
+freeze_begin(struct freeze *f, const char *vm_uuid,
+             struct freeze_hold *ret_hold, struct err *err)
+{
+    struct freeze_hold h = { .frozen = 0 };
+    bool is_frozen = false;
+
+    (void)snprintf(h.uuid, sizeof h.uuid, "%s", vm_uuid);
+    if (freeze_is_owed(f, vm_uuid))
+        return err_set(
+            err, ERR_BUSY,
+            "the guest still waits for the thaw after an earlier freeze");
+    if (virt_freeze_status(f->virt, vm_uuid, f->timeout_ms, &is_frozen, err) <
+        0)
+        return err_wrap(err, "command Freeze failed");
+    if (is_frozen) {
+        h.is_foreign = true;
+        *ret_hold = h;
+        return 0;
+    }
+    if (journal_write(f, vm_uuid, err) < 0)
+        return -1;
+    if (arm(f, &h, err) < 0) {
+        journal_remove(f, vm_uuid); /* no answer, no freeze */
+        return -1;
+    }
+    if (virt_freeze(f->virt, vm_uuid, f->timeout_ms, &h.frozen, err) < 0) {
+        thaw_now(f, &h);
+        return err_wrap(err, "command Freeze failed");
+    }
+    h.begin_ns = clock_mono_ns();
+    h.is_held = true;
+    *ret_hold = h;
+    return 0;
+}
+
+void
+freeze_end(struct freeze *f, struct freeze_hold *hold)
+{
+    if (!hold->is_held)
+        return;
+    hold->is_held = false;
+    thaw_now(f, hold);
+}
+
+bool
+freeze_was_complete(const struct freeze_hold *hold)
+{
+    return !hold->is_foreign && !hold->is_thaw_failed && !hold->is_held &&
+           hold->begin_ns != 0 && hold->thawed == hold->frozen;
+}
