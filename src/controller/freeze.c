@@ -207,14 +207,12 @@ static int
 arm(struct freeze *f, struct freeze_hold *h, struct err *err)
 {
     struct guardclient_duty duty = {
-        .id = h->arm_id,
         .vm_uuid = h->uuid,
         .thaw = true,
         .deadline_ms = 2 * f->timeout_ms + GUARD_EXTRA_MS,
     };
 
-    uuid_random(h->arm_id);
-    return guardclient_arm(f->guard, &duty, err);
+    return guardclient_arm(f->guard, &duty, &h->arm_id, err);
 }
 
 /* One thaw now; what fails is left to the background and to the guard. */

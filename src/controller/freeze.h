@@ -42,7 +42,7 @@ bool freeze_is_owed(struct freeze *f, const char *vm_uuid)
 /* One freeze that is held. */
 struct freeze_hold {
     char uuid[UUID_STR_SIZE];
-    char arm_id[UUID_STR_SIZE];
+    uint64_t arm_id;
     unsigned frozen;     /* file systems that the freeze reported */
     unsigned thawed;     /* file systems that the thaw reported */
     uint64_t begin_ns;   /* monotonic: return of FSFreeze */

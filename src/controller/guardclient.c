@@ -20,10 +20,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/spawn.h"
+#include "virt/guardproto.h"
 
-#define ANSWER_MS    2000
-#define STARTUP_MS   10000 /* it opens its own connection to libvirt first */
-#define MESSAGE_SIZE 512
+#define ANSWER_MS  2000
+#define STARTUP_MS 10000 /* it opens its own connection to libvirt first */
 
 struct guardclient {
     const char *path, *uri; /* [C] */
@@ -34,6 +34,7 @@ struct guardclient {
     int fd; /* -1: no guard */
     pid_t pid;
     uint64_t patience_ms; /* STARTUP_MS until the first answer */
+    uint64_t last_id;
 };
 
 static void
@@ -111,12 +112,13 @@ ensure(struct guardclient *g, struct err *err)
     return 0;
 }
 
-/* Wait for the message `want`; others (late answers) are skipped. */
+/* Wait for the answer about `id`; others (late ones) are skipped. */
 static int
-await(struct guardclient *g, const char *want, struct err *err)
+await(struct guardclient *g, uint64_t id, struct err *err)
 {
     uint64_t until_ms = clock_mono_ms() + g->patience_ms;
-    char got[MESSAGE_SIZE];
+    struct guardproto answer;
+    char got[GUARDPROTO_MAX];
 
     for (;;) {
         uint64_t now_ms = clock_mono_ms();
@@ -128,32 +130,35 @@ await(struct guardclient *g, const char *want, struct err *err)
         if (poll(&p, 1, (int)(until_ms - now_ms)) <= 0)
             continue;
 
-        ssize_t n = recv(g->fd, got, sizeof got - 1, 0);
+        ssize_t n = recv(g->fd, got, sizeof got, 0);
 
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n <= 0)
             return err_set(err, ERR_UNAVAILABLE, "guard: it has ended");
-        got[n] = 0;
-        if (strcmp(got, want) == 0)
-            break;
-        if (strncmp(got, "ERROR ", 6) == 0)
-            return err_set(err, ERR_UNAVAILABLE, "guard: %s", got + 6);
+        if (guardproto_decode(got, (size_t)n, &answer, err) < 0)
+            return err_wrap(err, "guard");
+        if (answer.id != id)
+            continue;
+        if (answer.verb == GUARDPROTO_REFUSED)
+            return err_set(err, ERR_UNAVAILABLE,
+                           "guard: refused (no connection to libvirt)");
+        break;
     }
     g->patience_ms = ANSWER_MS;
     return 0;
 }
 
 static int
-converse(struct guardclient *g, const char *say, const char *want,
-         struct err *err)
+converse(struct guardclient *g, const struct guardproto *say, struct err *err)
 {
-    ssize_t n = send(g->fd, say, strlen(say), MSG_NOSIGNAL);
+    char text[GUARDPROTO_MAX];
+    size_t len = guardproto_encode(say, text);
 
-    if (n < 0)
+    if (send(g->fd, text, len, MSG_NOSIGNAL) < 0)
         return err_set(err, ERR_UNAVAILABLE, "guard: send: %s",
                        strerrordesc_np(errno));
-    return await(g, want, err);
+    return await(g, say->id, err);
 }
 
 struct guardclient *
@@ -193,22 +198,21 @@ guardclient_start(struct guardclient *g, struct err *err)
 
 int
 guardclient_arm(struct guardclient *g, const struct guardclient_duty *duty,
-                struct err *err)
+                uint64_t *ret_id, struct err *err)
 {
-    char say[MESSAGE_SIZE], want[MESSAGE_SIZE];
+    struct guardproto say = { .verb = GUARDPROTO_ARM,
+                              .resume = duty->resume,
+                              .thaw = duty->thaw,
+                              .deadline_ms = duty->deadline_ms };
 
-    (void)snprintf(say, sizeof say,
-                   "ARM %s %s resume=%d thaw=%d deadline_ms=%llu", duty->id,
-                   duty->vm_uuid, duty->resume, duty->thaw,
-                   (unsigned long long)duty->deadline_ms);
-    (void)snprintf(want, sizeof want, "ARMED %s", duty->id);
-
+    (void)snprintf(say.uuid, sizeof say.uuid, "%s", duty->vm_uuid);
     take_turn(g);
     /* Twice: the first failure may be a guard that died long ago. */
     int rc = ensure(g, err);
 
     for (int i = 0; rc == 0 && i < 2; i++) {
-        rc = converse(g, say, want, err);
+        say.id = ++g->last_id;
+        rc = converse(g, &say, err);
         if (rc == 0)
             break;
         drop(g);
@@ -216,20 +220,20 @@ guardclient_arm(struct guardclient *g, const struct guardclient_duty *duty,
             rc = ensure(g, err);
     }
     give_turn(g);
+    if (rc == 0)
+        *ret_id = say.id;
     return rc;
 }
 
 void
-guardclient_disarm(struct guardclient *g, const char *id)
+guardclient_disarm(struct guardclient *g, uint64_t id)
 {
-    char say[MESSAGE_SIZE], want[MESSAGE_SIZE];
+    struct guardproto say = { .verb = GUARDPROTO_DISARM, .id = id };
     struct err err;
 
-    (void)snprintf(say, sizeof say, "DISARM %s", id);
-    (void)snprintf(want, sizeof want, "DISARMED %s", id);
     take_turn(g);
     /* Without its answer we do not know: end it, it thaws what is thawed. */
-    if (g->fd >= 0 && converse(g, say, want, &err) < 0)
+    if (g->fd >= 0 && converse(g, &say, &err) < 0)
         drop(g);
     give_turn(g);
 }

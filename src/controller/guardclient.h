@@ -28,16 +28,17 @@ int guardclient_start(struct guardclient *g, struct err *err)
 
 /* What the guard shall do when we die or the deadline passes. */
 struct guardclient_duty {
-    const char *id; /* of this duty: a UUID */
     const char *vm_uuid;
     bool resume;
     bool thaw;
     uint64_t deadline_ms; /* from now */
 };
 
-/* Returns 0 when the guard has answered. UNAVAILABLE: it did not. */
+/* Returns 0 when the guard watches, with the duty's number. UNAVAILABLE: it
+ * did not answer, or has no libvirt itself. */
 int guardclient_arm(struct guardclient *g, const struct guardclient_duty *duty,
-                    struct err *err) NODISCARD EXCLUDES(guardclient_lock);
+                    uint64_t *ret_id, struct err *err)
+    NODISCARD EXCLUDES(guardclient_lock);
 /* The duty is done by us. Best effort: the guard repeating it is harmless. */
-void guardclient_disarm(struct guardclient *g, const char *id)
+void guardclient_disarm(struct guardclient *g, uint64_t id)
     EXCLUDES(guardclient_lock);
