@@ -53,40 +53,87 @@ clock_format_rfc3339(int64_t unix_s, char buf[CLOCK_RFC3339_SIZE])
         (void)snprintf(buf, CLOCK_RFC3339_SIZE, "1970-01-01T00:00:00Z");
 }
 
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Does `s` begin like `shape`, in which 'd' stands for a digit? */
+static bool
+has_shape(const char *s, const char *shape)
+{
+    for (; *shape != 0; s++, shape++)
+        if (*shape == 'd' ? !is_digit(*s) : *s != *shape)
+            return false;
+    return true;
+}
+
+static int
+two_digits(const char *s)
+{
+    return (s[0] - '0') * 10 + (s[1] - '0');
+}
+
 /* The part behind the seconds: an optional fraction, then Z or an offset. */
 static int
 parse_zone(const char *s, int64_t *ret_offset_s)
 {
-    unsigned h, m;
-    int used = 0;
+    int h, m;
 
-    if (*s == '.')
-        for (s++; *s >= '0' && *s <= '9';)
+    if (*s == '.') {
+        if (!is_digit(s[1]))
+            return -1;
+        for (s++; is_digit(*s);)
             s++;
+    }
     if ((*s == 'Z' || *s == 'z') && s[1] == 0) {
         *ret_offset_s = 0;
         return 0;
     }
-    if (*s != '+' && *s != '-')
+    if ((*s != '+' && *s != '-') || !has_shape(s + 1, "dd:dd") || s[6] != 0)
         return -1;
-    if (sscanf(s + 1, "%2u:%2u%n", &h, &m, &used) != 2 || s[1 + used] != 0 ||
-        h > 23 || m > 59)
+    h = two_digits(s + 1);
+    m = two_digits(s + 4);
+    if (h > 23 || m > 59)
         return -1;
-    *ret_offset_s = (int64_t)(h * 3600u + m * 60u) * (*s == '-' ? -1 : 1);
+    *ret_offset_s = (int64_t)(h * 3600 + m * 60) * (*s == '-' ? -1 : 1);
+    return 0;
+}
+
+/* By position, not by strptime(3): that takes blanks, short years, 30
+ * February and second 61. */
+static int
+parse_stamp(const char *s, int64_t *ret_unix_s)
+{
+    struct tm tm = { 0 }, back;
+    int64_t offset_s;
+    time_t t;
+
+    if (!has_shape(s, "dddd-dd-ddTdd:dd:dd") || parse_zone(s + 19, &offset_s))
+        return -1;
+    tm.tm_year = two_digits(s) * 100 + two_digits(s + 2) - 1900;
+    tm.tm_mon = two_digits(s + 5) - 1;
+    tm.tm_mday = two_digits(s + 8);
+    tm.tm_hour = two_digits(s + 11);
+    tm.tm_min = two_digits(s + 14);
+    tm.tm_sec = two_digits(s + 17);
+    back = tm;
+    t = timegm(&back); /* normalises: 30 February becomes 2 March */
+    if (back.tm_mon != tm.tm_mon || back.tm_mday != tm.tm_mday ||
+        back.tm_hour != tm.tm_hour || back.tm_min != tm.tm_min ||
+        back.tm_sec != tm.tm_sec)
+        return -1;
+    *ret_unix_s = (int64_t)t - offset_s;
     return 0;
 }
 
 int
 clock_parse_rfc3339(const char *s, int64_t *ret_unix_s, struct err *err)
 {
-    struct tm tm = { 0 };
-    int64_t offset_s = 0;
-    const char *rest = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
-
-    if (rest == NULL || parse_zone(rest, &offset_s) < 0)
+    if (parse_stamp(s, ret_unix_s) < 0)
         return err_set(err, ERR_INVALID, "\"%.40s\" is not an RFC 3339 time",
                        s);
-    *ret_unix_s = (int64_t)timegm(&tm) - offset_s;
     return 0;
 }
 
@@ -95,8 +142,9 @@ static const struct {
     const char *unit;
     double ns;
 } units[] = {
-    { "ns", 1 },  { "us", 1e3 }, { "µs", 1e3 },   { "ms", 1e6 },
-    { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 },
+    { "ns", 1 },          { "us", 1e3 }, { "\xc2\xb5s", 1e3 }, /* micro sign */
+    { "\xce\xbcs", 1e3 },                                      /* Greek mu */
+    { "ms", 1e6 },        { "s", 1e9 },  { "m", 60e9 },        { "h", 3600e9 },
 };
 
 static const char *
@@ -155,7 +203,7 @@ clock_parse_duration(const char *s, int64_t *ret_ms, struct err *err)
                 "\"%.40s\" is not a duration such as 30s, 5m or 1h30m", s);
         total_ns += number * unit_ns;
     } while (*p != 0);
-    if (total_ns > 9.2e18)
+    if (total_ns > 9.2233720368547e18)
         return err_set(err, ERR_INVALID, "duration \"%.40s\" is too long", s);
     *ret_ms = (int64_t)(total_ns / 1e6 + 0.5) * (negative ? -1 : 1);
     return 0;

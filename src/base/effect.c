@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mutex.h"
 
 /* Few flows exist (snapshot, delete, restore-in-place, ...): a short table. */
@@ -24,7 +25,7 @@ static pthread_mutex_t flows_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char crash_flow[EFFECT_FLOW_SIZE];
 static unsigned crash_n;
 static bool crash_before;
-static int log_fd = -1;
+static int log_fd = -1; /* the log serves tests only */
 
 static __thread char thread_flow[EFFECT_FLOW_SIZE];
 
@@ -35,11 +36,18 @@ effect_init(void)
     const char *log = getenv("VMKEEP_EFFECT_LOG");
     char when[8] = "";
 
-    if (at != NULL &&
-        sscanf(at, "%31[^:]:%u:%7s", crash_flow, &crash_n, when) == 3)
+    crash_n = 0;
+    if (at != NULL) {
+        bool is_right =
+            sscanf(at, "%31[^:]:%u:%7s", crash_flow, &crash_n, when) == 3;
+
         crash_before = strcmp(when, "before") == 0;
-    else
-        crash_n = 0;
+        if (!is_right || (!crash_before && strcmp(when, "after") != 0)) {
+            crash_n = 0;
+            log_warn("VMKEEP_CRASH_AT=%s: not FLOW:N:before or FLOW:N:after",
+                     at);
+        }
+    }
     if (log != NULL)
         log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
@@ -96,8 +104,10 @@ effect_begin(const char *kind, const char *what)
         int n = snprintf(line, sizeof line, "%s %u %s %.300s\n", thread_flow,
                          e.n, kind, what);
 
+        if (n >= (int)sizeof line)
+            n = (int)sizeof line - 1;
         if (write(log_fd, line, (size_t)n) < 0)
-            log_fd = -1; /* the log serves tests only */
+            log_warn("VMKEEP_EFFECT_LOG: cannot write");
     }
     crash_if_due(&e, true);
     return e;

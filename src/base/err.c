@@ -30,15 +30,63 @@ static const struct {
     [ERR_INTERNAL] = { "InternalError", 500, 1, true },
 };
 
-/* A message that does not fit ends in an ellipsis, never in half a word. */
+/* How many bytes the UTF-8 character at `s` has; 0: it is not one. Source:
+ * RFC 3629, less its rarer refusals (surrogates), which the caller of a JSON
+ * library learns anyway. */
+static size_t
+utf8_length(const unsigned char *s)
+{
+    size_t n = s[0] < 0x80                    ? 1
+               : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
+               : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+               : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                              : 0;
+
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* Keep `text` as the message: one line of valid UTF-8, because it ends up in
+ * JSON and in logs and may carry bytes from outside (a domain's name, the
+ * words of a program). What does not fit ends in an ellipsis, between two
+ * characters. `text` may be longer than the message and may not lie in it. */
+static void
+keep(struct err *err, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    const size_t room = sizeof err->msg - sizeof "...";
+    size_t len = 0, n;
+
+    for (; *s != 0; s += n == 0 ? 1 : n) {
+        n = utf8_length(s);
+        if (len + (n == 0 ? 1 : n) > room) {
+            memcpy(err->msg + len, "...", sizeof "...");
+            return;
+        }
+        if (n == 0 || *s == 0x7f)
+            err->msg[len++] = '?';
+        else if (*s < 0x20)
+            err->msg[len++] = ' ';
+        else {
+            memcpy(err->msg + len, s, n);
+            len += n;
+        }
+    }
+    err->msg[len] = 0;
+}
+
 static void
 join(struct err *err, const char *outer, const char *inner)
 {
-    static const char more[] = "...";
-    int n = snprintf(err->msg, sizeof err->msg, "%s: %s", outer, inner);
+    char both[2 * sizeof err->msg + 2];
 
-    if (n >= (int)sizeof err->msg)
-        memcpy(err->msg + sizeof err->msg - sizeof more, more, sizeof more);
+    (void)snprintf(both, sizeof both, "%s: %s", outer, inner);
+    keep(err, both);
 }
 
 enum err_code
@@ -48,6 +96,7 @@ err_code_of_errno(int errnum)
     case EINVAL:
     case ENAMETOOLONG:
     case ELOOP:
+    case EISDIR:
         return ERR_INVALID;
     case ENOENT:
     case ENOTDIR:
@@ -70,13 +119,25 @@ err_code_of_errno(int errnum)
     case ENOSYS:
     case ENOTTY:
     case EXDEV:
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
         return ERR_UNSUPPORTED;
     case ETIMEDOUT:
         return ERR_TIMEOUT;
     case EAGAIN:
     case EIO:
+    case EINTR:
+    case EMFILE:
+    case ENFILE:
+    case ENODEV:
+    case ENXIO:
+    case EADDRINUSE:
+    case ECONNABORTED:
     case ECONNREFUSED:
     case ECONNRESET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENOTCONN:
     case EPIPE:
     case ESTALE:
         return ERR_UNAVAILABLE;
@@ -92,14 +153,16 @@ err_code_of_errno(int errnum)
 void
 err_do_set(struct err *err, enum err_code code, const char *fmt, ...)
 {
+    char text[2 * sizeof err->msg]; /* an argument may be err->msg itself */
     va_list ap;
 
     assert(code > ERR_NONE && code < ERR_CODE_COUNT);
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
     err->code = code;
     err->sys_errno = 0;
-    va_start(ap, fmt);
-    (void)vsnprintf(err->msg, sizeof err->msg, fmt, ap);
-    va_end(ap);
+    keep(err, text);
 }
 
 void
@@ -126,6 +189,8 @@ err_do_wrap(struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
+    if (err->code == ERR_NONE) /* somebody failed without saying why: a bug */
+        err->code = ERR_INTERNAL;
     join(err, what, inner);
 }
 

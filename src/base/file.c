@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -49,22 +50,25 @@ file_read_fd(int fd, size_t max, const char *what, struct buf *out,
              struct err *err)
 {
     char block[16384];
-    size_t total = 0;
+    size_t before = out->len;
 
     for (;;) {
         ssize_t n = read(fd, block, sizeof block);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return err_sys(err, errno, "%s: read", what);
         if (n == 0)
             return 0;
-        total += (size_t)n;
-        if (total > max)
-            return err_set(err, ERR_NO_SPACE, "%s: more than %zu bytes", what,
-                           max);
-        buf_add(out, block, (size_t)n);
+        if (n > 0 && out->len - before + (size_t)n <= max) {
+            buf_add(out, block, (size_t)n);
+            continue;
+        }
+        if (n < 0)
+            err_do_sys(err, errno, "%s: read", what);
+        else
+            err_do_set(err, ERR_NO_SPACE, "%s: more than %zu bytes", what, max);
+        buf_truncate(out, before);
+        return -1;
     }
 }
 
@@ -158,6 +162,9 @@ write_temporary(int dirfd, const char *temp, const void *data, size_t len,
     return file_sync(fd, temp, err);
 }
 
+/* "." and 8 letters that no name of ours has: file_sweep() knows them again. */
+#define TEMP_PREFIX ".new-"
+
 int
 file_replace(int dirfd, const char *name, const void *data, size_t len,
              mode_t mode, struct err *err)
@@ -165,13 +172,30 @@ file_replace(int dirfd, const char *name, const void *data, size_t len,
     char temp[64], suffix[9];
 
     uuid_random_suffix(suffix, sizeof suffix - 1);
-    (void)snprintf(temp, sizeof temp, ".new-%s", suffix);
+    (void)snprintf(temp, sizeof temp, TEMP_PREFIX "%s", suffix);
     if (write_temporary(dirfd, temp, data, len, mode, err) < 0 ||
         counted_rename(dirfd, temp, name, err) < 0) {
         (void)unlinkat(dirfd, temp, 0);
         return err_wrap(err, "replace %s", name);
     }
     return file_sync_dir(dirfd, name, err);
+}
+
+int
+file_sweep(const char *path, struct err *err)
+{
+    int dirfd = -1;
+
+    if (file_open_dir(path, &dirfd, err) < 0)
+        return -1;
+
+    DIR *dir = fdopendir(dirfd); /* takes dirfd */
+
+    for (struct dirent *d; (d = readdir(dir)) != NULL;)
+        if (strncmp(d->d_name, TEMP_PREFIX, sizeof TEMP_PREFIX - 1) == 0)
+            (void)unlinkat(dirfd, d->d_name, 0);
+    (void)closedir(dir);
+    return 0;
 }
 
 int
@@ -226,14 +250,18 @@ int
 file_make_dirs(const char *path, mode_t mode, struct err *err)
 {
     CLEANUP(mem_free) char *part = xstrdup(path);
+    struct stat st;
 
+    if (*part == 0)
+        return err_set(err, ERR_INVALID, "mkdir: the path is empty");
     for (char *p = part + 1;; p++) {
         char c = *p;
 
         if (c != '/' && c != 0)
             continue;
         *p = 0;
-        if (mkdir(part, mode) < 0 && errno != EEXIST)
+        if (mkdir(part, mode) < 0 &&
+            (errno != EEXIST || stat(part, &st) < 0 || !S_ISDIR(st.st_mode)))
             return err_sys(err, errno, "%s: mkdir", part);
         *p = c;
         if (c == 0)

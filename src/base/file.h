@@ -20,7 +20,8 @@ int file_open_beneath(int dirfd, const char *path, int flags, mode_t mode,
 /* A directory by absolute path, O_PATH not set, CLOEXEC set. */
 int file_open_dir(const char *path, int *ret_fd, struct err *err) NODISCARD;
 
-/* All of `path`; NO_SPACE over `max` bytes; appended to `out`. */
+/* All of `path`; NO_SPACE over `max` bytes; appended to `out`, which a
+ * failure leaves as it was. */
 int file_read_all(const char *path, size_t max, struct buf *out,
                   struct err *err) NODISCARD;
 int file_read_fd(int fd, size_t max, const char *what, struct buf *out,
@@ -33,6 +34,10 @@ int file_write_fd(int fd, const void *data, size_t len, const char *what,
  * fsync of the directory. After a crash the old bytes or the new are there. */
 int file_replace(int dirfd, const char *name, const void *data, size_t len,
                  mode_t mode, struct err *err) NODISCARD;
+
+/* Remove what a crash in the midst of file_replace() left in this directory.
+ * At start, before anybody else writes there. */
+int file_sweep(const char *path, struct err *err) NODISCARD;
 
 /* The counted single steps. `what` names the thing in messages. */
 int file_sync(int fd, const char *what, struct err *err) NODISCARD;

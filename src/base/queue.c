@@ -3,8 +3,13 @@
  * thousand keys of a host a scan of the table is cheaper than the care that a
  * heap beside a table would need.
  *
- * An entry that was added while a worker had it is marked dirty and becomes
- * due at once when the worker is done. An entry without work is removed.
+ * An entry that is added while a worker has it only gets its due time, and is
+ * taken again when the worker is done. An entry without work is removed. Due
+ * times are times of adding, so that a key that comes again and again does
+ * not starve its neighbours.
+ *
+ * One worker is woken for each key that is added; who takes a key wakes one
+ * more, so that somebody always waits for the earliest time in the table.
  */
 #include "base/queue.h"
 
@@ -24,19 +29,19 @@
 #define NEVER          UINT64_MAX
 
 struct entry {
-    uint64_t due_ms; /* NEVER: not wanted unless dirty */
+    uint64_t due_ms; /* NEVER: not wanted */
     unsigned failures;
     bool is_running;
-    bool is_dirty; /* added while running */
 };
 
 struct queue {
-    const char *name;      /* [C] */
-    unsigned workers;      /* [C] */
-    queue_work_fn work;    /* [C] */
-    void *arg;             /* [C] */
-    pthread_mutex_t mutex; /* what queue_lock stands for */
-    pthread_cond_t changed;
+    const char *name;       /* [C] */
+    unsigned workers;       /* [C] */
+    queue_work_fn work;     /* [C] */
+    void *arg;              /* [C] */
+    pthread_mutex_t mutex;  /* what queue_lock stands for */
+    pthread_cond_t changed; /* for workers */
+    pthread_cond_t calmed;  /* for queue_wait_idle(): a step has ended */
     pthread_t threads[MAX_WORKERS];
     struct map *entries GUARDED_BY(queue_lock);
     unsigned running GUARDED_BY(queue_lock);
@@ -74,6 +79,7 @@ queue_new(const char *name, unsigned workers, queue_work_fn work, void *arg)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&q->changed, &attr);
+    pthread_cond_init(&q->calmed, &attr);
     pthread_condattr_destroy(&attr);
     return q;
 }
@@ -91,6 +97,7 @@ queue_free(struct queue *q)
         free(value);
     map_free(q->entries);
     pthread_cond_destroy(&q->changed);
+    pthread_cond_destroy(&q->calmed);
     pthread_mutex_destroy(&q->mutex);
     free(q);
 }
@@ -106,18 +113,16 @@ add_locked(struct queue *q, const char *key, uint64_t due_ms)
         e->due_ms = NEVER;
         (void)map_put(q->entries, key, e);
     }
-    if (e->is_running)
-        e->is_dirty = true;
     if (due_ms < e->due_ms)
         e->due_ms = due_ms;
-    pthread_cond_broadcast(&q->changed);
+    pthread_cond_signal(&q->changed);
 }
 
 void
 queue_add(struct queue *q, const char *key)
 {
     lock(q);
-    add_locked(q, key, 0);
+    add_locked(q, key, clock_mono_ms());
     unlock(q);
 }
 
@@ -157,15 +162,16 @@ first_due_locked(struct queue *q, const char **ret_key, uint64_t *ret_next_ms)
 }
 
 static void
-wait_until_locked(struct queue *q, uint64_t until_ms) REQUIRES(queue_lock)
+wait_until_locked(struct queue *q, pthread_cond_t *cond, uint64_t until_ms)
+    REQUIRES(queue_lock)
 {
     struct timespec ts = { .tv_sec = (time_t)(until_ms / 1000u),
                            .tv_nsec = (long)(until_ms % 1000u) * 1000000L };
 
     if (until_ms == NEVER)
-        pthread_cond_wait(&q->changed, &q->mutex);
+        pthread_cond_wait(cond, &q->mutex);
     else
-        (void)pthread_cond_timedwait(&q->changed, &q->mutex, &ts);
+        (void)pthread_cond_timedwait(cond, &q->mutex, &ts);
 }
 
 /* The next key, copied and marked as running; NULL when stopping. */
@@ -178,13 +184,13 @@ take_locked(struct queue *q) REQUIRES(queue_lock)
         struct entry *e = first_due_locked(q, &key, &next_ms);
 
         if (e == NULL) {
-            wait_until_locked(q, next_ms);
+            wait_until_locked(q, &q->changed, next_ms);
             continue;
         }
         e->is_running = true;
-        e->is_dirty = false;
         e->due_ms = NEVER;
         q->running++;
+        pthread_cond_signal(&q->changed);
         return xstrdup(key);
     }
     return NULL;
@@ -213,11 +219,11 @@ done_locked(struct queue *q, const char *key, int rc, int64_t again_ms)
     }
     if (due < e->due_ms)
         e->due_ms = due;
-    if (e->is_dirty)
-        e->due_ms = 0;
-    if (e->due_ms == NEVER && e->failures == 0)
+    if (e->due_ms == NEVER)
         free(map_remove(q->entries, key));
-    pthread_cond_broadcast(&q->changed);
+    else
+        pthread_cond_signal(&q->changed);
+    pthread_cond_broadcast(&q->calmed);
 }
 
 static char *
@@ -262,7 +268,7 @@ queue_start(struct queue *q)
         for (unsigned i = 0; i < q->workers; i++) {
             if (pthread_create(&q->threads[i], NULL, worker, q) != 0)
                 abort();
-            (void)snprintf(name, sizeof name, "%.10s/%u", q->name, i);
+            (void)snprintf(name, sizeof name, "%.10s/%u", q->name, i % 100);
             pthread_setname_np(q->threads[i], name);
         }
     q->is_started = true;
@@ -301,7 +307,7 @@ queue_wait_idle(struct queue *q, uint64_t timeout_ms)
 
     lock(q);
     while (!(is_idle = is_idle_locked(q)) && clock_mono_ms() < deadline_ms)
-        wait_until_locked(q, deadline_ms);
+        wait_until_locked(q, &q->calmed, deadline_ms);
     unlock(q);
     return is_idle;
 }

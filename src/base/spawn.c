@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -138,8 +139,9 @@ reap(pid_t pid, uint64_t deadline_ms, int *ret_status)
     for (uint64_t pause_ms = 1;; pause_ms = pause_ms < 20 ? pause_ms * 2 : 20) {
         pid_t got = waitpid(pid, ret_status, WNOHANG);
 
-        if (got == pid || (got < 0 && errno != EINTR))
-            return got == pid;
+        assert(got >= 0 || errno == EINTR); /* SIGCHLD is never ignored here */
+        if (got == pid)
+            return true;
         if (clock_mono_ms() >= deadline_ms)
             return false;
         clock_sleep_ms(pause_ms);
@@ -183,7 +185,7 @@ run(const char *const argv[], uint64_t timeout_ms, struct buf *out,
     close(ep[1]);
     if (rc == 0 && !(collect(op[0], ep[0], out, errs, deadline_ms) &&
                      reap(pid, deadline_ms, ret_status))) {
-        kill(pid, SIGKILL);
+        kill(-pid, SIGKILL); /* and what it started: it leads a session */
         while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
             ;
         rc = err_set(err, ERR_TIMEOUT, "%s: no end after %llu ms", argv[0],

@@ -89,6 +89,90 @@ again_after_is_kept(void)
     queue_free(q);
 }
 
+/* A step that adds its own key for later must not come again at once. */
+static struct queue *own_queue;
+
+static int
+adds_itself_for_later(void *arg, const char *key, int64_t *ret_again_ms,
+                      struct err *err)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+    queue_add_after(own_queue, key, 60000);
+    *ret_again_ms = QUEUE_DONE;
+    return 0;
+}
+
+static void
+a_key_added_for_later_while_running_waits(void)
+{
+    atomic_int calls = 0;
+
+    own_queue = queue_new("t", 4, adds_itself_for_later, &calls);
+    queue_start(own_queue);
+    queue_add(own_queue, "a");
+    CHECK(queue_wait_idle(own_queue, 5000));
+    clock_sleep_ms(50);
+    CHECK_INT(calls, ==, 1);
+    queue_free(own_queue);
+}
+
+static int
+busy_then_quick(void *arg, const char *key, int64_t *ret_again_ms,
+                struct err *err)
+{
+    if (strcmp(key, "slow") == 0)
+        clock_sleep_ms(400);
+    else
+        atomic_store((atomic_ullong *)arg, clock_mono_ms());
+    *ret_again_ms = QUEUE_DONE;
+    return 0;
+}
+
+static void
+a_time_is_kept_while_a_worker_is_busy(void)
+{
+    atomic_ullong when = 0;
+    struct queue *q = queue_new("t", 2, busy_then_quick, &when);
+    uint64_t begin = clock_mono_ms();
+
+    queue_start(q);
+    clock_sleep_ms(20);
+    queue_add_after(q, "later", 50); /* one worker waits for this one... */
+    clock_sleep_ms(10);
+    queue_add(q, "slow"); /* ...and may be the one that takes this */
+    clock_sleep_ms(250);
+    CHECK_INT(when, >, begin);
+    CHECK_INT(when - begin, <, 250);
+    queue_free(q);
+}
+
+static int
+stirs(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
+{
+    if (strcmp(key, "a") == 0 && !atomic_load((atomic_bool *)arg))
+        queue_add(own_queue, "a"); /* for ever, until "b" had its turn */
+    if (strcmp(key, "b") == 0)
+        atomic_store((atomic_bool *)arg, true);
+    clock_sleep_ms(1);
+    *ret_again_ms = QUEUE_DONE;
+    return 0;
+}
+
+static void
+a_key_that_always_comes_again_starves_nobody(void)
+{
+    atomic_bool b_had_its_turn = false;
+
+    own_queue = queue_new("t", 1, stirs, &b_had_its_turn);
+    queue_add(own_queue, "a");
+    queue_start(own_queue);
+    clock_sleep_ms(5);
+    queue_add(own_queue, "b");
+    CHECK(queue_wait_idle(own_queue, 5000));
+    CHECK(b_had_its_turn);
+    queue_free(own_queue);
+}
+
 int
 main(void)
 {
@@ -97,6 +181,12 @@ main(void)
         { "a key is never in two workers", a_key_is_never_in_two_workers },
         { "a failed key comes again", a_failed_key_comes_again },
         { "'again after' is kept", again_after_is_kept },
+        { "a key added for later while running waits",
+          a_key_added_for_later_while_running_waits },
+        { "a time is kept while a worker is busy",
+          a_time_is_kept_while_a_worker_is_busy },
+        { "a key that always comes again starves nobody",
+          a_key_that_always_comes_again_starves_nobody },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));
