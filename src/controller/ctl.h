@@ -24,12 +24,14 @@ struct ctl_config {
     const char *run_dir;   /* "/run/vmkeep" */
     const char *node;      /* this host's name: status.nodeName */
     const char *guard;     /* path of vmkeep-guard */
-    uint64_t trash_s;      /* how long replaced disks are kept */
-    uint64_t min_free;     /* bytes; 0: the rule max(10 %, 4 GiB) */
+    const char *libvirt_uri;
+    uint64_t trash_s;  /* how long replaced disks are kept */
+    uint64_t min_free; /* bytes; 0: the rule max(10 %, 4 GiB) */
     uint64_t agent_timeout_ms;
 };
 
 /* All [C]: set before ctl_start(), borrowed. */
+struct recover;
 struct ctl {
     struct store *store;
     struct cache *cache;
@@ -37,6 +39,7 @@ struct ctl {
     struct volume *volume;
     struct vmlock *locks;
     struct eventrec *events;
+    struct recover *recover; /* recover_open(); borrowed as the others */
     struct ctl_config config;
 };
 
@@ -56,6 +59,7 @@ extern const struct ctl_part action_part;    /* power, runStrategy */
 extern const struct ctl_part snapshot_part;  /* VirtualMachineSnapshot */
 extern const struct ctl_part content_part;   /* ...SnapshotContent */
 extern const struct ctl_part restore_part;   /* VirtualMachineRestore */
+extern const struct ctl_part tidy_part;      /* layers nobody needs, trash */
 
 /* Start `parts` (NULL at the end; kept) in order; on an error those that run
  * are stopped again. */

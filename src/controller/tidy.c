@@ -1,0 +1,101 @@
+/* controller/tidy.c: a queue of VMs.
+ *
+ * The merge of a layer can be refused for a while (a paused domain, a backup,
+ * another snapshot's cut): the key comes again, growing slower. A step takes
+ * the VM's lock as MERGE, so it never runs beside a cut or a restore.
+ */
+#include "controller/tidy.h"
+
+#include "base/clock.h"
+#include "base/effect.h"
+#include "base/mem.h"
+#include "controller/recover.h"
+
+#define TIDY_WORKERS  2
+#define TIDY_EVERY_MS (10 * 60 * 1000)
+#define TIDY_LATER_MS 5000
+#define HOLDER        "removing old layers"
+
+/* One per process; [C] while parts run. */
+static struct queue *tidy_queue;
+static struct ctl *tidy_ctl;
+
+static int
+tidy_locked(struct ctl *ctl, const char *uuid, struct err *err)
+{
+    size_t left = 0;
+
+    if (recover_vm(ctl, uuid, err) < 0 ||
+        volume_trash_empty(ctl->volume, uuid, clock_wall_s(), err) < 0)
+        return -1;
+    return volume_collect(ctl->volume, uuid, &left, err);
+}
+
+static int
+tidy(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
+{
+    struct ctl *ctl = arg;
+
+    effect_flow_set("snapshot-delete");
+    *ret_again_ms = TIDY_EVERY_MS;
+    if (!virt_is_connected(ctl->virt)) {
+        *ret_again_ms = TIDY_LATER_MS;
+        return 0;
+    }
+    if (vmlock_take(ctl->locks, uuid, VMLOCK_MERGE, HOLDER, tidy_queue, uuid,
+                    err) < 0) {
+        *ret_again_ms = TIDY_LATER_MS;
+        return err->code == ERR_BUSY ? 0 : -1;
+    }
+
+    int rc = tidy_locked(ctl, uuid, err);
+
+    vmlock_release(ctl->locks, uuid, HOLDER);
+    if (rc < 0 && err->code == ERR_NOT_FOUND)
+        return 0; /* no domain, or no layers: nothing to do here */
+    if (rc < 0 && err->code == ERR_BUSY) {
+        *ret_again_ms = TIDY_LATER_MS;
+        return 0;
+    }
+    return rc < 0 ? err_wrap(err, "VM %s", uuid) : 0;
+}
+
+void
+tidy_poke(struct ctl *ctl, const char *vm_uuid)
+{
+    (void)ctl;
+    if (tidy_queue != NULL)
+        queue_add(tidy_queue, vm_uuid);
+}
+
+static void *
+tidy_start(struct ctl *ctl, struct err *err)
+{
+    char **uuids = NULL;
+    size_t n = 0;
+
+    if (volume_list_vms(ctl->volume, &uuids, &n, err) < 0)
+        return NULL;
+    tidy_ctl = ctl;
+    tidy_queue = queue_new("tidy", TIDY_WORKERS, tidy, ctl);
+    for (size_t i = 0; i < n; i++) {
+        queue_add(tidy_queue, uuids[i]);
+        free(uuids[i]);
+    }
+    free(uuids);
+    queue_start(tidy_queue);
+    return tidy_queue;
+}
+
+static void
+tidy_stop(void *state)
+{
+    struct queue *q = state;
+
+    queue_stop(q);
+    vmlock_forget_queue(tidy_ctl->locks, q);
+    tidy_queue = NULL;
+    queue_free(q);
+}
+
+const struct ctl_part tidy_part = { "tidy", tidy_start, tidy_stop };
