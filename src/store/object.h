@@ -13,6 +13,13 @@
 
 struct object;
 
+/* From the text that the store keeps (or what is to go there) at revision
+ * `rev`. CORRUPT: it is not an object with a name. */
+struct object *object_new(const struct gvr *gvr, const char *text, size_t len,
+                          uint64_t rev, struct err *err) NODISCARD;
+/* The same content at another revision: the last state of a deleted object. */
+struct object *object_at_rev(const struct object *o, uint64_t rev) NODISCARD;
+
 struct object *object_ref(struct object *o);
 void object_unref(struct object *o); /* NULL is fine */
 DEFINE_CLEANUP(object_unref, struct object *)
@@ -25,6 +32,17 @@ uint64_t object_rev(const struct object *o);
 bool object_is_deleting(const struct object *o); /* has deletionTimestamp */
 /* NULL when the label is absent. */
 const char *object_label(const struct object *o, const char *key);
+
+/* uids in metadata.ownerReferences; `i` counts from 0, NULL: no more. */
+const char *object_owner(const struct object *o, size_t i);
+/* Its key in the store: lists are ordered by it. */
+const char *object_key(const struct object *o);
+/* What the store keeps: no resourceVersion. */
+const char *object_stored_text(const struct object *o, size_t *ret_len);
+
+/* "/k/<group>/<resource>/<namespace>/<name>". Caller frees. */
+char *object_key_of(const struct gvr *gvr, const char *ns, const char *name)
+    NODISCARD;
 
 /* The object, with metadata.resourceVersion and apiVersion of the storage
  * version. A new value, the caller's; parsing takes about 80 us. */

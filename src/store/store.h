@@ -28,7 +28,18 @@ struct store_items {
     uint64_t head_rev; /* of the same reading: a watch can start here */
     bool has_more;
 };
+void store_item_fini(struct store_item *item);
 void store_items_fini(struct store_items *items);
+static inline void
+store_item_fini_p(struct store_item *item)
+{
+    store_item_fini(item);
+}
+static inline void
+store_items_fini_p(struct store_items *items)
+{
+    store_items_fini(items);
+}
 
 enum store_op {
     STORE_PUT,
@@ -46,7 +57,8 @@ struct store_event {
 
 /* All borrowed for the call. Called on the store's watch thread, in the order
  * of revisions, without gaps, with no lock held. `ev` NULL: the log behind
- * the last event was compacted; list again and go on from there. */
+ * the last event was compacted; list again (in this call). Events go on after
+ * the compaction: those up to the new list's revision are to be skipped. */
 typedef void (*store_watch_fn)(void *arg, const struct store_event *ev);
 
 struct store_ops;
@@ -55,7 +67,8 @@ struct store {
 };
 
 /* Open (or make) the SQLite store in directory `dir`, which is ours alone.
- * CORRUPT when the file is damaged or from a newer version. */
+ * errors  CORRUPT (the file is damaged); UNSUPPORTED (from a newer version);
+ *         BUSY (another process has it open) */
 struct store *store_open_sqlite(const char *dir, struct err *err) NODISCARD;
 void store_close(struct store *s); /* ends the watch; NULL is fine */
 DEFINE_CLEANUP(store_close, struct store *)
@@ -79,7 +92,8 @@ int store_get(struct store *s, const char *key, struct store_item *ret_item,
 int store_list(struct store *s, const char *prefix, const char *after,
                size_t limit, uint64_t at_rev, struct store_items *ret_items,
                struct err *err) NODISCARD;
-/* One watch per process: every event after `after_rev`. */
+/* One watch per process: every event after `after_rev`.
+ * errors  NOT_FOUND (after_rev was compacted); BUSY (there is a watch) */
 int store_watch(struct store *s, uint64_t after_rev, store_watch_fn fn,
                 void *arg, struct err *err) NODISCARD;
 void store_watch_stop(struct store *s);
