@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The test guest itself: the ground that other tests stand on.
+# check: suite=integration timeout=300
 . "$(dirname "$0")/lib.sh"
 requires_libvirt
 libvirt_start

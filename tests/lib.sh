@@ -17,7 +17,7 @@
 # libvirtd is neither used nor disturbed.
 #
 # Set from outside:
-#   BUILD         build directory (build)
+#   VMKEEP_BUILD  build directory (build)
 #   VMKEEP_CACHE  what is downloaded or built once (.cache)
 #   TEST_KEEP=1   keep the scratch directory
 #   TEST_LIMIT    seconds (900)
@@ -25,7 +25,7 @@ set -euo pipefail
 
 tests_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 top_dir=${tests_dir%/tests}
-BUILD=$(realpath -m -- "${BUILD:-$top_dir/build}")
+BUILD=$(realpath -m -- "${VMKEEP_BUILD:-$top_dir/build}")
 VMKEEP_CACHE=$(realpath -m -- "${VMKEEP_CACHE:-$top_dir/.cache}")
 TEST_LIMIT=${TEST_LIMIT:-900}
 PATH=$PATH:/usr/sbin:/sbin

@@ -39,10 +39,14 @@ int virt_domain_job(struct virt *v, const char *uuid, bool *ret_is_active,
                     char *ret_what, size_t what_size, struct err *err)
     NODISCARD;
 
+/* Who a file or block device is, by stat(2): dev and inode of a file, {rdev,
+ * 0} of a block device, whatever /dev its node stands in. */
+struct file_id virt_file_id_of_stat(const struct stat *st);
+
 /* A file that the domain's QEMU process has open, by /proc. */
 struct virt_open_file {
-    struct file_id id;
-    char *path; /* as the kernel names it; a hint only */
+    struct file_id id; /* as by virt_file_id_of_stat() */
+    char *path;        /* as the kernel names it; a hint only */
     bool is_writable;
 };
 struct virt_open_files {
@@ -50,9 +54,15 @@ struct virt_open_files {
     size_t n;
 };
 void virt_open_files_fini(struct virt_open_files *f);
+static inline void
+virt_open_files_fini_p(struct virt_open_files *f)
+{
+    virt_open_files_fini(f);
+}
 
 /* Regular files and block devices open in the QEMU of this domain. Asks
- * /proc, not QMP (which would taint the domain). NOT_FOUND: no process. */
+ * /proc, not QMP (which would taint the domain). NOT_FOUND: no process;
+ * CONFLICT: two claim to be it. */
 int virt_open_files(struct virt *v, const char *uuid,
                     struct virt_open_files *ret_files, struct err *err)
     NODISCARD;

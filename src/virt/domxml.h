@@ -11,12 +11,16 @@
 #include "base/err.h"
 #include "codec/jsonx.h"
 
+/* <metadata><vmkeep:namespace xmlns:vmkeep="...">prod</vmkeep:namespace> */
+#define DOMXML_NS_URI "https://vmkeep.io/xmlns/domain/1.0"
+
 enum domxml_disk_kind {
     DOMXML_DISK_FILE,
     DOMXML_DISK_BLOCK,
     DOMXML_DISK_VOLUME, /* pool and volume; resolved to a path by virt/ */
     DOMXML_DISK_NETWORK,
-    DOMXML_DISK_OTHER, /* vhostuser, nvme, vhostvdpa, dir */
+    DOMXML_DISK_OTHER, /* vhostuser, nvme, vhostvdpa, dir; or a backing file
+                          that is neither file nor block device */
 };
 
 struct domxml_file {
@@ -25,13 +29,14 @@ struct domxml_file {
 };
 
 struct domxml_disk {
-    char *target; /* "vda": the volume's name */
+    char *target; /* "vda": the volume's name; NULL in odd XML */
     char *bus;
     char *device; /* disk, cdrom, floppy, lun */
     enum domxml_disk_kind kind;
     struct domxml_file *chain; /* [0] the top, then its backing files */
-    size_t chain_len;          /* 0: no medium */
+    size_t chain_len;          /* 0: no medium, or no file */
     char *pool, *volume;       /* DOMXML_DISK_VOLUME */
+    char *driver_format;       /* <driver type>; NULL: not said */
     char *serial;
     bool is_readonly, is_shareable, is_encrypted, is_transient;
 };

@@ -3,8 +3,8 @@
  * Opened once; an own thread runs libvirt's events and connects again when
  * libvirtd goes away. Every call has a bound. Calls that change something are
  * counted effects (base/effect.h).
- * Threads: any, unless said. Callbacks come on the event thread and must only
- * enqueue.
+ * Threads: any, unless said. Callbacks come on threads of virt/ and must only
+ * enqueue; none is running any more when virt_close() returns.
  * source  spec guest.md 0, 2, 3, 8; libvirt 9.0 API reference
  */
 #pragma once
@@ -103,6 +103,8 @@ int virt_thaw(struct virt *v, const char *uuid, uint64_t timeout_ms,
 /* guest-fsfreeze-status as the agent sees itself: a hint, it can lie. */
 int virt_freeze_status(struct virt *v, const char *uuid, uint64_t timeout_ms,
                        bool *ret_is_frozen, struct err *err) NODISCARD;
-/* guest-ping. */
+/* guest-ping. This and the status go through libvirt's agent passthrough, which
+ * notes a taint (custom-ga-command) in the domain's log: for tests and for
+ * repairs, not for the way of every snapshot. */
 int virt_agent_ping(struct virt *v, const char *uuid, uint64_t timeout_ms,
                     struct err *err) NODISCARD;

@@ -1,0 +1,34 @@
+/* virt/virt-priv.h: what the virt-*.c files share. For them only. */
+#pragma once
+#include <libvirt/libvirt.h>
+
+#include "base/effect.h"
+#include "virt/virt.h"
+
+static inline void
+virt_domain_unref_p(virDomainPtr *dom)
+{
+    if (*dom != NULL)
+        (void)virDomainFree(*dom);
+}
+
+static inline void
+virt_conn_unref_p(virConnectPtr *conn)
+{
+    if (*conn != NULL)
+        (void)virConnectClose(*conn);
+}
+
+/* The live connection with a reference of the caller's own, CLEANUP
+ * (virt_conn_unref); NULL with UNAVAILABLE. */
+virConnectPtr virt_connect_get(struct virt *v, struct err *err) NODISCARD;
+/* The domain, CLEANUP(virt_domain_unref). It keeps its connection alive. */
+virDomainPtr virt_connect_domain(struct virt *v, const char *uuid,
+                                 struct err *err) NODISCARD;
+
+/* libvirt's last error of this thread, translated; like err_set a value. */
+#define virt_error(...)      (virt_errors_set(__VA_ARGS__), -1)
+#define virt_error_null(...) (virt_errors_set(__VA_ARGS__), NULL)
+void virt_errors_set(struct err *err, const char *fmt, ...) PRINTF(2, 3);
+/* Is libvirt's last error of this thread this virErrorCode? */
+bool virt_errors_is(int code);
