@@ -3,8 +3,6 @@
  */
 #include "types/kind.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -21,23 +19,6 @@ const struct kind *const kind_table[] = {
     &kind_action,
     NULL,
 };
-
-void
-causes_add(struct causes *c, const char *reason, const char *field,
-           const char *fmt, ...)
-{
-    struct cause *cause;
-    va_list ap;
-
-    if (c->n == CAUSES_MAX)
-        return;
-    cause = &c->v[c->n++];
-    (void)snprintf(cause->reason, sizeof cause->reason, "%s", reason);
-    (void)snprintf(cause->field, sizeof cause->field, "%s", field);
-    va_start(ap, fmt);
-    (void)vsnprintf(cause->message, sizeof cause->message, fmt, ap);
-    va_end(ap);
-}
 
 static bool
 is_served(const struct kind *k, const char *version)
