@@ -30,6 +30,8 @@ struct ctl_config {
     uint64_t agent_timeout_ms;
 };
 
+#define CTL_MAX_PARTS 24
+
 /* All [C]: set before ctl_start(), borrowed. */
 struct recover;
 struct ctl {
@@ -41,6 +43,10 @@ struct ctl {
     struct eventrec *events;
     struct recover *recover; /* recover_open(); borrowed as the others */
     struct ctl_config config;
+    /* ctl_start()'s and ctl_stop()'s own. */
+    const struct ctl_part *const *parts;
+    void *states[CTL_MAX_PARTS];
+    size_t n_started;
 };
 
 /* One controller. */
