@@ -108,3 +108,14 @@ ctl_condition_set(json_t *object, const char *type, const char *status,
         jsonx_set(c, "observedGeneration", json_integer(observed_generation));
     return before == NULL || !jsonx_equal(before, c);
 }
+
+void
+ctl_condition_remove(json_t *object, const char *type)
+{
+    json_t *list = jsonx_get(object, "status.conditions");
+
+    for (size_t i = json_array_size(list); i-- > 0;)
+        if (strcmp(jsonx_str_or(json_array_get(list, i), "type", ""), type) ==
+            0)
+            (void)json_array_remove(list, i);
+}

@@ -87,5 +87,7 @@ struct object *ctl_vm_by_uid(struct ctl *ctl, const char *uid) NODISCARD;
 bool ctl_condition_set(json_t *object, const char *type, const char *status,
                        const char *reason, const char *message,
                        int64_t observed_generation);
+/* Take it out; absent is fine. */
+void ctl_condition_remove(json_t *object, const char *type);
 /* "True", "False", "Unknown", or NULL: not there. Borrowed. */
 const char *ctl_condition_get(const json_t *object, const char *type);
