@@ -582,15 +582,6 @@ cache_get(struct cache *c, const struct obj_ref *ref)
 }
 
 void
-object_list_fini(struct object_list *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        object_unref(l->v[i]);
-    free(l->v);
-    *l = (struct object_list){ 0 };
-}
-
-void
 cache_list(struct cache *c, const struct gvr *gvr, const char *ns,
            struct object_list *ret_list)
 {
