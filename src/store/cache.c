@@ -479,7 +479,7 @@ on_event(void *arg, const struct store_event *ev)
 
 /* ---- making ---- */
 
-struct cache *
+struct cache *NO_TSA
 cache_new(struct store *s, const struct gvr *const *gvrs, struct err *err)
 {
     struct cache *c = xcalloc(1, sizeof *c);
@@ -512,7 +512,7 @@ cache_new(struct store *s, const struct gvr *const *gvrs, struct err *err)
     return c;
 }
 
-void
+void NO_TSA
 cache_free(struct cache *c)
 {
     if (c == NULL)
