@@ -1,0 +1,316 @@
+/* Create, replace, patch.
+ *
+ * All three end the same way: the object as it shall be goes through
+ * admission, then through store/obj.h. A change is made inside obj_update()'s
+ * callback, on the newest version, and made again when somebody else wrote
+ * meanwhile; a refusal there fills the answer and ends the update.
+ */
+#include <string.h>
+
+#include "api/admission.h"
+#include "api/body.h"
+#include "api/handlers.h"
+#include "api/patch.h"
+#include "api/render.h"
+#include "api/status.h"
+#include "base/mem.h"
+#include "store/obj.h"
+
+struct change {
+    struct request *rq;
+    struct reply *rp;
+    bool is_status; /* the subresource status */
+    enum patch_type type;
+    const json_t *body; /* the new object, or the patch */
+    bool is_replace;
+};
+
+static bool
+parse_dry_run(const struct request *rq, bool *ret, struct reply *rp)
+{
+    const char *v = uri_query(&rq->uri, "dryRun");
+
+    *ret = v != NULL && strcmp(v, "All") == 0;
+    if (v == NULL || v[0] == 0 || *ret)
+        return true;
+    status_bad_request(
+        rp, "dryRun: Unsupported value: \"%s\": supported values: \"All\"", v);
+    return false;
+}
+
+static void
+reply_object(struct request *rq, struct reply *rp, int code,
+             const struct object *o)
+{
+    char version[API_VERSION_SIZE];
+
+    rp->code = code;
+    buf_truncate(&rp->body, 0);
+    object_text(o, api_other_version(&rq->target, version), &rp->body);
+    buf_add_char(&rp->body, '\n');
+}
+
+/* What the body says about its own type and place must be what the URL says.
+ * Missing words are filled in. */
+static bool
+check_type(const struct request *rq, json_t *v, struct reply *rp)
+{
+    const struct target *t = &rq->target;
+    CLEANUP(mem_free) char *want = api_version_of(t);
+    const char *version = jsonx_str_or(v, "apiVersion", want);
+    const char *kind = jsonx_str_or(v, "kind", t->kind->gvr.kind);
+    const char *ns;
+
+    if (!json_is_object(v)) {
+        status_bad_request(rp, "the body is not an object");
+        return false;
+    }
+    if (strcmp(version, want) != 0 || strcmp(kind, t->kind->gvr.kind) != 0) {
+        status_bad_request(
+            rp,
+            "the object in the body is %s %s, but the URL is for %s %s: use the URL of its own kind and version",
+            version, kind, want, t->kind->gvr.kind);
+        return false;
+    }
+    jsonx_set_str(v, "kind", kind);
+    jsonx_set_str(v, "apiVersion", version);
+    if (json_object_get(v, "metadata") == NULL)
+        json_object_set_new(v, "metadata", json_object());
+    ns = jsonx_str_or(v, "metadata.namespace", "");
+    if (t->kind->gvr.is_namespaced && ns[0] != 0 && t->ns != NULL &&
+        strcmp(ns, t->ns) != 0) {
+        status_bad_request(
+            rp,
+            "the namespace of the provided object does not match the namespace sent on the request");
+        return false;
+    }
+    return true;
+}
+
+void
+write_create(struct request *rq, struct reply *rp)
+{
+    struct target *t = &rq->target;
+    struct admission a = { rq, rp, KIND_CREATE };
+    struct obj_write how = { .part = OBJ_MAIN };
+    CLEANUP(json_decref) json_t *v = NULL;
+    CLEANUP(object_unref) struct object *o = NULL;
+    struct err err = { 0 };
+
+    if (!admission_precheck(&a, NULL) ||
+        !parse_dry_run(rq, &how.is_dry_run, rp))
+        return;
+    v = body_parse(rq, false, rp);
+    if (v == NULL || !check_type(rq, v, rp))
+        return;
+    t->name = jsonx_str(v, "metadata.name"); /* for messages */
+    if (t->kind->gvr.has_status)
+        (void)json_object_del(v, "status");
+    if (!admission_check(&a, v, NULL))
+        return;
+    t->name = jsonx_str(v, "metadata.name");
+    if (obj_create(rq->api->store, &t->kind->gvr, t->ns != NULL ? t->ns : "", v,
+                   &how, &o, &err) < 0) {
+        status_of_err(rp, t, &err);
+        return;
+    }
+    if (!how.is_dry_run)
+        api_wait_rev(rq->api, object_rev(o));
+    reply_object(rq, rp, 201, o);
+}
+
+/* The new content as the body says, before rules are applied. */
+static json_t *
+wanted_of(const struct change *c, const json_t *object)
+{
+    struct err err = { 0 };
+    json_t *v;
+
+    if (c->is_replace)
+        return json_deep_copy(c->body);
+    v = patch_apply(c->type, object, c->body, &err);
+    if (v == NULL && c->type == PATCH_JSON)
+        status_reply(c->rp, 422, "Invalid", "the patch cannot be applied: %s",
+                     err.msg);
+    else if (v == NULL)
+        status_bad_request(c->rp, "%s", err.msg);
+    return v;
+}
+
+/* Take `from`'s member into `to`, or its absence. */
+static void
+take_member(json_t *to, const json_t *from, const char *key)
+{
+    json_t *v = json_object_get(from, key);
+
+    if (v != NULL)
+        json_object_set(to, key, v);
+    else
+        (void)json_object_del(to, key);
+}
+
+/* Only the part that this URL may change is the client's. */
+static json_t *
+restrict_to_part(const struct change *c, const json_t *old, json_t *wanted)
+{
+    json_t *result;
+
+    take_member(wanted, old, "apiVersion"); /* of the storage version */
+    take_member(wanted, old, "kind");
+    if (!c->is_status) {
+        if (c->rq->target.kind->gvr.has_status)
+            take_member(wanted, old, "status");
+        return json_incref(wanted);
+    }
+    result = json_deep_copy(old);
+    take_member(result, wanted, "status");
+    /* preconditions */
+    take_member(json_object_get(result, "metadata"),
+                json_object_get(wanted, "metadata"), "resourceVersion");
+    take_member(json_object_get(result, "metadata"),
+                json_object_get(wanted, "metadata"), "uid");
+    return result;
+}
+
+static int
+refused(struct err *err)
+{
+    return err_set(err, ERR_CANCELLED, "refused");
+}
+
+static int
+mutate(void *arg, json_t *object, struct err *err)
+{
+    struct change *c = arg;
+    struct admission a = { c->rq, c->rp,
+                           c->is_status ? KIND_UPDATE_STATUS : KIND_UPDATE };
+    CLEANUP(json_decref) json_t *old = json_deep_copy(object);
+    CLEANUP(json_decref) json_t *wanted = NULL;
+    CLEANUP(json_decref) json_t *result = NULL;
+
+    reply_fini(c->rp); /* warnings of a try before */
+    wanted = wanted_of(c, object);
+    if (wanted == NULL ||
+        (!c->is_replace && !check_type(c->rq, wanted, c->rp) &&
+         c->rp->code != 0))
+        return refused(err);
+    if (!json_is_object(json_object_get(wanted, "metadata"))) {
+        status_bad_request(c->rp, "metadata must be an object");
+        return refused(err);
+    }
+    result = restrict_to_part(c, old, wanted);
+    if (!admission_check(&a, result, old))
+        return refused(err);
+    (void)json_object_clear(object);
+    (void)json_object_update(object, result);
+    return 0;
+}
+
+static void
+update(struct change *c, const struct obj_write *how)
+{
+    struct request *rq = c->rq;
+    const struct target *t = &rq->target;
+    struct obj_ref ref = { &t->kind->gvr, t->ns != NULL ? t->ns : "", t->name };
+    CLEANUP(object_unref) struct object *o = NULL;
+    struct err err = { 0 };
+
+    if (obj_update(rq->api->store, &ref, how, mutate, c, &o, NULL, &err) < 0) {
+        if (c->rp->code == 0)
+            status_of_err(c->rp, t, &err);
+        return;
+    }
+    if (!how->is_dry_run)
+        api_wait_rev(rq->api, object_rev(o));
+    reply_object(rq, c->rp, 200, o);
+}
+
+/* A custom resource is replaced only by who has seen it. */
+static bool
+check_replace(const struct request *rq, const json_t *v, struct reply *rp)
+{
+    const struct target *t = &rq->target;
+    const char *name = jsonx_str_or(v, "metadata.name", "");
+    struct causes causes = { 0 };
+
+    if (strcmp(name, t->name) != 0) {
+        status_bad_request(
+            rp,
+            "the name of the object (%s) does not match the name on the URL (%s)",
+            name, t->name);
+        return false;
+    }
+    if (t->kind->gvr.group[0] == 0 ||
+        jsonx_str_or(v, "metadata.resourceVersion", "")[0] != 0)
+        return true;
+    causes_add(&causes, "FieldValueInvalid", "metadata.resourceVersion",
+               "Invalid value: 0x0: must be specified for an update");
+    status_invalid(rp, t, t->name, &causes);
+    return false;
+}
+
+static bool
+is_status(const struct target *t)
+{
+    return t->subresource != NULL && strcmp(t->subresource, "status") == 0;
+}
+
+void
+write_replace(struct request *rq, struct reply *rp)
+{
+    struct obj_write how = { .part = is_status(&rq->target) ? OBJ_STATUS
+                                                            : OBJ_MAIN };
+    struct change c = { .rq = rq,
+                        .rp = rp,
+                        .is_status = is_status(&rq->target),
+                        .is_replace = true };
+    CLEANUP(json_decref) json_t *v = NULL;
+
+    if (!parse_dry_run(rq, &how.is_dry_run, rp))
+        return;
+    v = body_parse(rq, false, rp);
+    if (v == NULL || !check_type(rq, v, rp) || !check_replace(rq, v, rp))
+        return;
+    c.body = v;
+    update(&c, &how);
+}
+
+static void
+reply_unsupported_patch(const struct request *rq, struct reply *rp)
+{
+    CLEANUP(mem_free) char *version = api_version_of(&rq->target);
+
+    if (body_has_type(rq, "application/strategic-merge-patch+json"))
+        status_reply(
+            rp, 415, "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
+    else
+        status_reply(
+            rp, 415, "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types of %s include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            version);
+}
+
+void
+write_patch(struct request *rq, struct reply *rp)
+{
+    struct obj_write how = { .part = is_status(&rq->target) ? OBJ_STATUS
+                                                            : OBJ_MAIN };
+    struct change c = { .rq = rq,
+                        .rp = rp,
+                        .is_status = is_status(&rq->target),
+                        .type = patch_type_of(rq) };
+    CLEANUP(json_decref) json_t *v = NULL;
+
+    if (c.type == PATCH_UNKNOWN || c.type == PATCH_APPLY) {
+        reply_unsupported_patch(rq, rp);
+        return;
+    }
+    if (!parse_dry_run(rq, &how.is_dry_run, rp))
+        return;
+    v = body_parse_patch(rq, rp);
+    if (v == NULL)
+        return;
+    c.body = v;
+    update(&c, &how);
+}
