@@ -404,6 +404,7 @@ a_second_process_is_refused(void)
     CLEANUP(store_close) struct store *s = empty_store();
     struct err err;
 
+    CHECK(s != NULL);
     CHECK(store_open_sqlite(test_dir, &err) == NULL);
     CHECK_INT(err.code, ==, ERR_BUSY);
 }
