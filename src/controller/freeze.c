@@ -233,26 +233,29 @@ thaw_now(struct freeze *f, struct freeze_hold *h)
     journal_remove(f, h->uuid);
 }
 
+/* The freeze failed. Is the guest certainly not frozen by it? Only where the
+ * command never reached an agent, or the agent refused it because somebody
+ * else has frozen the guest before. */
+static bool
+is_untouched(const struct err *why, bool *ret_is_foreign)
+{
+    *ret_is_foreign = why->code == ERR_CONFLICT &&
+                      strstr(why->msg, "is in frozen state") != NULL;
+    return *ret_is_foreign || why->code == ERR_UNAVAILABLE ||
+           why->code == ERR_NOT_FOUND;
+}
+
 int
 freeze_begin(struct freeze *f, const char *vm_uuid,
              struct freeze_hold *ret_hold, struct err *err)
 {
     struct freeze_hold h = { .frozen = 0 };
-    bool is_frozen = false;
 
     (void)snprintf(h.uuid, sizeof h.uuid, "%s", vm_uuid);
     if (freeze_is_owed(f, vm_uuid))
         return err_set(
             err, ERR_BUSY,
             "the guest still waits for the thaw after an earlier freeze");
-    if (virt_freeze_status(f->virt, vm_uuid, f->timeout_ms, &is_frozen, err) <
-        0)
-        return err_wrap(err, "command Freeze failed");
-    if (is_frozen) {
-        h.is_foreign = true;
-        *ret_hold = h;
-        return 0;
-    }
     if (journal_write(f, vm_uuid, err) < 0)
         return -1;
     if (arm(f, &h, err) < 0) {
@@ -260,8 +263,16 @@ freeze_begin(struct freeze *f, const char *vm_uuid,
         return -1;
     }
     if (virt_freeze(f->virt, vm_uuid, f->timeout_ms, &h.frozen, err) < 0) {
-        thaw_now(f, &h);
-        return err_wrap(err, "command Freeze failed");
+        if (is_untouched(err, &h.is_foreign)) {
+            guardclient_disarm(f->guard, h.arm_id);
+            journal_remove(f, vm_uuid);
+        } else {
+            thaw_now(f, &h);
+        }
+        if (!h.is_foreign)
+            return err_wrap(err, "command Freeze failed");
+        *ret_hold = h;
+        return 0;
     }
     h.begin_ns = clock_mono_ns();
     h.is_held = true;

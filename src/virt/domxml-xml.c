@@ -156,11 +156,12 @@ void
 domxml_xml_set_text(xmlNode *node, const char *text)
 {
     xmlNode *old;
+    xmlNode *new = xmlNewDocText(node->doc, domxml_xml_str(text));
 
     while ((old = node->children) != NULL)
         domxml_xml_remove(old);
-    if (text[0] != 0)
-        xmlNodeAddContent(node, domxml_xml_str(text));
+    if (new == NULL || xmlAddChild(node, new) == NULL)
+        abort();
 }
 
 xmlNode *

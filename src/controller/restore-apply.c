@@ -1,0 +1,357 @@
+/* controller/restore-apply.c: the order of a restore.
+ *
+ *   restore_define_preflight   everything that could refuse it; no change
+ *   status: step "creating"    from here on there may be something to undo
+ *   volume_restore_prepare     new files, fsynced; image locks on all disks
+ *   restore_define_xml
+ *   status: target, disks      what a crash needs to tell "applied" from not
+ *   the domain is as preflight saw it?
+ *   NVRAM, TPM                 kept aside before they are replaced
+ *   volume_restore_unlock, virt_define      the one step that counts
+ *   volume_restore_finish      old disks: trash or retained
+ *
+ * Until virt_define the VM is as it was. After it the restore can only be
+ * completed, and restore_is_applied() tells so from the domain itself.
+ */
+#include "controller/restore-apply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "controller/capture.h"
+#include "controller/firmware.h"
+#include "controller/objutil.h"
+#include "controller/project.h"
+#include "controller/recover.h"
+#include "controller/restore-define.h"
+
+struct attempt {
+    struct ctl *ctl;
+    const struct restore_job *job;
+    struct object **restore;
+    const char *source_uid, *snapshot_uid, *restore_uid;
+    struct restore_target target;
+    struct volume_restore *volume; /* NULL: no disk is restored */
+    char *xml;
+};
+
+static void
+attempt_fini_p(struct attempt *a)
+{
+    restore_target_fini(&a->target);
+    volume_restore_free(a->volume);
+    secrets_free_text(a->xml);
+}
+
+/* ---- status ---- */
+
+static json_t *
+status_copy(const struct attempt *a)
+{
+    CLEANUP(json_decref) json_t *json = object_json(*a->restore);
+    const json_t *status = json_object_get(json, "status");
+
+    return status == NULL ? json_object() : json_deep_copy(status);
+}
+
+static int
+write_step(struct attempt *a, const char *step, struct err *err)
+{
+    CLEANUP(json_decref) json_t *status = status_copy(a);
+
+    jsonx_set_str(status, "vmkeep.step", step);
+    return objutil_set_status(a->ctl, a->restore, status, err);
+}
+
+static const json_t *
+override_of(const struct attempt *a, const char *volume)
+{
+    const json_t *list =
+        jsonx_get(a->job->restore_json, "spec.volumeRestoreOverrides");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *o = json_array_get(list, i);
+
+        if (strcmp(jsonx_str_or(o, "volumeName", ""), volume) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+static void
+claim_name(const struct attempt *a, const char *volume,
+           char claim[RESTORE_CLAIM_SIZE])
+{
+    const char *policy =
+        jsonx_str(a->job->restore_json, "spec.volumeRestorePolicy");
+    const char *name = jsonx_str(override_of(a, volume), "restoreName");
+
+    restore_plan_claim(restore_plan_naming(policy), name, a->restore_uid,
+                       a->target.name, volume,
+                       capture_claim_of(jsonx_get(a->job->content_json,
+                                                  "spec.source.virtualMachine"),
+                                        volume),
+                       claim);
+}
+
+/* What is about to be defined, for whoever comes after a crash. */
+static int
+write_plan(struct attempt *a, const struct volume_new_disk *disks, size_t n,
+           struct err *err)
+{
+    CLEANUP(json_decref) json_t *status = status_copy(a);
+    json_t *list = json_array(), *restores = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        char claim[RESTORE_CLAIM_SIZE];
+        CLEANUP(mem_free)
+        char *snapshot =
+            capture_volume_snapshot_name(a->snapshot_uid, disks[i].target);
+
+        claim_name(a, disks[i].target, claim);
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s}", "volume", disks[i].target,
+                            "path", disks[i].path, "claim", claim));
+        (void)json_array_append_new(
+            restores, json_pack("{s:s, s:s, s:s}", "volumeName",
+                                disks[i].target, "persistentVolumeClaim", claim,
+                                "volumeSnapshotName", snapshot));
+    }
+    (void)json_object_set_new(status, "restores", restores);
+    jsonx_set(status, "vmkeep.disks", list);
+    jsonx_set(status, "vmkeep.target",
+              json_pack("{s:s, s:b}", "uid", a->target.uuid, "isNew",
+                        !a->target.is_in_place));
+    jsonx_set(status, "vmkeep.dropped", json_deep_copy(a->target.notes));
+    jsonx_set_str(status, "vmkeep.step", "defining");
+    return objutil_set_status(a->ctl, a->restore, status, err);
+}
+
+/* ---- steps ---- */
+
+static int
+prepare_disks(struct attempt *a, struct err *err)
+{
+    const json_t *layers =
+        jsonx_get(a->job->content_json, "spec.vmkeep.layers");
+    size_t n = json_array_size(layers);
+    CLEANUP(mem_free) const char **targets = xcalloc(n + 1, sizeof *targets);
+    bool in_place = a->target.is_in_place;
+
+    for (size_t i = 0; i < n; i++)
+        targets[i] = jsonx_str_or(json_array_get(layers, i), "volumeName", "");
+    if (n == 0)
+        return 0;
+    return volume_restore_prepare(a->ctl->volume, a->source_uid,
+                                  a->snapshot_uid, a->restore_uid,
+                                  in_place ? VOLUME_IN_PLACE : VOLUME_CLONE,
+                                  a->target.uuid, targets, n, &a->volume, err);
+}
+
+/* In place: is the domain still the one that preflight saw? */
+static int
+check_unchanged(struct attempt *a, struct err *err)
+{
+    CLEANUP(virt_vm_free) struct virt_vm *now = NULL;
+    const struct virt_vm *old = a->target.old;
+
+    if (!a->target.is_in_place)
+        return 0;
+    now = virt_vm_get(a->ctl->virt, a->target.uuid, err);
+    if (now == NULL)
+        return -1;
+    if (now->live != NULL || now->has_managed_save ||
+        strcmp(now->xml_inactive, old->xml_inactive) != 0)
+        return err_set(
+            err, ERR_BUSY,
+            "%s was started or changed while its restore was prepared; nothing was replaced",
+            a->target.name);
+    return 0;
+}
+
+/* UEFI variables and TPM state. In place the present ones are put aside under
+ * the restore's UID first. */
+static int
+put_firmware(struct attempt *a, struct err *err)
+{
+    const char *dir = a->ctl->config.state_dir;
+    const struct restore_target *t = &a->target;
+    const char *path = t->is_in_place ? t->old->inactive->nvram : t->nvram;
+    bool has_tpm = jsonx_bool(a->job->content_json, "spec.vmkeep.cut.tpm");
+    struct firmware_kept kept;
+
+    if (t->is_in_place && firmware_is_wanted(t->old) &&
+        (firmware_copy(dir, t->old, a->restore_uid, &kept, err) < 0 ||
+         firmware_seal(dir, a->restore_uid, err) < 0))
+        return -1;
+    if (path != NULL && firmware_has_nvram(dir, a->snapshot_uid) &&
+        firmware_put_nvram(dir, a->snapshot_uid, path, err) < 0)
+        return -1;
+    if (has_tpm && t->is_same_uuid)
+        return firmware_put_tpm(dir, a->snapshot_uid, t->uuid, err);
+    return 0;
+}
+
+/* The kept-aside firmware of a try that did not get through. */
+static void
+restore_firmware(struct attempt *a)
+{
+    const char *dir = a->ctl->config.state_dir;
+    const struct restore_target *t = &a->target;
+    struct err ignored;
+
+    if (!t->is_in_place || !firmware_has_nvram(dir, a->restore_uid) ||
+        t->old->inactive->nvram == NULL)
+        return;
+    if (firmware_put_nvram(dir, a->restore_uid, t->old->inactive->nvram,
+                           &ignored) < 0)
+        eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
+                      "%s", ignored.msg);
+}
+
+static int
+define(struct attempt *a, struct err *err)
+{
+    const struct volume_new_disk *disks = NULL;
+    size_t n = 0;
+
+    if (a->volume != NULL)
+        disks = volume_restore_disks(a->volume, &n);
+    if (restore_define_xml(&a->target, disks, n, &a->xml, err) < 0 ||
+        write_plan(a, disks, n, err) < 0 || check_unchanged(a, err) < 0 ||
+        put_firmware(a, err) < 0)
+        return -1;
+    if (a->volume != NULL)
+        volume_restore_unlock(a->volume);
+    if (virt_define(a->ctl->virt, a->xml, err) < 0) {
+        restore_firmware(a);
+        return err_wrap(err, "the definition was refused by libvirt");
+    }
+    return 0;
+}
+
+static void
+tell_notes(struct attempt *a)
+{
+    const json_t *notes = a->target.notes;
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+    for (size_t i = 0; i < json_array_size(notes) && text.len < 800; i++)
+        buf_printf(&text, "%s%s", i > 0 ? "; " : "",
+                   json_string_value(json_array_get(notes, i)));
+    if (text.len > 0)
+        eventrec_normal(a->ctl->events, *a->restore, "RestoreMapping", "%s",
+                        buf_str(&text));
+}
+
+/* The old disks go as the policy says. What fails here no longer matters to
+ * the VM: it is told, and the volume journal keeps it for the next start. */
+static void
+finish(struct attempt *a)
+{
+    const char *policy =
+        jsonx_str(a->job->restore_json, "spec.volumeRestorePolicy");
+    enum volume_old_disk old = restore_plan_naming(policy) == RESTORE_IN_PLACE
+                                   ? VOLUME_OLD_TRASH
+                                   : VOLUME_OLD_RETAIN;
+    CLEANUP(mem_free) char *kept = NULL;
+    struct err err;
+
+    if (a->volume != NULL &&
+        volume_restore_finish(a->volume, old, a->ctl->config.trash_s, &kept,
+                              &err) < 0) {
+        recover_again(a->ctl, a->source_uid);
+        eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
+                      "old disks: %s", err.msg);
+    }
+    CLEANUP(json_decref) json_t *status = status_copy(a);
+
+    if (kept != NULL)
+        jsonx_set(status, "vmkeep.kept", json_pack("[s]", kept));
+    jsonx_set_str(status, "vmkeep.step", "defined");
+    if (objutil_set_status(a->ctl, a->restore, status, &err) < 0)
+        eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
+                      "%s", err.msg);
+    project_poke(a->ctl, a->source_uid);
+    if (strcmp(a->source_uid, a->target.uuid) != 0)
+        project_poke(a->ctl, a->target.uuid);
+}
+
+/* A try that failed leaves the VM as it was. */
+static void
+abort_try(struct attempt *a, const struct err *why)
+{
+    struct err err;
+
+    if (a->volume == NULL)
+        return;
+    /* Perhaps libvirt did define it and could not say so: look again before
+     * any file goes. volume_recover() asks the domain. */
+    if (why->code == ERR_TIMEOUT || why->code == ERR_UNAVAILABLE ||
+        volume_restore_abort(a->volume, &err) < 0)
+        recover_again(a->ctl, a->source_uid);
+}
+
+int
+restore_apply(struct ctl *ctl, const struct restore_job *job,
+              struct object **restore, struct err *err)
+{
+    CLEANUP(attempt_fini)
+    struct attempt a = {
+        .ctl = ctl,
+        .job = job,
+        .restore = restore,
+        .source_uid = jsonx_str_or(
+            job->content_json, "spec.source.virtualMachine.metadata.uid", ""),
+        .snapshot_uid = jsonx_str_or(job->snapshot_json, "metadata.uid", ""),
+        .restore_uid = object_uid(*restore),
+    };
+    const char *chosen =
+        jsonx_str(job->restore_json, "status.vmkeep.target.uid");
+
+    if (recover_vm(ctl, a.source_uid, err) < 0 ||
+        restore_define_preflight(ctl, job, chosen, &a.target, err) < 0 ||
+        write_step(&a, "creating", err) < 0)
+        return -1;
+    if (prepare_disks(&a, err) < 0)
+        return -1;
+    if (define(&a, err) < 0) {
+        abort_try(&a, err);
+        return -1;
+    }
+    tell_notes(&a);
+    finish(&a);
+    return 0;
+}
+
+int
+restore_is_applied(struct ctl *ctl, const json_t *status, bool *ret_is,
+                   struct err *err)
+{
+    const char *uid = jsonx_str(status, "vmkeep.target.uid");
+    const json_t *disks = jsonx_get(status, "vmkeep.disks");
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+    bool is = true;
+
+    *ret_is = false;
+    if (uid == NULL)
+        return 0;
+    vm = virt_vm_get(ctl->virt, uid, err);
+    if (vm == NULL)
+        return err->code == ERR_NOT_FOUND ? 0 : -1;
+    if (json_array_size(disks) == 0)
+        is = jsonx_bool(status, "vmkeep.target.isNew") ||
+             strcmp(jsonx_str_or(status, "vmkeep.step", ""), "defined") == 0;
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const json_t *want = json_array_get(disks, i);
+        const struct domxml_disk *d =
+            domxml_disk(vm->inactive, jsonx_str_or(want, "volume", ""));
+
+        is = is && d != NULL && d->chain_len > 0 &&
+             strcmp(d->chain[0].path, jsonx_str_or(want, "path", "-")) == 0;
+    }
+    *ret_is = is;
+    return 0;
+}

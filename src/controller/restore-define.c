@@ -1,0 +1,406 @@
+/* controller/restore-define.c: preflight, identity, and the XML.
+ *
+ * Identity (DESIGN 7): the VM itself keeps everything. A VM whose UUID exists
+ * nowhere any more comes back as itself: UUID, MACs, TPM. Any other new VM is
+ * another machine: new UUID and MACs, unless a patch asks for certain ones;
+ * a UUID or MAC that another domain has is refused.
+ */
+#include "controller/restore-define.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "controller/capture.h"
+#include "controller/firmware.h"
+#include "controller/manifest.h"
+#include "controller/recover.h"
+#include "types/restorepatch.h"
+
+#define NVRAM_DIR "/var/lib/libvirt/qemu/nvram"
+
+void
+restore_target_fini(struct restore_target *t)
+{
+    secrets_free_text(t->xml);
+    domxml_free(t->dom);
+    free(t->macs);
+    free(t->nvram);
+    json_decref(t->manifest);
+    virt_vm_free(t->old);
+    json_decref(t->notes);
+}
+
+static const char *
+source_uid(const struct restore_job *job)
+{
+    return jsonx_str_or(job->content_json,
+                        "spec.source.virtualMachine.metadata.uid", "");
+}
+
+static void note(struct restore_target *t, const char *fmt, ...) PRINTF(2, 3);
+
+static void
+note(struct restore_target *t, const char *fmt, ...)
+{
+    struct buf line = BUF_INIT;
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vprintf(&line, fmt, ap);
+    va_end(ap);
+    (void)json_array_append_new(t->notes, json_string(buf_str(&line)));
+    buf_fini(&line);
+}
+
+/* ---- what is restored ---- */
+
+static int
+load_xml(struct ctl *ctl, const struct restore_job *job,
+         struct restore_target *t, struct err *err)
+{
+    const char *id = jsonx_str_or(job->snapshot_json, "metadata.uid", "");
+    const char *shown = json_string_value(
+        json_object_get(jsonx_get(job->content_json, "metadata.annotations"),
+                        CAPTURE_XML_ANNOTATION));
+
+    if (secrets_get(recover_secrets(ctl), id, &t->xml, err) == 0) {
+        t->is_xml_ours = true;
+    } else if (err->code != ERR_NOT_FOUND && err->code != ERR_CORRUPT) {
+        return -1;
+    } else if (shown == NULL) {
+        return err_set(
+            err, ERR_CORRUPT,
+            "the snapshot holds no domain XML: neither sealed nor in the annotation " CAPTURE_XML_ANNOTATION);
+    } else {
+        note(
+            t,
+            "passwords: the sealed definition cannot be read; new ones are made");
+        t->xml = xstrdup(shown);
+    }
+    t->dom = domxml_parse(t->xml, err);
+    return t->dom == NULL ? -1 : 0;
+}
+
+json_t *
+restore_define_manifest(const json_t *restore, const json_t *content,
+                        struct err *err)
+{
+    const json_t *patches = jsonx_get(restore, "spec.patches");
+    const char *name = jsonx_str_or(restore, "spec.target.name", "");
+    CLEANUP(json_decref)
+    json_t *vm =
+        json_deep_copy(jsonx_get(content, "spec.source.virtualMachine"));
+
+    if (vm == NULL)
+        return err_set_null(err, ERR_CORRUPT, "the content holds no VM");
+    jsonx_set_str(vm, "metadata.name", name);
+    jsonx_set_str(vm, "spec.runStrategy", "Halted");
+    for (size_t i = 0; i < json_array_size(patches); i++) {
+        const char *text = json_string_value(json_array_get(patches, i));
+        CLEANUP(json_decref)
+        json_t *ops = text == NULL ? NULL : restorepatch_parse(text, name, err);
+
+        if (ops == NULL || manifest_patch(vm, ops, err) < 0)
+            return NULL;
+    }
+    return TAKE(vm);
+}
+
+/* ---- the VM itself ---- */
+
+static int
+see_old(struct ctl *ctl, struct restore_target *t, struct err *err)
+{
+    t->old = virt_vm_get(ctl->virt, t->uuid, err);
+    if (t->old == NULL)
+        return -1;
+    if (t->old->state != VIRT_OFF && t->old->state != VIRT_CRASHED)
+        return err_set(err, ERR_BUSY, "%s is still running", t->name);
+    if (t->old->has_managed_save)
+        return err_set(
+            err, ERR_CONFLICT,
+            "%s has a saved memory image that would not fit the restored disks: start it once, or virsh managedsave-remove %s",
+            t->name, t->old->inactive->name);
+    if (!t->old->is_persistent)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s is transient: libvirt forgets it when it stops",
+                       t->name);
+    return 0;
+}
+
+/* ---- somebody new ---- */
+
+static bool
+has_mac(const struct domxml *d, const char *mac)
+{
+    for (size_t i = 0; i < d->n_nics; i++)
+        if (d->nics[i].mac != NULL && strcasecmp(d->nics[i].mac, mac) == 0)
+            return true;
+    return false;
+}
+
+/* Compare with one domain of the host. */
+static int
+check_against(const struct restore_target *t, const struct virt_vm *vm,
+              struct err *err)
+{
+    if (strcmp(vm->uuid, t->uuid) == 0)
+        return err_set(err, ERR_EXISTS, "the UUID %s is that of domain %s",
+                       t->uuid, vm->inactive->name);
+    if (strcmp(vm->inactive->name, t->name) == 0)
+        return err_set(err, ERR_EXISTS, "a domain named %s is there already",
+                       t->name);
+    for (size_t i = 0; i < t->dom->n_nics; i++) {
+        const char *mac = t->macs[i][0] != 0 ? t->macs[i] : t->dom->nics[i].mac;
+
+        if (mac != NULL && has_mac(vm->inactive, mac))
+            return err_set(err, ERR_EXISTS,
+                           "the MAC address %s is that of domain %s", mac,
+                           vm->inactive->name);
+    }
+    return 0;
+}
+
+static int
+check_against_all(struct ctl *ctl, const struct restore_target *t,
+                  struct err *err)
+{
+    char **uuids = NULL;
+    size_t n = 0;
+    int rc = virt_list(ctl->virt, &uuids, &n, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct err gone;
+        CLEANUP(virt_vm_free)
+        struct virt_vm *vm = virt_vm_get(ctl->virt, uuids[i], &gone);
+
+        if (vm != NULL)
+            rc = check_against(t, vm, err);
+        else if (gone.code != ERR_NOT_FOUND) {
+            *err = gone;
+            rc = -1;
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        free(uuids[i]);
+    free(uuids);
+    return rc;
+}
+
+static void
+random_mac(char mac[18])
+{
+    uint8_t b[3];
+
+    uuid_random_bytes(b, sizeof b);
+    (void)snprintf(mac, 18, "52:54:00:%02x:%02x:%02x", b[0], b[1], b[2]);
+}
+
+/* The UUID: asked for by a patch, chosen before, its own, or a new one. */
+static int
+choose_uuid(struct ctl *ctl, const struct restore_job *job, const char *asked,
+            const char *chosen, struct restore_target *t, struct err *err)
+{
+    const char *own = source_uid(job);
+    const char *before = jsonx_str(
+        job->content_json,
+        "spec.source.virtualMachine.spec.template.spec.domain.firmware.uuid");
+    struct err gone;
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+
+    vm = virt_vm_get(ctl->virt, own, &gone);
+    if (vm == NULL && gone.code != ERR_NOT_FOUND) {
+        *err = gone;
+        return -1;
+    }
+    /* A patch that names one; not the value that the snapshot has anyway. */
+    if (asked != NULL && *asked != 0 &&
+        (before == NULL || strcmp(asked, before) != 0))
+        (void)snprintf(t->uuid, sizeof t->uuid, "%s", asked);
+    else if (chosen != NULL)
+        (void)snprintf(t->uuid, sizeof t->uuid, "%s", chosen);
+    else if (vm == NULL && (asked == NULL || *asked != 0))
+        (void)snprintf(t->uuid, sizeof t->uuid, "%s", own);
+    else
+        uuid_random(t->uuid);
+    t->is_same_uuid = strcmp(t->uuid, own) == 0;
+    return 0;
+}
+
+static void
+choose_macs(const struct restore_job *job, struct restore_target *t)
+{
+    const json_t *was =
+        jsonx_get(job->content_json, "spec.source.virtualMachine");
+
+    for (size_t i = 0; i < t->dom->n_nics; i++) {
+        char before[18] = "", now[18] = "";
+        bool is_said = manifest_mac(t->manifest, i, now);
+        bool is_changed =
+            is_said && now[0] != 0 &&
+            (!manifest_mac(was, i, before) || strcmp(before, now) != 0);
+
+        if (is_changed)
+            memcpy(t->macs[i], now, sizeof now);
+        else if (!t->is_same_uuid || (is_said && now[0] == 0))
+            random_mac(t->macs[i]);
+        if (t->macs[i][0] != 0 && t->dom->nics[i].mac != NULL)
+            note(t, "interface %zu: MAC address %s instead of %s", i,
+                 t->macs[i], t->dom->nics[i].mac);
+    }
+}
+
+static int
+choose_identity(struct ctl *ctl, const struct restore_job *job,
+                const char *chosen, struct restore_target *t, struct err *err)
+{
+    struct manifest_domain md;
+
+    t->manifest =
+        restore_define_manifest(job->restore_json, job->content_json, err);
+    if (t->manifest == NULL || manifest_read(t->manifest, &md, err) < 0 ||
+        choose_uuid(ctl, job, md.uuid, chosen, t, err) < 0)
+        return -1;
+    t->memory_kib = md.memory_kib;
+    t->vcpus = md.vcpus;
+    choose_macs(job, t);
+    if (!t->is_same_uuid)
+        note(t, "UUID: %s instead of %s", t->uuid, source_uid(job));
+    if (firmware_has_nvram(
+            ctl->config.state_dir,
+            jsonx_str_or(job->snapshot_json, "metadata.uid", "")))
+        t->nvram = xasprintf(NVRAM_DIR "/vmkeep-%s_VARS.fd", t->uuid);
+    return check_against_all(ctl, t, err);
+}
+
+int
+restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
+                         const char *chosen_uuid,
+                         struct restore_target *ret_target, struct err *err)
+{
+    CLEANUP(restore_target_fini) struct restore_target t = { .name = NULL };
+    const char *target_uid = jsonx_str(job->vm_json, "metadata.uid");
+    const char *ns = jsonx_str_or(job->restore_json, "metadata.namespace", "");
+    struct manifest_domain md;
+
+    t.notes = json_array();
+    t.name = jsonx_str_or(job->restore_json, "spec.target.name", "");
+    t.domain_ns = strcmp(ns, "default") == 0 ? NULL : ns;
+    if (load_xml(ctl, job, &t, err) < 0)
+        return -1;
+    t.macs = xcalloc(t.dom->n_nics + 1, sizeof *t.macs);
+    (void)snprintf(t.uuid, sizeof t.uuid, "%s", source_uid(job));
+    if (target_uid != NULL && strcmp(target_uid, t.uuid) == 0) {
+        int rc = see_old(ctl, &t, err);
+
+        if (rc < 0 && err->code != ERR_NOT_FOUND)
+            return -1;
+        t.is_in_place = rc == 0;
+    }
+    if (t.is_in_place) {
+        t.is_same_uuid = true;
+        if (manifest_read(
+                jsonx_get(job->content_json, "spec.source.virtualMachine"), &md,
+                err) < 0)
+            return -1;
+        t.memory_kib = md.memory_kib;
+        t.vcpus = md.vcpus;
+    } else if (choose_identity(ctl, job, chosen_uuid, &t, err) < 0) {
+        return -1;
+    }
+    *ret_target = t;
+    memset(&t, 0, sizeof t);
+    return 0;
+}
+
+/* ---- the XML ---- */
+
+/* Is the sealed XML what must be defined, but for the disks? */
+static bool
+is_exact(const struct restore_target *t)
+{
+    return t->is_in_place && t->is_xml_ours &&
+           strcmp(t->dom->name, t->old->inactive->name) == 0 &&
+           (t->memory_kib == 0 || t->memory_kib == t->dom->memory_kib) &&
+           (t->vcpus == 0 || t->vcpus == t->dom->vcpus);
+}
+
+/* In place, disks that are not in the snapshot stay as they are now. */
+static size_t
+add_untouched(const struct restore_target *t, struct domxml_source *sources,
+              size_t n)
+{
+    size_t n_new = n;
+
+    for (size_t i = 0; t->old != NULL && i < t->old->inactive->n_disks; i++) {
+        const struct domxml_disk *d = &t->old->inactive->disks[i];
+        bool is_new = false;
+
+        for (size_t k = 0; k < n_new; k++)
+            is_new = is_new || strcmp(sources[k].target, d->target) == 0;
+        if (is_new || d->chain_len == 0 || d->kind != DOMXML_DISK_FILE ||
+            domxml_disk(t->dom, d->target) == NULL)
+            continue;
+        sources[n++] = (struct domxml_source){ d->target, d->chain[0].path,
+                                               d->chain[0].format };
+    }
+    return n;
+}
+
+static void
+note_lines(struct restore_target *t, char *text)
+{
+    char *rest = text, *line;
+
+    while (text != NULL && (line = strsep(&rest, "\n")) != NULL)
+        if (*line != 0)
+            note(t, "%s", line);
+}
+
+static int
+rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
+        char **ret_xml, struct err *err)
+{
+    CLEANUP(mem_free)
+    const char **macs = xcalloc(t->dom->n_nics + 1, sizeof *macs);
+    CLEANUP(mem_free) char *dropped = NULL;
+    struct domxml_rebuild how = {
+        .name = t->is_in_place ? t->old->inactive->name : t->name,
+        .uuid = t->uuid,
+        .ns = t->domain_ns,
+        .nvram = t->is_in_place ? t->old->inactive->nvram : t->nvram,
+        .disks = sources,
+        .n_disks = n,
+        .macs = macs,
+        .keep_identity = t->is_same_uuid,
+        .memory_kib = t->memory_kib,
+        .vcpus = t->vcpus,
+    };
+
+    for (size_t i = 0; i < t->dom->n_nics; i++)
+        macs[i] = t->macs[i][0] != 0 ? t->macs[i] : NULL;
+    if (domxml_rebuild(t->xml, &how, ret_xml, &dropped, err) < 0)
+        return -1;
+    note_lines(t, dropped);
+    return 0;
+}
+
+int
+restore_define_xml(struct restore_target *t,
+                   const struct volume_new_disk *disks, size_t n_disks,
+                   char **ret_xml, struct err *err)
+{
+    size_t room = n_disks + (t->old == NULL ? 0 : t->old->inactive->n_disks);
+    CLEANUP(mem_free)
+    struct domxml_source *sources = xcalloc(room + 1, sizeof *sources);
+    size_t n = 0;
+
+    for (; n < n_disks; n++)
+        sources[n] = (struct domxml_source){ disks[n].target, disks[n].path,
+                                             disks[n].format };
+    if (is_exact(t))
+        return domxml_retarget(t->xml, sources, n, ret_xml, err);
+    n = add_untouched(t, sources, n);
+    return rebuild(t, sources, n, ret_xml, err);
+}

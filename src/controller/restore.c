@@ -1,0 +1,642 @@
+/* controller/restore.c: VirtualMachineRestore.
+ *
+ * One request, end to end (`kubectl create -f restore.yaml`):
+ *
+ *   api/          admission (types/kind-vmrestore.c), obj_create()
+ *   store/, loop  as for a snapshot (controller/snapshot.c); restore_work()
+ *   observe()     restore, target VM, snapshot, content from the store; from
+ *                 libvirt whether the domain names our new disks already
+ *   restore_plan_make()   pure: the status to have, the one step to take
+ *   apply()       writes that status, takes the step, looks again
+ *
+ *   ADD_FINALIZER  vmrestore-protection
+ *   ASK_STOP       StopTarget: virt_shutdown(), later POWER_OFF
+ *   LOCK           VM.status.restoreInProgress = us: nobody starts it now
+ *   APPLY          restore-apply.c: restore_apply() with the source's lock
+ *                  held: preflight (restore-define.c), volume_restore_prepare,
+ *                  virt_define, volume_restore_finish
+ *   MARK           restore-mark.c: the VM object gets the annotation, a new one
+ * its labels too; the claims their names; we get our owner COMPLETE unlock,
+ * complete = true UNDO_UNLOCK    volume_recover() by recover_vm(); firmware put
+ * back; unlock
+ *
+ * Crash: the try wrote its target and new files into our status before the
+ * domain was defined, so observe() can ask the domain. If it names them the
+ * restore goes on with MARK, else volume_recover() has removed the files and
+ * the plan begins again. Nothing else is remembered.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/effect.h"
+#include "base/mem.h"
+#include "controller/firmware.h"
+#include "controller/loop.h"
+#include "controller/objutil.h"
+#include "controller/project.h"
+#include "controller/recover.h"
+#include "controller/restore-apply.h"
+#include "controller/restore-mark.h"
+#include "controller/restore-plan.h"
+
+#define FINALIZER     "snapshot.kubevirt.io/vmrestore-protection"
+#define STEPS_MAX     16
+#define LATER_MS      1000
+#define CLAIM_MS      300
+#define CLAIM_WAIT_MS (10 * 1000) /* for the projection of restored claims */
+
+struct restore_loop {
+    struct ctl *ctl;
+    struct loop *loop;
+};
+
+struct pass {
+    struct restore_loop *loop;
+    struct ctl *ctl;
+    const char *key;
+    struct object *restore, *vm, *snapshot, *content;
+    json_t *json, *vm_json, *snapshot_json, *content_json;
+    char last[600]; /* our mark: "<name>-<uid>" */
+    struct restore_seen seen;
+};
+
+static void
+pass_clear(struct pass *p)
+{
+    object_unref(p->restore);
+    object_unref(p->vm);
+    object_unref(p->snapshot);
+    object_unref(p->content);
+    json_decref(p->json);
+    json_decref(p->vm_json);
+    json_decref(p->snapshot_json);
+    json_decref(p->content_json);
+    p->restore = p->vm = p->snapshot = p->content = NULL;
+    p->json = p->vm_json = p->snapshot_json = p->content_json = NULL;
+}
+
+static void
+pass_clear_p(struct pass *p)
+{
+    pass_clear(p);
+}
+
+/* ---- observe ---- */
+
+static void
+see_restore(struct pass *p)
+{
+    struct restore_seen *s = &p->seen;
+    const json_t *j = p->json;
+    const char *failure =
+        objutil_condition_status(json_object_get(j, "status"), "Failure");
+
+    s->ns = object_ns(p->restore);
+    s->name = object_name(p->restore);
+    s->now_ms = clock_wall_s() * 1000;
+    s->created_ms = objutil_time_ms(j, "metadata.creationTimestamp");
+    s->is_deleting = object_is_deleting(p->restore);
+    s->has_finalizer = objutil_has_finalizer(j, FINALIZER);
+    s->readiness =
+        restore_plan_readiness(jsonx_str(j, "spec.targetReadinessPolicy"));
+    s->has_completed = jsonx_bool(j, "status.complete");
+    s->has_failed = failure != NULL && strcmp(failure, "True") == 0;
+    s->has_traces = jsonx_str(j, "status.vmkeep.step") != NULL;
+    s->error = jsonx_str(j, "status.vmkeep.error");
+    s->is_error_final = jsonx_bool(j, "status.vmkeep.isErrorFinal");
+    s->last_try_ms = objutil_time_ms(j, "status.vmkeep.lastTryTime");
+    s->stop_asked_ms = objutil_time_ms(j, "status.vmkeep.stopTime");
+    s->snapshot_name = jsonx_str_or(j, "spec.virtualMachineSnapshotName", "");
+    (void)snprintf(p->last, sizeof p->last, "%s-%s", s->name,
+                   object_uid(p->restore));
+}
+
+static void
+see_vm(struct pass *p)
+{
+    struct restore_seen *s = &p->seen;
+    const char *state = jsonx_str_or(p->vm_json, "status.printableStatus", "");
+    const char *last = json_string_value(json_object_get(
+        jsonx_get(p->vm_json, "metadata.annotations"), RESTORE_MARK_NOTE));
+    const char *planned = jsonx_str(p->json, "status.vmkeep.target.uid");
+
+    s->has_target = p->vm != NULL;
+    s->target_uid = p->vm == NULL ? NULL : object_uid(p->vm);
+    s->vm_snapshot = jsonx_str(p->vm_json, "status.snapshotInProgress");
+    s->vm_restore = jsonx_str(p->vm_json, "status.restoreInProgress");
+    s->is_marked = last != NULL && strcmp(last, p->last) == 0;
+    s->is_target_ours = s->target_uid != NULL && planned != NULL &&
+                        strcmp(planned, s->target_uid) == 0 &&
+                        jsonx_bool(p->json, "status.vmkeep.target.isNew");
+    /* The object of a domain that is gone is only a memory of it. */
+    if (strcmp(state, "Undefined") == 0)
+        s->is_target_active = false;
+}
+
+/* The domain knows best whether it runs. */
+static int
+see_domain(struct pass *p, struct err *err)
+{
+    struct err gone;
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+    const json_t *status = json_object_get(p->json, "status");
+
+    if (p->seen.has_completed || p->seen.has_failed)
+        return 0;
+    if (p->vm != NULL) {
+        vm = virt_vm_get(p->ctl->virt, object_uid(p->vm), &gone);
+        if (vm == NULL && gone.code != ERR_NOT_FOUND) {
+            *err = gone;
+            return -1;
+        }
+        p->seen.is_target_active = vm != NULL && vm->live != NULL;
+    }
+    return restore_is_applied(p->ctl, status, &p->seen.is_applied, err);
+}
+
+static void
+see_source(struct pass *p)
+{
+    struct restore_seen *s = &p->seen;
+    const char *phase = jsonx_str_or(p->snapshot_json, "status.phase", "");
+
+    s->has_snapshot = p->snapshot != NULL && !object_is_deleting(p->snapshot);
+    s->is_snapshot_failed = strcmp(phase, "Failed") == 0;
+    s->is_snapshot_ready = jsonx_bool(p->snapshot_json, "status.readyToUse");
+    s->content_name =
+        jsonx_str(p->snapshot_json, "status.virtualMachineSnapshotContentName");
+    s->has_content = p->content != NULL && !object_is_deleting(p->content);
+    s->is_content_ready = jsonx_bool(p->content_json, "status.readyToUse");
+    s->source_uid =
+        jsonx_str(p->content_json, "spec.source.virtualMachine.metadata.uid");
+}
+
+static int
+read_objects(struct pass *p, const char *ns, struct err *err)
+{
+    struct ctl *ctl = p->ctl;
+    const char *content;
+
+    if (objutil_find(ctl, &kind_vm, ns,
+                     jsonx_str_or(p->json, "spec.target.name", ""), &p->vm,
+                     err) < 0 ||
+        objutil_find(
+            ctl, &kind_vmsnapshot, ns,
+            jsonx_str_or(p->json, "spec.virtualMachineSnapshotName", ""),
+            &p->snapshot, err) < 0)
+        return -1;
+    p->vm_json = p->vm == NULL ? NULL : object_json(p->vm);
+    p->snapshot_json = p->snapshot == NULL ? NULL : object_json(p->snapshot);
+    content =
+        jsonx_str(p->snapshot_json, "status.virtualMachineSnapshotContentName");
+    if (content != NULL && objutil_find(ctl, &kind_vmsnapshotcontent, ns,
+                                        content, &p->content, err) < 0)
+        return -1;
+    p->content_json = p->content == NULL ? NULL : object_json(p->content);
+    return 0;
+}
+
+static int
+observe(struct pass *p, bool *ret_is_there, struct err *err)
+{
+    struct loop_key at;
+
+    pass_clear(p);
+    memset(&p->seen, 0, sizeof p->seen);
+    loop_key_parse(p->key, &at);
+    if (objutil_find(p->ctl, &kind_vmrestore, at.ns, at.name, &p->restore,
+                     err) < 0)
+        return -1;
+    *ret_is_there = p->restore != NULL;
+    if (p->restore == NULL)
+        return 0;
+    p->json = object_json(p->restore);
+    if (read_objects(p, at.ns, err) < 0)
+        return -1;
+    see_restore(p);
+    see_vm(p);
+    see_source(p);
+    return see_domain(p, err);
+}
+
+/* ---- status ---- */
+
+static json_t *
+status_of(struct pass *p, const struct restore_plan *plan)
+{
+    const json_t *old = json_object_get(p->json, "status");
+    json_t *status = old == NULL ? json_object() : json_deep_copy(old);
+    int64_t now_s = p->seen.now_ms / 1000;
+    CLEANUP(mem_free)
+    char *failure = xstrdup(objutil_condition_reason(
+        json_object_get(p->json, "status"), "Failure"));
+    /* Failed stays failed, with the words it failed with. */
+    const char *reason =
+        p->seen.has_failed && !p->seen.is_deleting && failure != NULL
+            ? failure
+            : plan->reason;
+
+    if (json_object_get(status, "complete") == NULL)
+        (void)json_object_set_new(status, "complete", json_false());
+    objutil_condition(status, "Progressing", plan->is_progressing, reason,
+                      now_s);
+    objutil_condition(status, "Ready", plan->is_ready, reason, now_s);
+    if (plan->has_failure)
+        objutil_condition(status, "Failure", true,
+                          failure != NULL ? failure : reason, now_s);
+    return status;
+}
+
+static void
+tell(struct pass *p, const struct restore_plan *plan)
+{
+    const char *was = objutil_condition_reason(
+        json_object_get(p->json, "status"), "Progressing");
+    bool is_news = was == NULL || strcmp(was, plan->reason) != 0;
+
+    if (plan->has_failure && !p->seen.has_failed) {
+        eventrec_warn(p->ctl->events, p->restore, "Operation failed",
+                      "VirtualMachineRestore failed %s", plan->reason);
+        return;
+    }
+    if (plan->is_error && is_news)
+        eventrec_warn(p->ctl->events, p->restore, "VirtualMachineRestoreError",
+                      "VirtualMachineRestore encountered error %s",
+                      plan->reason);
+    if (plan->is_target_late && is_news)
+        eventrec_warn(p->ctl->events, p->restore, "RestoreTargetNotReady", "%s",
+                      plan->reason);
+}
+
+/* ---- apply ---- */
+
+static int
+take(struct pass *p, const char *vm_uuid, int64_t *ret_again_ms,
+     struct err *err)
+{
+    if (vmlock_take(p->ctl->locks, vm_uuid, VMLOCK_RESTORE, p->key,
+                    loop_queue(p->loop->loop), p->key, err) == 0)
+        return 0;
+    *ret_again_ms = LATER_MS;
+    return err->code == ERR_BUSY ? 1 : -1;
+}
+
+static int
+halt(void *arg, json_t *vm, struct err *err)
+{
+    (void)arg, (void)err;
+    if (strcmp(jsonx_str_or(vm, "spec.runStrategy", ""), "Always") != 0)
+        return 1;
+    jsonx_set_str(vm, "spec.runStrategy", "Halted");
+    return 0;
+}
+
+static int
+ask_stop(struct pass *p, struct err *err)
+{
+    struct obj_ref ref = objutil_ref(&kind_vm, p->seen.ns, object_name(p->vm));
+    struct obj_write how = { .part = OBJ_MAIN };
+    CLEANUP(object_unref) struct object *vm = NULL;
+    CLEANUP(json_decref) json_t *json = object_json(p->restore);
+    json_t *status = json_object_get(json, "status");
+
+    if (obj_update(p->ctl->store, &ref, &how, halt, NULL, &vm, NULL, err) < 0)
+        return -1;
+    jsonx_set(status, "vmkeep.stopTime", objutil_time(clock_wall_s()));
+    jsonx_set(status, "vmkeep.stoppedTarget", json_true());
+    if (objutil_set_status(p->ctl, &p->restore, status, err) < 0)
+        return -1;
+    if (virt_shutdown(p->ctl->virt, object_uid(p->vm), err) < 0 &&
+        err->code != ERR_CONFLICT)
+        return -1;
+    return 0;
+}
+
+static int
+power_off(struct pass *p, struct err *err)
+{
+    eventrec_warn(p->ctl->events, p->restore, "RestoreTargetPoweredOff",
+                  "the guest did not shut down within %d s: powered off",
+                  RESTORE_STOP_MS / 1000);
+    if (virt_destroy(p->ctl->virt, object_uid(p->vm), err) < 0 &&
+        err->code != ERR_CONFLICT)
+        return -1;
+    return 0;
+}
+
+static int
+lock_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    int rc = take(p, object_uid(p->vm), ret_again_ms, err);
+
+    if (rc != 0)
+        return rc;
+    rc = project_mark(p->ctl, p->seen.ns, object_name(p->vm),
+                      "restoreInProgress", p->seen.name, NULL, err);
+    vmlock_release(p->ctl->locks, object_uid(p->vm), p->key);
+    return rc < 0 && err->code != ERR_CONFLICT ? -1 : 0;
+}
+
+static bool
+is_final(enum err_code code)
+{
+    return code == ERR_INVALID || code == ERR_UNSUPPORTED ||
+           code == ERR_CORRUPT || code == ERR_DENIED;
+}
+
+static int
+note_failure(struct pass *p, const struct err *why, struct err *err)
+{
+    CLEANUP(json_decref) json_t *json = object_json(p->restore);
+    json_t *status = json_object_get(json, "status");
+
+    if (status == NULL)
+        return 0;
+    jsonx_set_str(status, "vmkeep.error", why->msg);
+    jsonx_set(status, "vmkeep.isErrorFinal", json_boolean(is_final(why->code)));
+    jsonx_set(status, "vmkeep.lastTryTime", objutil_time(clock_wall_s()));
+    return objutil_set_status(p->ctl, &p->restore, status, err);
+}
+
+static int
+do_apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    struct restore_job job = { .restore_json = p->json,
+                               .snapshot_json = p->snapshot_json,
+                               .content_json = p->content_json,
+                               .vm_json = p->vm_json };
+    struct err why;
+    int rc = take(p, p->seen.source_uid, ret_again_ms, err);
+
+    if (rc != 0)
+        return rc;
+    rc = restore_apply(p->ctl, &job, &p->restore, &why);
+    vmlock_release(p->ctl->locks, p->seen.source_uid, p->key);
+    if (rc == 0)
+        return 0;
+    if (why.code == ERR_NOT_FOUND && !p->seen.has_snapshot)
+        return 0; /* deleted under us: the next look says so */
+    return note_failure(p, &why, err);
+}
+
+/* ---- the VM object after it was defined ---- */
+
+static int
+mark_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    struct restore_mark mark = { .ctl = p->ctl,
+                                 .restore_json = p->json,
+                                 .content_json = p->content_json,
+                                 .ns = p->seen.ns,
+                                 .vm_name = object_name(p->vm),
+                                 .last = p->last,
+                                 .is_new = p->seen.is_target_ours };
+    json_t *status = json_object_get(p->json, "status");
+    int64_t since_ms = objutil_time_ms(status, "vmkeep.markTime");
+    int rc;
+
+    if (since_ms == 0) {
+        jsonx_set(status, "vmkeep.markTime", objutil_time(clock_wall_s()));
+        if (objutil_set_status(p->ctl, &p->restore, status, err) < 0)
+            return -1;
+        since_ms = clock_wall_s() * 1000;
+        project_poke(p->ctl, object_uid(p->vm));
+    }
+    rc = restore_mark_claims(&mark, err);
+    if (rc < 0)
+        return -1;
+    if (rc == 1 && p->seen.now_ms < since_ms + CLAIM_WAIT_MS) {
+        *ret_again_ms = CLAIM_MS;
+        return 1;
+    }
+    if (restore_mark_owner(p->ctl, &p->restore, p->vm, err) < 0)
+        return -1;
+    return restore_mark_vm(&mark, err);
+}
+
+/* ---- the end ---- */
+
+static int
+note_restored(void *arg, json_t *snapshot, struct err *err)
+{
+    (void)arg, (void)err;
+    jsonx_set(snapshot, "status.vmkeep.restoredTime",
+              objutil_time(clock_wall_s()));
+    return 0;
+}
+
+static int
+unlock_vm(struct pass *p, struct err *err)
+{
+    if (p->vm == NULL)
+        return 0;
+    return project_mark(p->ctl, p->seen.ns, object_name(p->vm),
+                        "restoreInProgress", NULL, p->seen.name, err);
+}
+
+static int
+complete(struct pass *p, struct err *err)
+{
+    CLEANUP(json_decref) json_t *json = object_json(p->restore);
+    json_t *status = json_object_get(json, "status");
+    struct obj_ref ref =
+        objutil_ref(&kind_vmsnapshot, p->seen.ns, p->seen.snapshot_name);
+    struct obj_write how = { .part = OBJ_STATUS };
+    CLEANUP(object_unref) struct object *snapshot = NULL;
+    int64_t now_s = clock_wall_s();
+    static const char *const scaffold[] = { "vmkeep.error",
+                                            "vmkeep.isErrorFinal",
+                                            "vmkeep.lastTryTime",
+                                            "vmkeep.markTime" };
+    struct err ignored;
+
+    if (unlock_vm(p, err) < 0 ||
+        firmware_delete(p->ctl->config.state_dir, object_uid(p->restore), err) <
+            0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_SIZE(scaffold); i++)
+        jsonx_del(status, scaffold[i]);
+    jsonx_set_str(status, "vmkeep.step", "complete");
+    (void)json_object_set_new(status, "complete", json_true());
+    (void)json_object_set_new(status, "restoreTime", objutil_time(now_s));
+    objutil_condition(status, "Progressing", false, "Operation complete",
+                      now_s);
+    objutil_condition(status, "Ready", true, "Operation complete", now_s);
+    if (objutil_set_status(p->ctl, &p->restore, status, err) < 0)
+        return -1;
+    eventrec_normal(p->ctl->events, p->restore, "VirtualMachineRestoreComplete",
+                    "Successfully completed VirtualMachineRestore %s",
+                    p->seen.name);
+    if (obj_update(p->ctl->store, &ref, &how, note_restored, NULL, &snapshot,
+                   NULL, &ignored) < 0)
+        return 0; /* a note for people only */
+    return 0;
+}
+
+/* Files that a try left go; firmware that it replaced comes back. */
+static int
+undo_locked(struct pass *p, const char *uid, struct err *err)
+{
+    const char *dir = p->ctl->config.state_dir;
+    const char *restore_uid = object_uid(p->restore);
+    struct err gone;
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+
+    recover_again(p->ctl, uid);
+    if (recover_vm(p->ctl, uid, err) < 0)
+        return -1;
+    vm = virt_vm_get(p->ctl->virt, uid, &gone);
+    if (vm != NULL && vm->live == NULL && vm->inactive->nvram != NULL &&
+        firmware_has_nvram(dir, restore_uid) &&
+        firmware_put_nvram(dir, restore_uid, vm->inactive->nvram, err) < 0)
+        return -1;
+    return firmware_delete(dir, restore_uid, err);
+}
+
+static int
+undo_unlock(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    const char *uid =
+        p->seen.source_uid != NULL ? p->seen.source_uid : p->seen.target_uid;
+    CLEANUP(json_decref) json_t *json = object_json(p->restore);
+    json_t *status = json_object_get(json, "status");
+    int rc = 0;
+
+    if (uid != NULL) {
+        rc = take(p, uid, ret_again_ms, err);
+        if (rc != 0)
+            return rc;
+        rc = undo_locked(p, uid, err);
+        vmlock_release(p->ctl->locks, uid, p->key);
+    }
+    if (rc < 0 && (err->code == ERR_BUSY || err->code == ERR_UNAVAILABLE)) {
+        *ret_again_ms = LATER_MS;
+        return 1;
+    }
+    if (rc < 0 || unlock_vm(p, err) < 0)
+        return -1;
+    jsonx_del(status, "vmkeep.step");
+    jsonx_del(status, "vmkeep.target");
+    jsonx_del(status, "vmkeep.disks");
+    (void)json_object_del(status, "restores");
+    return objutil_set_status(p->ctl, &p->restore, status, err);
+}
+
+/* 0: look again, 1: wait for *ret_again_ms. */
+static int
+step(struct pass *p, const struct restore_plan *plan, int64_t *ret_again_ms,
+     struct err *err)
+{
+    switch (plan->step) {
+    case RESTORE_ADD_FINALIZER:
+        return objutil_finalizer(p->ctl, &p->restore, FINALIZER, true, err);
+    case RESTORE_ASK_STOP:
+        return ask_stop(p, err);
+    case RESTORE_POWER_OFF:
+        return power_off(p, err);
+    case RESTORE_LOCK:
+        return lock_vm(p, ret_again_ms, err);
+    case RESTORE_APPLY:
+        return do_apply(p, ret_again_ms, err);
+    case RESTORE_MARK:
+        return mark_vm(p, ret_again_ms, err);
+    case RESTORE_COMPLETE:
+        return complete(p, err);
+    case RESTORE_UNDO_UNLOCK:
+        return undo_unlock(p, ret_again_ms, err);
+    case RESTORE_REMOVE_FINALIZER:
+        return objutil_finalizer(p->ctl, &p->restore, FINALIZER, false, err);
+    case RESTORE_NOTHING:
+    default:
+        *ret_again_ms = plan->again_ms < 0 ? QUEUE_DONE : plan->again_ms;
+        return 1;
+    }
+}
+
+static bool
+is_into_new_vm(const struct pass *p)
+{
+    return p->seen.is_target_ours || !p->seen.has_target;
+}
+
+static int
+apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    struct restore_plan plan;
+
+    effect_flow_set(is_into_new_vm(p) ? "restore-new" : "restore-in-place");
+    restore_plan_make(&p->seen, &plan);
+    if (plan.step != RESTORE_REMOVE_FINALIZER) {
+        CLEANUP(json_decref) json_t *status = status_of(p, &plan);
+
+        tell(p, &plan);
+        if (objutil_set_status(p->ctl, &p->restore, status, err) < 0)
+            return -1;
+        (void)json_object_set(p->json, "status", status);
+    }
+    return step(p, &plan, ret_again_ms, err);
+}
+
+static int
+restore_work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
+{
+    struct restore_loop *l = arg;
+    CLEANUP(pass_clear)
+    struct pass p = { .loop = l, .ctl = l->ctl, .key = key };
+
+    *ret_again_ms = QUEUE_DONE;
+    for (int i = 0; i < STEPS_MAX; i++) {
+        bool is_there = false;
+        int rc;
+
+        if (observe(&p, &is_there, err) < 0)
+            return -1;
+        if (!is_there)
+            return 0;
+        rc = apply(&p, ret_again_ms, err);
+        if (rc < 0 && err->code == ERR_NOT_FOUND) {
+            *ret_again_ms = LATER_MS; /* something went away: look again */
+            return 0;
+        }
+        if (rc != 0)
+            return rc < 0 ? err_wrap(err, "VirtualMachineRestore %s", key) : 0;
+    }
+    *ret_again_ms = LATER_MS;
+    return 0;
+}
+
+/* ---- the loop ---- */
+
+static void *
+restore_start(struct ctl *ctl, struct err *err)
+{
+    static const struct gvr *gvrs[2];
+    static const struct loop_spec spec = { .name = "restore",
+                                           .flow = "restore-in-place",
+                                           .workers = 8,
+                                           .gvrs = gvrs,
+                                           .work = restore_work };
+    struct restore_loop *l = xcalloc(1, sizeof *l);
+
+    gvrs[0] = &kind_vmrestore.gvr;
+    l->ctl = ctl;
+    l->loop = loop_new(ctl, &spec, l);
+    if (loop_start(l->loop, err) == 0)
+        return l;
+    loop_free(l->loop);
+    free(l);
+    return NULL;
+}
+
+static void
+restore_stop(void *state)
+{
+    struct restore_loop *l = state;
+
+    vmlock_forget_queue(l->ctl->locks, loop_queue(l->loop));
+    loop_free(l->loop);
+    free(l);
+}
+
+const struct ctl_part restore_part = { "restore", restore_start, restore_stop };
