@@ -479,7 +479,7 @@ on_event(void *arg, const struct store_event *ev)
 
 /* ---- making ---- */
 
-struct cache *
+struct cache *NO_TSA
 cache_new(struct store *s, const struct gvr *const *gvrs, struct err *err)
 {
     struct cache *c = xcalloc(1, sizeof *c);
@@ -512,7 +512,7 @@ cache_new(struct store *s, const struct gvr *const *gvrs, struct err *err)
     return c;
 }
 
-void
+void NO_TSA
 cache_free(struct cache *c)
 {
     if (c == NULL)
@@ -579,15 +579,6 @@ cache_get(struct cache *c, const struct obj_ref *ref)
         o = object_ref(r->v[at]);
     unlock(c);
     return o;
-}
-
-void
-object_list_fini(struct object_list *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        object_unref(l->v[i]);
-    free(l->v);
-    *l = (struct object_list){ 0 };
 }
 
 void

@@ -25,18 +25,6 @@ bool cache_wait_rev(struct cache *c, uint64_t rev, uint64_t timeout_ms);
 /* NULL: not there. The caller unrefs. */
 struct object *cache_get(struct cache *c, const struct obj_ref *ref) NODISCARD;
 
-struct object_list {
-    struct object **v; /* ordered by namespace, name */
-    size_t n;
-    uint64_t rev;
-};
-void object_list_fini(struct object_list *l);
-static inline void
-object_list_fini_p(struct object_list *l)
-{
-    object_list_fini(l);
-}
-
 /* `ns` NULL: all namespaces. Objects are referenced, not copied. */
 void cache_list(struct cache *c, const struct gvr *gvr, const char *ns,
                 struct object_list *ret_list);

@@ -330,3 +330,12 @@ object_text(const struct object *o, const char *api_version, struct buf *out)
     buf_add(out, rev, (size_t)rev_len);
     buf_add(out, o->text + o->meta, o->len - o->meta);
 }
+
+void
+object_list_fini(struct object_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        object_unref(l->v[i]);
+    free(l->v);
+    *l = (struct object_list){ 0 };
+}

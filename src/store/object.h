@@ -24,6 +24,18 @@ struct object *object_ref(struct object *o);
 void object_unref(struct object *o); /* NULL is fine */
 DEFINE_CLEANUP(object_unref, struct object *)
 
+struct object_list {
+    struct object **v; /* ordered by namespace, name */
+    size_t n;
+    uint64_t rev;
+};
+void object_list_fini(struct object_list *l);
+static inline void
+object_list_fini_p(struct object_list *l)
+{
+    object_list_fini(l);
+}
+
 const struct gvr *object_gvr(const struct object *o);
 const char *object_ns(const struct object *o); /* "" when cluster-scoped */
 const char *object_name(const struct object *o);

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "store/cache.h"
 #include "store/obj.h"
-#include "test-store-dir.h"
+#include "store/test-store-dir.h"
 
 static const struct gvr things = { .group = "example.io",
                                    .version = "v1",

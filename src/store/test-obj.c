@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "store/obj.h"
 #include "store/objmeta.h"
-#include "test-store-dir.h"
+#include "store/test-store-dir.h"
 
 static const struct gvr namespaces = { .group = "",
                                        .version = "v1",

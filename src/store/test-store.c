@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "store/storefault.h"
-#include "test-store-dir.h"
+#include "store/test-store-dir.h"
 
 static bool is_faulty; /* run over fault-with-no-faults */
 

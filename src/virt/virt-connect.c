@@ -83,13 +83,12 @@ unref_opaque(void *arg)
 
 /* ---- the event loop of the process ---- */
 
-static void *
+static _Noreturn void *
 run_events(void *unused)
 {
     for (;;)
         if (virEventRunDefaultImpl() < 0)
             clock_sleep_ms(100); /* cannot happen; must not spin */
-    return unused;
 }
 
 /* virEventRunDefaultImpl() sleeps in poll() while nothing is registered; a
