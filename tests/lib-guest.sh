@@ -3,11 +3,22 @@
 # tests/lib-guest.sh: a libvirtd of the test's own and real guests in it.
 # Sourced by lib.sh.
 
+# mounts_stay_private: the word for unshare --propagation. In a chroot "/" may
+# be no mount point, and then cannot be made private; there nothing may be
+# shared already.
+mounts_stay_private() {
+    if ! unshare -m --propagation private true 2>/dev/null && ! grep -q ' shared:' /proc/self/mountinfo; then
+        echo unchanged
+    else
+        echo private
+    fi
+}
+
 requires_libvirt() {
     [ "$(id -u)" = 0 ] || skip_all "needs root"
     requires_program libvirtd virsh qemu-img qemu-system-x86_64 unshare nsenter setpriv \
         mke2fs e2fsck debugfs dumpe2fs cpio dpkg-deb objdump cc
-    unshare -m -p -f --mount-proc true 2>/dev/null || skip_all "needs mount and pid namespaces (CAP_SYS_ADMIN)"
+    unshare -m -p -f --mount-proc --propagation "$(mounts_stay_private)" true 2>/dev/null || skip_all "needs mount and pid namespaces (CAP_SYS_ADMIN)"
 }
 
 # ---- libvirtd ----
@@ -47,7 +58,7 @@ CONF
     export LIBVIRT_URI LIBVIRT_DEFAULT_URI=$LIBVIRT_URI
 
     # The first process of the pid namespace: bash, because it reaps.
-    start_process namespace unshare -m -p -f --kill-child --mount-proc --propagation private bash -c '
+    start_process namespace unshare -m -p -f --kill-child --mount-proc --propagation "$(mounts_stay_private)" bash -c '
         d=$1
         for pair in rt:/run/libvirt etc:/etc/libvirt lib:/var/lib/libvirt log:/var/log/libvirt cache:/var/cache/libvirt; do
             mkdir -p "${pair#*:}" && mount --bind "$d/${pair%%:*}" "${pair#*:}" || exit 1
