@@ -1,46 +1,27 @@
-/* codec/seal.c: one EVP call sequence in each direction. */
+/* codec/seal.c: the frame around codec/aead.h. */
 #include "codec/seal.h"
 
 #include <assert.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/uuid.h"
+#include "codec/aead.h"
 
 #define MAGIC      "VKS1"
 #define MAGIC_SIZE 4
-#define NONCE_SIZE 12
-#define TAG_SIZE   16
 
-static_assert(MAGIC_SIZE + NONCE_SIZE + TAG_SIZE == SEAL_EXTRA,
+static_assert(SEAL_KEY_SIZE == AEAD_KEY_SIZE, "one key size");
+static_assert(MAGIC_SIZE + AEAD_NONCE_SIZE + AEAD_TAG_SIZE == SEAL_EXTRA,
               "SEAL_EXTRA is the frame");
-
-DEFINE_CLEANUP(EVP_CIPHER_CTX_free, EVP_CIPHER_CTX *)
-
-/* Encrypt or decrypt `len` bytes from `in` to `out` (same length). */
-static bool
-crypt_bytes(EVP_CIPHER_CTX *ctx, bool encrypt, const uint8_t key[SEAL_KEY_SIZE],
-            const uint8_t *nonce, const char *name, const uint8_t *in,
-            uint8_t *out, size_t len)
-{
-    int n = 0;
-
-    return EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, nonce,
-                             encrypt) == 1 &&
-           EVP_CipherUpdate(ctx, NULL, &n, (const uint8_t *)name,
-                            (int)strlen(name)) == 1 &&
-           (len == 0 || EVP_CipherUpdate(ctx, out, &n, in, (int)len) == 1);
-}
 
 int
 seal_make(const uint8_t key[SEAL_KEY_SIZE], const char *name, const void *data,
           size_t len, struct buf *out, struct err *err)
 {
-    CLEANUP(EVP_CIPHER_CTX_free) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    CLEANUP(aead_free) struct aead *a = aead_new();
     CLEANUP(mem_free) uint8_t *cipher = NULL;
-    uint8_t nonce[NONCE_SIZE], tag[TAG_SIZE];
-    int n = 0;
+    uint8_t nonce[AEAD_NONCE_SIZE], tag[AEAD_TAG_SIZE];
 
     if (len > SEAL_MAX)
         return err_set(err, ERR_INVALID, "seal %s: %zu bytes are too many",
@@ -49,11 +30,8 @@ seal_make(const uint8_t key[SEAL_KEY_SIZE], const char *name, const void *data,
     if (cipher == NULL)
         return -1;
     uuid_random_bytes(nonce, sizeof nonce);
-    if (ctx == NULL ||
-        !crypt_bytes(ctx, true, key, nonce, name, data, cipher, len) ||
-        EVP_CipherFinal_ex(ctx, cipher + len, &n) != 1 ||
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_SIZE, tag) != 1)
-        return err_set(err, ERR_INTERNAL, "seal %s: AES-256-GCM failed", name);
+    aead_set_key(a, key);
+    aead_seal(a, nonce, name, strlen(name), data, len, cipher, tag);
     buf_add(out, MAGIC, MAGIC_SIZE);
     buf_add(out, nonce, sizeof nonce);
     buf_add(out, cipher, len);
@@ -65,10 +43,8 @@ int
 seal_open(const uint8_t key[SEAL_KEY_SIZE], const char *name, const void *blob,
           size_t len, struct buf *out, struct err *err)
 {
-    CLEANUP(EVP_CIPHER_CTX_free) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    CLEANUP(aead_free) struct aead *a = aead_new();
     const uint8_t *in = blob;
-    uint8_t tag[TAG_SIZE];
-    int n = 0;
 
     if (len < SEAL_EXTRA || len > SEAL_MAX + SEAL_EXTRA ||
         memcmp(in, MAGIC, MAGIC_SIZE) != 0)
@@ -79,14 +55,11 @@ seal_open(const uint8_t key[SEAL_KEY_SIZE], const char *name, const void *blob,
 
     if (plain == NULL)
         return -1;
-    memcpy(tag, in + len - TAG_SIZE, TAG_SIZE);
+    aead_set_key(a, key);
 
-    bool is_good =
-        ctx != NULL &&
-        crypt_bytes(ctx, false, key, in + MAGIC_SIZE, name,
-                    in + MAGIC_SIZE + NONCE_SIZE, plain, plain_len) &&
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, tag) == 1 &&
-        EVP_CipherFinal_ex(ctx, plain + plain_len, &n) == 1;
+    bool is_good = aead_open(a, in + MAGIC_SIZE, name, strlen(name),
+                             in + MAGIC_SIZE + AEAD_NONCE_SIZE, plain_len,
+                             in + len - AEAD_TAG_SIZE, plain);
 
     if (is_good)
         buf_add(out, plain, plain_len);

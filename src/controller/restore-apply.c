@@ -11,7 +11,7 @@
  *   volume_restore_finish      old disks: trash or retained
  *
  * Until virt_define the VM is as it was. After it the restore can only be
- * completed, and restore_is_applied() tells so from the domain itself.
+ * completed, and restore_apply_is_done() tells so from the domain itself.
  */
 #include "controller/restore-apply.h"
 
@@ -40,7 +40,7 @@ struct attempt {
 static void
 attempt_fini_p(struct attempt *a)
 {
-    restore_target_fini(&a->target);
+    restore_define_fini(&a->target);
     volume_restore_free(a->volume);
     secrets_free_text(a->xml);
 }
@@ -327,8 +327,8 @@ restore_apply(struct ctl *ctl, const struct restore_job *job,
 }
 
 int
-restore_is_applied(struct ctl *ctl, const json_t *status, bool *ret_is,
-                   struct err *err)
+restore_apply_is_done(struct ctl *ctl, const json_t *status, bool *ret_is,
+                      struct err *err)
 {
     const char *uid = jsonx_str(status, "vmkeep.target.uid");
     const json_t *disks = jsonx_get(status, "vmkeep.disks");

@@ -23,5 +23,5 @@ int restore_apply(struct ctl *ctl, const struct restore_job *job,
 
 /* Does the domain name the new disks of the try that `status` describes?
  * errors  UNAVAILABLE (libvirt does not say) */
-int restore_is_applied(struct ctl *ctl, const json_t *status, bool *ret_is,
-                       struct err *err) NODISCARD;
+int restore_apply_is_done(struct ctl *ctl, const json_t *status, bool *ret_is,
+                          struct err *err) NODISCARD;

@@ -20,7 +20,7 @@
 #define NVRAM_DIR "/var/lib/libvirt/qemu/nvram"
 
 void
-restore_target_fini(struct restore_target *t)
+restore_define_fini(struct restore_target *t)
 {
     secrets_free_text(t->xml);
     domxml_free(t->dom);
@@ -279,7 +279,7 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
                          const char *chosen_uuid,
                          struct restore_target *ret_target, struct err *err)
 {
-    CLEANUP(restore_target_fini) struct restore_target t = { .name = NULL };
+    CLEANUP(restore_define_fini) struct restore_target t = { .name = NULL };
     const char *target_uid = jsonx_str(job->vm_json, "metadata.uid");
     const char *ns = jsonx_str_or(job->restore_json, "metadata.namespace", "");
     struct manifest_domain md;

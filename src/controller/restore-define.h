@@ -49,9 +49,9 @@ json_t *restore_define_manifest(const json_t *restore, const json_t *content,
 int restore_define_xml(struct restore_target *target,
                        const struct volume_new_disk *disks, size_t n_disks,
                        char **ret_xml, struct err *err) NODISCARD;
-void restore_target_fini(struct restore_target *target);
+void restore_define_fini(struct restore_target *target);
 static inline void
-restore_target_fini_p(struct restore_target *target)
+restore_define_fini_p(struct restore_target *target)
 {
-    restore_target_fini(target);
+    restore_define_fini(target);
 }

@@ -152,7 +152,7 @@ see_domain(struct pass *p, struct err *err)
         }
         p->seen.is_target_active = vm != NULL && vm->live != NULL;
     }
-    return restore_is_applied(p->ctl, status, &p->seen.is_applied, err);
+    return restore_apply_is_done(p->ctl, status, &p->seen.is_applied, err);
 }
 
 static void
