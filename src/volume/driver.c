@@ -1,0 +1,130 @@
+#include "volume/driver.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "volume/layer.h"
+
+/* The front: what every driver may rely on is checked here, once. */
+
+void
+driver_free(struct driver *d)
+{
+    if (d != NULL)
+        d->ops->free(d);
+}
+
+const char *
+driver_name(const struct driver *d)
+{
+    return d->ops->name;
+}
+
+/* Paths come from libvirt or the layer table: they are hostile only in what
+ * letters they have, but a relative one would be a bug of ours. */
+static int
+check_path(const char *path, struct err *err)
+{
+    assert(path != NULL);
+    if (path[0] != '/' || strlen(path) > LAYER_PATH_MAX)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%.200s: not an absolute path of at most %d bytes", path,
+                       LAYER_PATH_MAX);
+    return 0;
+}
+
+static int
+check_file(const struct qimg_file *f, struct err *err)
+{
+    assert(f->format != NULL);
+    if (strcmp(f->format, "qcow2") != 0 && strcmp(f->format, "raw") != 0)
+        return err_set(err, ERR_UNSUPPORTED, "%.200s: format %s", f->path,
+                       f->format);
+    return check_path(f->path, err);
+}
+
+int
+driver_cut(struct driver *d, const char *uuid,
+           const struct virt_overlay *overlays, size_t n, struct err *err)
+{
+    assert(n > 0);
+    for (size_t i = 0; i < n; i++)
+        if (check_path(overlays[i].path, err) < 0)
+            return -1;
+    return d->ops->cut(d, uuid, overlays, n, err);
+}
+
+int
+driver_create(struct driver *d, const struct driver_create *c, struct err *err)
+{
+    if (check_path(c->path, err) < 0 || check_file(&c->parent, err) < 0)
+        return -1;
+    return d->ops->create(d, c, err);
+}
+
+static int
+check_merge(const struct driver_merge *m, struct err *err)
+{
+    if (check_file(&m->base, err) < 0 || check_file(&m->top, err) < 0)
+        return -1;
+    if (strcmp(m->top.format, "qcow2") != 0)
+        return err_set(err, ERR_INTERNAL, "%s: a raw file is on no other one",
+                       m->top.path);
+    return 0;
+}
+
+int
+driver_merge_live(struct driver *d, const struct driver_merge *m,
+                  struct err *err)
+{
+    if (check_merge(m, err) < 0)
+        return -1;
+    if (m->top_size < m->base_size)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: smaller than its base; not while it runs",
+                       m->top.path);
+    return d->ops->merge_live(d, m, err);
+}
+
+int
+driver_merge(struct driver *d, const struct driver_merge *m, struct err *err)
+{
+    if (check_merge(m, err) < 0)
+        return -1;
+    return d->ops->merge(d, m, err);
+}
+
+int
+driver_rebase(struct driver *d, const char *path,
+              const struct qimg_file *parent, struct err *err)
+{
+    if (check_path(path, err) < 0 || check_file(parent, err) < 0)
+        return -1;
+    return d->ops->rebase(d, path, parent, err);
+}
+
+int
+driver_clone(struct driver *d, const struct qimg_file *from, const char *to,
+             const char *like, struct err *err)
+{
+    if (check_path(to, err) < 0 || check_file(from, err) < 0)
+        return -1;
+    return d->ops->clone(d, from, to, like, err);
+}
+
+int
+driver_remove(struct driver *d, const char *path, struct err *err)
+{
+    if (check_path(path, err) < 0)
+        return -1;
+    return d->ops->remove(d, path, err);
+}
+
+int
+driver_rename(struct driver *d, const char *from, const char *to,
+              struct err *err)
+{
+    if (check_path(from, err) < 0 || check_path(to, err) < 0)
+        return -1;
+    return d->ops->rename(d, from, to, err);
+}

@@ -1,0 +1,77 @@
+/* volume/driver.h: how layers are made, merged and removed on one kind of
+ * storage. What may be done to which layer is decided elsewhere (plan.h);
+ * a driver does it. Every step may be repeated after a crash.
+ *
+ * Nobody calls ops but driver.c.
+ * Threads: any, for different VMs.
+ */
+#pragma once
+#include "virt/block.h"
+#include "volume/qimg.h"
+
+struct driver;
+
+struct driver_create {
+    const char *path;        /* of the new file */
+    struct qimg_file parent; /* its backing file */
+    uint64_t size;           /* bytes, virtual */
+    const char *like;        /* an old disk: owner and mode are taken over */
+};
+struct driver_merge {
+    const char *uuid, *target; /* live only */
+    struct qimg_file base;     /* stays, with the content of top */
+    struct qimg_file top;
+    uint64_t base_size, top_size;
+    const volatile bool *cancel; /* may be NULL */
+};
+
+struct driver_ops {
+    const char *name;
+    /* All disks of a running domain at one instant. */
+    int (*cut)(struct driver *d, const char *uuid,
+               const struct virt_overlay *overlays, size_t n, struct err *err);
+    /* An empty layer on a sealed one; the file is replaced if it is there. */
+    int (*create)(struct driver *d, const struct driver_create *c,
+                  struct err *err);
+    int (*merge_live)(struct driver *d, const struct driver_merge *m,
+                      struct err *err);
+    /* The image locks of base and top are the caller's. */
+    int (*merge)(struct driver *d, const struct driver_merge *m,
+                 struct err *err);
+    int (*rebase)(struct driver *d, const char *path,
+                  const struct qimg_file *parent, struct err *err);
+    /* A full copy that needs nothing else; `like` as in create. */
+    int (*clone)(struct driver *d, const struct qimg_file *from, const char *to,
+                 const char *like, struct err *err);
+    int (*remove)(struct driver *d, const char *path, struct err *err);
+    int (*rename)(struct driver *d, const char *from, const char *to,
+                  struct err *err);
+    void (*free)(struct driver *d);
+};
+
+/* Embedded first in a driver's own struct. */
+struct driver {
+    const struct driver_ops *ops;
+};
+
+void driver_free(struct driver *d);
+DEFINE_CLEANUP(driver_free, struct driver *)
+const char *driver_name(const struct driver *d);
+
+int driver_cut(struct driver *d, const char *uuid,
+               const struct virt_overlay *overlays, size_t n, struct err *err)
+    NODISCARD;
+int driver_create(struct driver *d, const struct driver_create *c,
+                  struct err *err) NODISCARD;
+int driver_merge_live(struct driver *d, const struct driver_merge *m,
+                      struct err *err) NODISCARD;
+int driver_merge(struct driver *d, const struct driver_merge *m,
+                 struct err *err) NODISCARD;
+int driver_rebase(struct driver *d, const char *path,
+                  const struct qimg_file *parent, struct err *err) NODISCARD;
+int driver_clone(struct driver *d, const struct qimg_file *from, const char *to,
+                 const char *like, struct err *err) NODISCARD;
+int driver_remove(struct driver *d, const char *path, struct err *err)
+    NODISCARD;
+int driver_rename(struct driver *d, const char *from, const char *to,
+                  struct err *err) NODISCARD;

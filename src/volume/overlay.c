@@ -1,0 +1,144 @@
+#include "volume/overlay.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/effect.h"
+#include "base/file.h"
+#include "base/mem.h"
+
+/* A file is first created by us, empty, with the owner and mode of the disk
+ * that it stands in for, and only then filled by qemu-img: at no moment is it
+ * readable by more people than the disk, and QEMU under its own user can open
+ * it even where libvirt does not change owners (dynamic_ownership = 0). A
+ * file left half written by a crash is removed and made again: its name holds
+ * a UUID of our journal, so it is nobody else's. */
+
+enum {
+    /* A commit that makes no progress for so long is given up. */
+    STALL_MS = 10 * 60 * 1000
+};
+
+struct overlay {
+    struct driver base;
+    struct virt *virt;
+};
+
+static struct overlay *
+overlay_of(struct driver *d)
+{
+    return container_of(d, struct overlay, base);
+}
+
+static int
+cut(struct driver *d, const char *uuid, const struct virt_overlay *overlays,
+    size_t n, struct err *err)
+{
+    return virt_overlay_create(overlay_of(d)->virt, uuid, overlays, n, err);
+}
+
+static int
+create_empty(const char *path, const char *like, struct err *err)
+{
+    struct stat st;
+
+    if (stat(like, &st) < 0)
+        return err_sys(err, errno, "%s: stat", like);
+    if (file_unlink_path(path, err) < 0)
+        return -1;
+    struct effect e = effect_begin("create", path);
+    CLEANUP(fd_close)
+    int fd =
+        open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int saved = errno;
+
+    effect_end(&e);
+    if (fd < 0)
+        return err_sys(err, saved, "%s: create", path);
+    /* Not more than 0600 in any case; a group that the disk has stays. */
+    if (fchown(fd, st.st_uid, st.st_gid) < 0)
+        return err_sys(err, errno, "%s: chown", path);
+    return 0;
+}
+
+static int
+create(struct driver *d, const struct driver_create *c, struct err *err)
+{
+    if (create_empty(c->path, c->like, err) < 0 ||
+        qimg_create(c->path, &c->parent, c->size, err) < 0)
+        return -1;
+    return file_sync_path(c->path, err);
+}
+
+static int
+merge_live(struct driver *d, const struct driver_merge *m, struct err *err)
+{
+    return virt_block_commit(overlay_of(d)->virt, m->uuid, m->target,
+                             m->base.path, m->top.path, STALL_MS, m->cancel,
+                             err);
+}
+
+static int
+merge(struct driver *d, const struct driver_merge *m, struct err *err)
+{
+    return qimg_commit(m->top.path, m->top_size, &m->base, m->base_size, err);
+}
+
+static int
+rebase(struct driver *d, const char *path, const struct qimg_file *parent,
+       struct err *err)
+{
+    return qimg_rebase(path, parent, err);
+}
+
+static int
+clone_file(struct driver *d, const struct qimg_file *from, const char *to,
+           const char *like, struct err *err)
+{
+    if (create_empty(to, like, err) < 0)
+        return -1;
+    return qimg_convert(from, to, err);
+}
+
+static int
+remove_file(struct driver *d, const char *path, struct err *err)
+{
+    return file_unlink_path(path, err);
+}
+
+static int
+rename_file(struct driver *d, const char *from, const char *to, struct err *err)
+{
+    return file_rename_path(from, to, err);
+}
+
+static void
+free_driver(struct driver *d)
+{
+    free(overlay_of(d));
+}
+
+static const struct driver_ops overlay_ops = {
+    .name = "overlay",
+    .cut = cut,
+    .create = create,
+    .merge_live = merge_live,
+    .merge = merge,
+    .rebase = rebase,
+    .clone = clone_file,
+    .remove = remove_file,
+    .rename = rename_file,
+    .free = free_driver,
+};
+
+struct driver *
+overlay_new(struct virt *virt)
+{
+    struct overlay *o = xcalloc(1, sizeof *o);
+
+    o->base.ops = &overlay_ops;
+    o->virt = virt;
+    return &o->base;
+}
