@@ -27,7 +27,7 @@ static const char *const ref_names[] = { "cut", "restore" };
 static const char *const job_names[] = { "none", "cut", "merge", "inplace",
                                          "clone" };
 static const char *const step_names[] = { "planned", "created", "begin",
-                                          "committed" };
+                                          "committed", "pivoted" };
 
 const char *
 layer_state_name(enum layer_state state)

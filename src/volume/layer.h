@@ -64,6 +64,7 @@ enum layer_step {
     LAYER_STEP_CREATED,
     LAYER_STEP_BEGIN,
     LAYER_STEP_COMMITTED,
+    LAYER_STEP_PIVOTED,
 };
 struct layer_job_disk {
     char target[LAYER_TARGET_SIZE];

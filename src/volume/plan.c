@@ -34,7 +34,7 @@
  *              told and some not, both answers are right for sealed files. For
  *              an active file there is one reader, the domain, and the switch
  *              is one redefinition, or QEMU's pivot: from then on L is the
- *              truth and a repeated commit would destroy it. volume-recover.c
+ *              truth and a repeated commit would destroy it. volume-merge.c
  *              decides by what the domain names.
  *
  * "C is L's only reader" is established from four sources, and every one can
@@ -73,6 +73,8 @@ static const char *const why_texts[PLAN_WHY_COUNT] = {
     [PLAN_WHY_SHRUNK] =
         "the disk was made smaller since: it is merged when the VM is off",
     [PLAN_WHY_UNSTEADY] = "the VM is about to start, stop or move",
+    [PLAN_WHY_SAVED] =
+        "the VM has a managed save: start it, or discard it with `virsh managedsave-remove`",
 };
 
 const char *
@@ -335,6 +337,8 @@ plan_row(const struct layer_table *t, const struct plan_facts *f, size_t row)
         return hidden(PLAN_WHY_JOB);
     if (!f->has_domain)
         return hidden(PLAN_WHY_NO_DOMAIN);
+    if (f->is_saved)
+        return hidden(PLAN_WHY_SAVED);
     if (n == 0)
         return plan_leaf(t, f, row);
     if (n > 1)

@@ -41,6 +41,7 @@ struct plan_facts {
     bool is_persistent; /* it has an inactive XML */
     bool is_live;
     bool is_steady; /* if live: running or paused, not on its way somewhere */
+    bool is_saved;  /* a managed save names files as they were then */
 };
 void plan_facts_fini(struct plan_facts *f);
 static inline void
@@ -75,6 +76,7 @@ enum plan_why {
     PLAN_WHY_HEADER,
     PLAN_WHY_SHRUNK,
     PLAN_WHY_UNSTEADY,
+    PLAN_WHY_SAVED,
     PLAN_WHY_COUNT,
 };
 const char *plan_why_text(enum plan_why why);

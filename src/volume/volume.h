@@ -24,6 +24,12 @@ struct volume;
 /* `dir` holds the layer tables (one file per VM). */
 struct volume *volume_open(const char *dir, struct virt *virt, struct err *err)
     NODISCARD;
+/* The same with a driver of the caller's choice (volume/driver.h), which is
+ * taken; for tests. */
+struct driver;
+struct volume *volume_open_with(const char *dir, struct virt *virt,
+                                struct driver *driver, struct err *err)
+    NODISCARD;
 void volume_close(struct volume *v);
 DEFINE_CLEANUP(volume_close, struct volume *)
 
@@ -41,7 +47,8 @@ struct volume_cut_disk {
 };
 
 /* Check (chain against open files, depth <= 32, free space >= max(10 %, 4 GiB)
- * unless min_free says otherwise, no foreign job) and write the intent.
+ * per disk, or min_free bytes per file system if that is not 0, no foreign job)
+ * and write the intent.
  *
  *   cut_id   the snapshot's UID: names the cut for ever
  *   targets  which disks; all must be snapshottable
@@ -51,6 +58,9 @@ int volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
                        const char *cut_id, const char *const *targets,
                        size_t n_targets, uint64_t min_free,
                        struct volume_cut **ret_cut, struct err *err) NODISCARD;
+/* An earlier process finished this very cut: commit does nothing, finish gives
+ * its result again; there is nothing to freeze for. */
+bool volume_cut_is_finished(const struct volume_cut *cut);
 /* The instant. Nothing else between freeze and thaw. */
 int volume_cut_commit(struct volume_cut *cut, struct err *err) NODISCARD;
 /* Record it; the references now hold. Idempotent after a crash by
@@ -76,8 +86,8 @@ int volume_collect(struct volume *v, const char *vm_uuid, size_t *ret_left,
  * NOT_FOUND names the missing file; CORRUPT. */
 int volume_cut_check(struct volume *v, const char *vm_uuid, const char *cut_id,
                      struct err *err) NODISCARD;
-/* Bytes on disk that only this cut keeps, and that all layers of the VM take.
- */
+/* Bytes on disk that go when this cut is deleted (at most; none if others need
+ * its layers), and that all layers of the VM take. */
 int volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
                      uint64_t *ret_own, uint64_t *ret_total, struct err *err)
     NODISCARD;
@@ -113,6 +123,9 @@ int volume_restore_prepare(struct volume *v, const char *vm_uuid,
                            const char *owner_uuid, const char *const *targets,
                            size_t n_targets, struct volume_restore **ret_r,
                            struct err *err) NODISCARD;
+/* An earlier process (or recovery) completed this very restore: the disks are
+ * its result, the domain must not be redefined again; finish applies `old`. */
+bool volume_restore_is_finished(const struct volume_restore *r);
 const struct volume_new_disk *volume_restore_disks(struct volume_restore *r,
                                                    size_t *ret_n);
 /* Release the image locks: just before virt_define's effect is visible to

@@ -1,4 +1,4 @@
-/* volume/fault.h: a driver that goes wrong on purpose, for tests.
+/* volume/driver-fault.h: a driver that goes wrong on purpose, for tests.
  *
  * Wraps another one. Steps (calls of any slot) are counted from 1.
  *
@@ -13,6 +13,6 @@
 #include "volume/driver.h"
 
 /* Takes `inner`. errors  INVALID (spec) */
-struct driver *fault_new(struct driver *inner, const char *spec,
-                         struct err *err) NODISCARD;
-unsigned fault_steps(const struct driver *d); /* so far */
+struct driver *driver_fault_new(struct driver *inner, const char *spec,
+                                struct err *err) NODISCARD;
+unsigned driver_fault_steps(const struct driver *d); /* so far */

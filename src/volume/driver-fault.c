@@ -1,4 +1,4 @@
-#include "volume/fault.h"
+#include "volume/driver-fault.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -172,7 +172,7 @@ parse(struct fault *f, const char *spec, struct err *err)
 }
 
 struct driver *
-fault_new(struct driver *inner, const char *spec, struct err *err)
+driver_fault_new(struct driver *inner, const char *spec, struct err *err)
 {
     struct fault *f = xcalloc(1, sizeof *f);
 
@@ -186,7 +186,7 @@ fault_new(struct driver *inner, const char *spec, struct err *err)
 }
 
 unsigned
-fault_steps(const struct driver *d)
+driver_fault_steps(const struct driver *d)
 {
     const struct fault *f =
         (const struct fault *)(const void *)d; /* base is first */

@@ -1,0 +1,607 @@
+#include <sys/statvfs.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "volume/volume-priv.h"
+
+/* A cut: prepare writes what will be done into the journal, commit does it in
+ * one step (a libvirt call, or one redefinition of a stopped domain), finish
+ * turns the journal into references. A crash in between is undone: nobody was
+ * told that the snapshot exists.
+ *
+ * Undoing after the switch has happened does not touch data: the new layer
+ * becomes the active one and the old one is sealed without a reference, which
+ * is what a deleted snapshot looks like; the next collect merges them.
+ *
+ * Undoing before the switch removes the new file, but only if it is empty. A
+ * libvirtd that was killed at the wrong moment names the old file while QEMU
+ * writes to the new one (spec guest.md 0.8): a file with data in it is what
+ * the guest wrote since, and is left for the admin with an explanation. */
+
+enum {
+    FILE_SYSTEMS_MAX = 64
+};
+#define SPACE_LEAST ((uint64_t)4 << 30)
+
+struct volume_cut {
+    struct volume *v;
+    struct layer_table *t;
+    char id[UUID_STR_SIZE];
+    char **targets;
+    size_t n;
+    bool is_live;
+    bool is_finished; /* by an earlier process: nothing to do */
+    bool is_done;     /* finished or aborted by this one */
+    char *xml;        /* inactive, as the caller saw it */
+};
+
+void
+volume_cut_free(struct volume_cut *cut)
+{
+    if (cut == NULL)
+        return;
+    for (size_t i = 0; i < cut->n; i++)
+        free(cut->targets[i]);
+    free(cut->targets);
+    free(cut->xml);
+    layer_table_free(cut->t);
+    free(cut);
+}
+
+/* ---- the table learns what the domain has ---- */
+
+/* The files below `top`, as rows: known ones are linked to, others are
+ * foreign. Returns the parent's id in `parent` ("" for none). */
+static int
+register_below(struct layer_table *t, const char *target,
+               const struct volume_image *top, size_t depth,
+               char parent[UUID_STR_SIZE], struct err *err)
+{
+    CLEANUP(volume_image_fini) struct volume_image below = { .size = 0 };
+    const char *format =
+        top->backing_format != NULL ? top->backing_format : "raw";
+    char grandparent[UUID_STR_SIZE];
+    struct layer *l;
+
+    parent[0] = 0;
+    if (!top->has_backing)
+        return 0;
+    if (top->backing == NULL || top->backing_format == NULL ||
+        (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "its backing file is not named as a qcow2 or raw file "
+                       "with its format (qemu-img rebase -u -F can say it)");
+    if (depth >= LAYER_DEPTH_MAX)
+        return err_set(err, ERR_UNSUPPORTED, "more than %d files in a chain",
+                       LAYER_DEPTH_MAX);
+    if (volume_image_read(top->backing, format, &below, err) < 0)
+        return -1;
+    for (size_t i = 0; i < t->n_layers; i++)
+        if (file_id_equal(&t->layers[i].file, &below.file)) {
+            if (strcmp(t->layers[i].target, target) != 0)
+                return err_set(err, ERR_UNSUPPORTED,
+                               "%s: two disks build on it", top->backing);
+            memcpy(parent, t->layers[i].id, UUID_STR_SIZE);
+            return 0;
+        }
+    if (register_below(t, target, &below, depth + 1, grandparent, err) < 0)
+        return -1;
+    l = layer_add(t, NULL, grandparent, target, LAYER_FOREIGN, format,
+                  top->backing, below.size);
+    l->file = below.file;
+    memcpy(parent, l->id, UUID_STR_SIZE);
+    return 0;
+}
+
+/* The row of the target's active layer no longer is the domain's disk: the
+ * admin gave the domain another one. */
+static void
+retire_active(struct layer_table *t, struct layer *l)
+{
+    struct err unused;
+    struct file_id is;
+
+    if (file_id_of_path(l->path, &is, &unused) == 0 &&
+        file_id_equal(&is, &l->file))
+        l->state = LAYER_DETACHED;
+    else
+        layer_remove(t, l->id);
+}
+
+static int
+adopt(struct layer_table *t, struct layer *l, struct err *err)
+{
+    if (l->state == LAYER_DETACHED && layer_children(t, l) == 0) {
+        l->state = LAYER_ACTIVE;
+        return 0;
+    }
+    return err_set(err, ERR_CONFLICT,
+                   "%s: the domain writes to it, but it is a %s layer that "
+                   "snapshots need",
+                   l->path, layer_state_name(l->state));
+}
+
+/* The row of the disk that the domain names now, made if it is not there. */
+static int
+register_active(struct layer_table *t, const char *target,
+                const struct domxml_file *file, struct layer **ret,
+                struct err *err)
+{
+    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
+    struct layer *l = layer_find_active(t, target);
+    char parent[UUID_STR_SIZE];
+
+    if (volume_image_read(file->path, file->format, &i, err) < 0)
+        return -1;
+    if (i.refusal != NULL)
+        return err_set(err, ERR_UNSUPPORTED, "%s: %s", file->path, i.refusal);
+    if (l != NULL && !file_id_equal(&l->file, &i.file)) {
+        retire_active(t, l);
+        l = NULL;
+    }
+    for (size_t k = 0; l == NULL && k < t->n_layers; k++)
+        if (file_id_equal(&t->layers[k].file, &i.file)) {
+            l = &t->layers[k];
+            if (strcmp(l->target, target) != 0)
+                return err_set(err, ERR_CONFLICT, "%s: was the disk %s before",
+                               file->path, l->target);
+            if (adopt(t, l, err) < 0)
+                return -1;
+        }
+    if (l == NULL) {
+        if (layer_find_path(t, file->path) != NULL)
+            return err_set(err, ERR_CONFLICT,
+                           "%s: another file than the recorded one stands "
+                           "there now, and snapshots need the recorded one",
+                           file->path);
+        if (register_below(t, target, &i, 1, parent, err) < 0)
+            return err_wrap(err, "%s", file->path);
+        l = layer_add(t, NULL, parent, target, LAYER_ACTIVE, file->format,
+                      file->path, i.size);
+        l->file = i.file;
+    }
+    l->size = i.size;
+    *ret = l;
+    return 0;
+}
+
+/* ---- prepare ---- */
+
+struct need {
+    struct {
+        struct file_id fs; /* dev only */
+        uint64_t bytes;
+        char *path;
+    } v[FILE_SYSTEMS_MAX];
+    size_t n;
+};
+
+static void
+need_add(struct need *need, const struct layer *l, uint64_t min_free)
+{
+    uint64_t bytes = l->size / 10;
+    size_t i = 0;
+
+    if (bytes < SPACE_LEAST)
+        bytes = SPACE_LEAST;
+    while (i < need->n && need->v[i].fs.dev != l->file.dev)
+        i++;
+    if (i == FILE_SYSTEMS_MAX)
+        return;
+    if (i == need->n) {
+        need->v[need->n].fs = l->file;
+        need->v[need->n].bytes = 0;
+        need->v[need->n++].path = xstrdup(l->path);
+    }
+    /* A rule of the admin's is for the file system, ours is per disk. */
+    need->v[i].bytes = min_free != 0 ? min_free : need->v[i].bytes + bytes;
+}
+
+static int
+need_check(struct need *need, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < need->n; i++) {
+        struct statvfs s;
+        uint64_t is;
+
+        if (rc == 0 && statvfs(need->v[i].path, &s) < 0)
+            rc = err_sys(err, errno, "%s: free space", need->v[i].path);
+        is = (uint64_t)s.f_bavail * s.f_frsize;
+        if (rc == 0 && is < need->v[i].bytes)
+            rc = err_set(err, ERR_NO_SPACE,
+                         "%s: %llu MiB free, a snapshot wants %llu MiB for "
+                         "what the guest will write; free some, or set "
+                         "min_free",
+                         need->v[i].path, (unsigned long long)is >> 20,
+                         (unsigned long long)need->v[i].bytes >> 20);
+        free(need->v[i].path);
+    }
+    return rc;
+}
+
+static int
+plan_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
+          struct need *need, uint64_t min_free, struct err *err)
+{
+    const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
+    const struct domxml_disk *disk = domxml_disk(now, target);
+    const struct domxml_disk *inactive = domxml_disk(vm->inactive, target);
+    CLEANUP(mem_free) char *path = NULL;
+    char old_id[UUID_STR_SIZE], new_id[UUID_STR_SIZE];
+    struct layer *old;
+    const char *refusal;
+
+    if (disk == NULL)
+        return err_set(err, ERR_NOT_FOUND, "there is no such disk");
+    refusal = volume_disk_refusal(disk, inactive);
+    if (refusal != NULL)
+        return err_set(err, ERR_UNSUPPORTED, "%s", refusal);
+    if (register_active(cut->t, target, &disk->chain[0], &old, err) < 0)
+        return -1;
+    if (layer_depth(cut->t, old) >= LAYER_DEPTH_MAX)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "its chain has %zu files, and %d are the most; delete "
+                       "a snapshot first",
+                       layer_depth(cut->t, old), LAYER_DEPTH_MAX);
+    uuid_random(new_id);
+    path = volume_overlay_path(old->path, new_id, err);
+    if (path == NULL)
+        return -1;
+    need_add(need, old, min_free);
+    memcpy(old_id, old->id, sizeof old_id);
+    (void)layer_add(cut->t, new_id, old_id, target, LAYER_PLANNED, "qcow2",
+                    path, old->size); /* `old` may have moved */
+    layer_find(cut->t, new_id)->is_made = true;
+    layer_job_add(cut->t, target, old_id, new_id, NULL);
+    return 0;
+}
+
+static int
+check_domain(struct volume *v, const struct virt_vm *vm, struct err *err)
+{
+    bool is_active = false;
+    char what[64] = "";
+
+    if (vm->inactive == NULL || !vm->is_persistent)
+        return err_set(err, ERR_UNSUPPORTED, "a transient domain");
+    if (vm->live == NULL) {
+        if (vm->has_managed_save)
+            return err_set(err, ERR_CONFLICT, "%s",
+                           plan_why_text(PLAN_WHY_SAVED));
+        return vm->state == VIRT_OFF || vm->state == VIRT_CRASHED
+                   ? 0
+                   : err_set(err, ERR_BUSY, "%s",
+                             plan_why_text(PLAN_WHY_UNSTEADY));
+    }
+    if (vm->state != VIRT_RUNNING && vm->state != VIRT_PAUSED)
+        return err_set(err, ERR_BUSY, "%s", plan_why_text(PLAN_WHY_UNSTEADY));
+    if (virt_check_chain(v->virt, vm, err) < 0 ||
+        virt_domain_job(v->virt, vm->uuid, &is_active, what, sizeof what, err) <
+            0)
+        return -1;
+    return is_active ? err_set(err, ERR_BUSY, "a job is running: %s", what) : 0;
+}
+
+static int
+check_block_job(struct volume *v, const char *uuid, const char *target,
+                struct err *err)
+{
+    bool is_active = false, is_ready;
+
+    if (virt_block_job(v->virt, uuid, target, &is_active, &is_ready, err) < 0)
+        return -1;
+    return is_active ? err_set(err, ERR_BUSY, "a block job is running on it")
+                     : 0;
+}
+
+static int
+plan_cut(struct volume_cut *cut, const struct virt_vm *vm, uint64_t min_free,
+         struct err *err)
+{
+    struct need need = { .n = 0 };
+    int rc = check_domain(cut->v, vm, err);
+
+    if (rc == 0)
+        layer_job_begin(cut->t, LAYER_JOB_CUT, cut->id, NULL);
+    for (size_t i = 0; i < cut->n && rc == 0; i++) {
+        if (cut->is_live)
+            rc = check_block_job(cut->v, cut->t->vm, cut->targets[i], err);
+        if (rc == 0)
+            rc = plan_disk(cut, vm, cut->targets[i], &need, min_free, err);
+        if (rc < 0)
+            rc = err_wrap(err, "disk %s", cut->targets[i]);
+    }
+    if (rc < 0) {
+        for (size_t i = 0; i < need.n; i++)
+            free(need.v[i].path);
+        return -1;
+    }
+    return need_check(&need, err);
+}
+
+int
+volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
+                   const char *cut_id, const char *const *targets,
+                   size_t n_targets, uint64_t min_free,
+                   struct volume_cut **ret_cut, struct err *err)
+{
+    CLEANUP(volume_cut_free) struct volume_cut *cut = xcalloc(1, sizeof *cut);
+
+    if (volume_check_id(cut_id, "cut", err) < 0)
+        return -1;
+    if (n_targets == 0)
+        return err_set(err, ERR_INVALID, "VM %s: no disk to cut", vm->uuid);
+    cut->v = v;
+    cut->t = volume_load(v, vm->uuid, err);
+    if (cut->t == NULL || volume_settle(v, cut->t, err) < 0)
+        return -1;
+    memcpy(cut->id, cut_id, sizeof cut->id);
+    cut->is_live = vm->live != NULL;
+    cut->xml = xstrdup(vm->xml_inactive);
+    cut->targets = xcalloc(n_targets, sizeof *cut->targets);
+    for (size_t i = 0; i < n_targets; i++)
+        cut->targets[cut->n++] = xstrdup(targets[i]);
+    cut->is_finished =
+        layer_ref_find(cut->t, LAYER_REF_CUT, cut_id, NULL) != NULL;
+    if (!cut->is_finished) {
+        if (cut->t->job.kind != LAYER_JOB_NONE)
+            return err_set(err, ERR_BUSY, "VM %s: %s", vm->uuid,
+                           plan_why_text(PLAN_WHY_JOB));
+        if (plan_cut(cut, vm, min_free, err) < 0 ||
+            volume_save(v, cut->t, err) < 0)
+            return err_wrap(err, "VM %s", vm->uuid);
+    }
+    *ret_cut = TAKE(cut);
+    return 0;
+}
+
+bool
+volume_cut_is_finished(const struct volume_cut *cut)
+{
+    return cut->is_finished;
+}
+
+/* ---- commit ---- */
+
+static int
+commit_live(struct volume_cut *cut, struct err *err)
+{
+    const struct layer_job *j = &cut->t->job;
+    CLEANUP(mem_free)
+    struct virt_overlay *overlays = xcalloc(j->n, sizeof *overlays);
+
+    for (size_t i = 0; i < j->n; i++)
+        overlays[i] = (struct virt_overlay){
+            .target = j->disks[i].target,
+            .path = layer_find(cut->t, j->disks[i].b)->path,
+        };
+    return driver_cut(cut->v->driver, cut->t->vm, overlays, j->n, err);
+}
+
+/* The files first, synced, then one redefinition that names them all. Until
+ * it, the new files mean nothing; with it, all disks are switched. */
+static int
+commit_stopped(struct volume_cut *cut, struct err *err)
+{
+    CLEANUP(imglock_free) struct imglock *locks = imglock_new();
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+    const struct layer_job *j = &cut->t->job;
+    CLEANUP(mem_free)
+    struct domxml_source *sources = xcalloc(j->n, sizeof *sources);
+
+    for (size_t i = 0; i < j->n; i++) {
+        const struct layer *old = layer_find(cut->t, j->disks[i].a);
+
+        if (imglock_add(locks, old->path, &old->file, err) < 0)
+            return -1;
+    }
+    vm = virt_vm_get(cut->v->virt, cut->t->vm, err);
+    if (vm == NULL)
+        return -1;
+    if (vm->live != NULL || strcmp(vm->xml_inactive, cut->xml) != 0)
+        return err_set(err, ERR_CONFLICT, "it was started or redefined");
+    for (size_t i = 0; i < j->n; i++) {
+        const struct layer *old = layer_find(cut->t, j->disks[i].a);
+        const struct layer *new = layer_find(cut->t, j->disks[i].b);
+        const struct driver_create c = { .path = new->path,
+                                         .parent = { old->path, old->format },
+                                         .size = old->size,
+                                         .like = old->path };
+
+        if (driver_create(cut->v->driver, &c, err) < 0)
+            return -1;
+        sources[i] =
+            (struct domxml_source){ new->target, new->path, new->format };
+    }
+    return volume_retarget(cut->v, cut->t->vm, sources, j->n, err);
+}
+
+int
+volume_cut_commit(struct volume_cut *cut, struct err *err)
+{
+    int rc;
+
+    if (cut->is_finished)
+        return 0;
+    rc = cut->is_live ? commit_live(cut, err) : commit_stopped(cut, err);
+    return rc < 0 ? err_wrap(err, "VM %s: cut", cut->t->vm) : 0;
+}
+
+/* ---- finish ---- */
+
+static void
+fill_result(const struct volume_cut *cut, struct volume_cut_disk *ret)
+{
+    for (size_t i = 0; i < cut->n; i++) {
+        const struct layer_ref *r =
+            layer_ref_find(cut->t, LAYER_REF_CUT, cut->id, cut->targets[i]);
+
+        ret[i] = (struct volume_cut_disk){ .virtual_size = 0 };
+        (void)snprintf(ret[i].target, sizeof ret[i].target, "%s",
+                       cut->targets[i]);
+        if (r == NULL)
+            continue;
+        memcpy(ret[i].layer_id, r->layer, sizeof ret[i].layer_id);
+        ret[i].virtual_size = layer_find(cut->t, r->layer)->size;
+    }
+}
+
+/* The domain names the new file: the rows say so too. */
+static int
+switch_rows(struct layer_table *t, const struct layer_job_disk *d,
+            struct err *err)
+{
+    struct layer *new = layer_find(t, d->b);
+
+    if (file_id_of_path(new->path, &new->file, err) < 0)
+        return -1;
+    layer_seal(t, d->a, d->b);
+    return 0;
+}
+
+int
+volume_cut_finish(struct volume_cut *cut, struct volume_cut_disk *ret_disks,
+                  struct err *err)
+{
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+    struct layer_table *t = cut->t;
+    const struct domxml *now;
+
+    if (cut->is_finished) {
+        fill_result(cut, ret_disks);
+        return 0;
+    }
+    vm = virt_vm_get(cut->v->virt, t->vm, err);
+    if (vm == NULL)
+        return -1;
+    now = vm->live != NULL ? vm->live : vm->inactive;
+    for (size_t i = 0; i < t->job.n; i++) {
+        const struct layer_job_disk *d = &t->job.disks[i];
+
+        if (volume_names(now, d->target, layer_find(t, d->a),
+                         layer_find(t, d->b)) != VOLUME_NAMES_B)
+            return err_set(err, ERR_CONFLICT,
+                           "VM %s: disk %s: the domain does not name the new "
+                           "layer after the cut",
+                           t->vm, d->target);
+        if (switch_rows(t, d, err) < 0)
+            return -1;
+        layer_ref_add(t, LAYER_REF_CUT, cut->id, d->target, d->a);
+    }
+    layer_job_end(t);
+    if (volume_save(cut->v, t, err) < 0)
+        return -1;
+    cut->is_done = true;
+    fill_result(cut, ret_disks);
+    return 0;
+}
+
+/* ---- undo ---- */
+
+/* Not named by libvirt: does QEMU write to it all the same, or has it? */
+static int
+check_unused(struct volume *v, const struct virt_vm *vm, const struct layer *l,
+             struct err *err)
+{
+    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
+    CLEANUP(virt_open_files_fini) struct virt_open_files open = { .n = 0 };
+    struct err unused;
+
+    if (volume_image_read(l->path, "qcow2", &i, &unused) < 0)
+        return 0; /* not there, or never completed */
+    if (vm->live != NULL) {
+        if (virt_open_files(v->virt, vm->uuid, &open, err) < 0)
+            return -1;
+        for (size_t k = 0; k < open.n; k++)
+            if (file_id_equal(&open.v[k].id, &i.file))
+                return err_set(
+                    err, ERR_CONFLICT,
+                    "%s: the guest writes to it, but libvirt does not name it "
+                    "(libvirtd was killed during a snapshot). Do not delete "
+                    "it: shut the guest down from inside, set the disk %s to "
+                    "this file as qcow2 (virsh edit), start it",
+                    l->path, l->target);
+    }
+    if (i.has_data)
+        return err_set(err, ERR_CONFLICT,
+                       "%s: the guest has written to it, but the domain names "
+                       "the file below (libvirtd was killed during a "
+                       "snapshot). Set the disk %s to this file as qcow2 "
+                       "(virsh edit), or remove it if its data is not wanted",
+                       l->path, l->target);
+    return 0;
+}
+
+static int
+undo_disk(struct volume *v, struct layer_table *t, const struct virt_vm *vm,
+          const struct layer_job_disk *d, struct err *err)
+{
+    const struct layer *old = layer_find(t, d->a);
+    struct layer *new = layer_find(t, d->b);
+    const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
+    const struct domxml_source source = { d->target, new->path, new->format };
+
+    if (volume_names(now, d->target, old, new) != VOLUME_NAMES_B) {
+        if (check_unused(v, vm, new, err) < 0 ||
+            driver_remove(v->driver, new->path, err) < 0)
+            return -1;
+        layer_remove(t, d->b);
+        return 0;
+    }
+    if (switch_rows(t, d, err) < 0)
+        return -1;
+    if (vm->live == NULL || vm->inactive == NULL ||
+        volume_names(vm->inactive, d->target, old, new) == VOLUME_NAMES_B)
+        return 0;
+    return volume_retarget(v, t->vm, &source, 1, err);
+}
+
+int
+volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
+                struct err *err)
+{
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+
+    *ret_is_open = true;
+    if (volume_domain(v, t->vm, &vm, err) < 0)
+        return -1;
+    if (vm == NULL || (vm->live == NULL && vm->inactive == NULL))
+        return 0;
+    for (size_t i = 0; i < t->job.n; i++)
+        if (undo_disk(v, t, vm, &t->job.disks[i], err) < 0)
+            return -1;
+    layer_job_end(t);
+    if (volume_save(v, t, err) < 0)
+        return -1;
+    *ret_is_open = false;
+    return 0;
+}
+
+int
+volume_cut_abort(struct volume_cut *cut, struct err *err)
+{
+    CLEANUP(layer_table_free) struct layer_table *t = NULL;
+    struct err unused;
+    bool is_open;
+
+    if (cut->is_finished || cut->is_done)
+        return 0;
+    /* From the file: what finish() changed before it failed does not count. */
+    t = volume_load(cut->v, cut->t->vm, err);
+    if (t == NULL)
+        return -1;
+    if (t->job.kind == LAYER_JOB_CUT && strcmp(t->job.id, cut->id) == 0 &&
+        volume_cut_undo(cut->v, t, &is_open, err) < 0)
+        return err_wrap(err, "VM %s: undo of the cut", t->vm);
+    cut->is_done = true;
+    /* Nothing refers to the new layers any more; if they cannot be merged
+     * back just now, the next collect does it and says why not. */
+    (void)!volume_collect_table(cut->v, t, NULL, &unused);
+    return 0;
+}

@@ -1,0 +1,100 @@
+/* volume/volume-priv.h: what the volume-*.c files share. For them only. */
+#pragma once
+#include "volume/driver.h"
+#include "volume/imglock.h"
+#include "volume/layer.h"
+#include "volume/plan.h"
+#include "volume/volume.h"
+
+struct volume {
+    char *dir;             /* [C] of the layer tables */
+    int dirfd;             /* [C] */
+    struct virt *virt;     /* [C] borrowed */
+    struct driver *driver; /* [C] */
+};
+
+/* ---- volume.c: tables and files ---- */
+/* The table of a VM; one without rows when there is no file. */
+struct layer_table *volume_load(struct volume *v, const char *vm_uuid,
+                                struct err *err) NODISCARD;
+/* Durable when it returns; a table that says nothing becomes no file. */
+int volume_save(struct volume *v, const struct layer_table *t, struct err *err)
+    NODISCARD;
+/* Lower-case UUID, or INVALID. */
+int volume_check_id(const char *id, const char *what, struct err *err)
+    NODISCARD;
+/* "<dir>/<stem of like>.vmkeep-<id>.qcow2"; UNSUPPORTED if it gets too long. */
+char *volume_overlay_path(const char *like, const char *id, struct err *err)
+    NODISCARD;
+/* The domain, NULL if there is none: *ret_vm is NULL then, and 0 returned. */
+int volume_domain(struct volume *v, const char *vm_uuid,
+                  struct virt_vm **ret_vm, struct err *err) NODISCARD;
+/* Redefine the domain with other disk files: invariant 7: they are synced. */
+int volume_retarget(struct volume *v, const char *vm_uuid,
+                    const struct domxml_source *sources, size_t n,
+                    struct err *err) NODISCARD;
+
+/* ---- volume-facts.c: what is so now ---- */
+/* What a header says, or a raw file's length. `dir` of `path` resolves a
+ * relative name. Nothing is probed: `format` decides.
+ *   ret_backing_path  NULL: none, or one that is no file (*ret_odd then) */
+struct volume_image {
+    struct file_id file;
+    uint64_t size, blocks; /* bytes: virtual, allocated */
+    char *backing, *backing_format;
+    bool has_backing;
+    bool has_data;       /* qcow2: any cluster of its own */
+    const char *refusal; /* why it cannot be snapshotted, static; or NULL */
+};
+void volume_image_fini(struct volume_image *i);
+static inline void
+volume_image_fini_p(struct volume_image *i)
+{
+    volume_image_fini(i);
+}
+/* errors  NOT_FOUND; CORRUPT; INVALID (not of that format); UNSUPPORTED (not
+ *         a regular file) */
+int volume_image_read(const char *path, const char *format,
+                      struct volume_image *ret, struct err *err) NODISCARD;
+int volume_facts_read(struct volume *v, const struct layer_table *t,
+                      struct plan_facts *ret, struct err *err) NODISCARD;
+
+/* Which of two files does the domain name as this disk? */
+enum volume_names {
+    VOLUME_NAMES_NEITHER,
+    VOLUME_NAMES_A,
+    VOLUME_NAMES_B,
+};
+enum volume_names volume_names(const struct domxml *d, const char *target,
+                               const struct layer *a, const struct layer *b);
+bool volume_chain_has(const struct domxml *d, const char *target,
+                      const struct layer *l);
+
+/* ---- volume-merge.c ---- */
+/* Commit C (its row's id) into its parent; the plan has allowed it. */
+int volume_merge(struct volume *v, struct layer_table *t, const char *l_id,
+                 const char *c_id, struct err *err) NODISCARD;
+/* Go on with the merge in t's journal; *ret_is_open: it has to wait. */
+int volume_merge_resume(struct volume *v, struct layer_table *t,
+                        bool *ret_is_open, struct err *err) NODISCARD;
+
+/* ---- volume-recover.c ---- */
+/* Complete or undo the job in the journal. It may stay open without an error
+ * (t->job.kind) when the domain is not there. */
+int volume_settle(struct volume *v, struct layer_table *t, struct err *err)
+    NODISCARD;
+
+/* ---- volume-collect.c ---- */
+int volume_collect_table(struct volume *v, struct layer_table *t,
+                         size_t *ret_left, struct err *err) NODISCARD;
+/* Unlink the file of a row that nobody names and drop the row; why not: text
+ * in *ret_why, and nothing is changed. */
+int volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
+                      const char **ret_why, struct err *err) NODISCARD;
+
+/* ---- volume-cut.c, volume-restore.c: for recovery ---- */
+/* Undo the cut in t's journal; the merges are left to a collect. */
+int volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
+                    struct err *err) NODISCARD;
+int volume_restore_settle(struct volume *v, struct layer_table *t,
+                          bool *ret_is_open, struct err *err) NODISCARD;
