@@ -74,11 +74,11 @@ CONF
     mkdir -p "$VMKEEP_CACHE"
 }
 
-in_namespace() { nsenter -t "$namespace_pid" -m -p -- "$@"; }
+in_namespace() { nsenter -t "$namespace_pid" -m -p -r -- "$@"; }
 
 # libvirt_restart: start libvirtd (again); guests that run are found by it.
 libvirt_restart() {
-    start_process libvirtd nsenter -t "$namespace_pid" -m -p -- \
+    start_process libvirtd nsenter -t "$namespace_pid" -m -p -r -- \
         libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid
     wait_until 60 virsh -q version || { echo "libvirtd does not answer" >&2; return 1; }
 }
