@@ -83,13 +83,15 @@ libvirt_restart() {
     wait_until 60 virsh -q version || { echo "libvirtd does not answer" >&2; return 1; }
 }
 
+# libvirt_pid: libvirtd's process, as this shell counts.
+libvirt_pid() { pgrep -P "$pid_libvirtd" -x libvirtd | head -n 1; }
 # libvirt_kill [SIGNAL]: libvirtd alone (KILL); guests go on.
 libvirt_kill() {
-    local pid
-    pid=$(pgrep -P "$pid_libvirtd" -x libvirtd | head -n 1)
-    kill -"${1:-KILL}" "$pid"
-    wait_until 20 eval "! is_alive $pid"
-    wait "$pid_libvirtd" 2>/dev/null || true
+    kill -"${1:-KILL}" "$(libvirt_pid)"
+    libvirt_wait_end
+}
+libvirt_wait_end() {
+    wait_until 20 eval "! is_alive $pid_libvirtd"
 }
 
 libvirt_end() {
@@ -150,7 +152,9 @@ guest_start() {
     guest_wait_agent "$1"
 }
 guest_ping() { virsh -q qemu-agent-command --timeout 5 "$1" '{"execute":"guest-ping"}'; }
-guest_wait_agent() { wait_until "${2:-120}" guest_ping "$1"; }
+# guest_wait_agent NAME [SECONDS]: libvirt says connected, then it answers.
+guest_wait_agent() { wait_until "${2:-120}" guest_has_agent "$1" && wait_until 60 guest_ping "$1"; }
+guest_has_agent() { virsh -q dumpxml "$1" | grep -q "org.qemu.guest_agent.0' state='connected'"; }
 # guest_shutdown NAME: from inside, to the end.
 guest_shutdown() {
     virsh -q shutdown --mode agent "$1"

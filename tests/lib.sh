@@ -146,21 +146,22 @@ is_alive() {
 }
 
 # start_process NAME COMMAND...: in the background; dies with this shell. Its
-# pid is in pid_NAME, its output in $T/NAME.log.
+# pid is in pid_NAME, its output in $T/NAME.log. Not from a subshell, $(...) or
+# check: it would die with that.
 start_process() {
     local name=$1
     shift
     setpriv --pdeathsig KILL "$@" </dev/null >>"$T/$name.log" 2>&1 &
     declare -g "pid_$name=$!"
+    disown $! # no word when it is killed
 }
-# stop_process NAME SIGNAL [SECONDS]: signal it, wait, reap; then SIGKILL.
+# stop_process NAME SIGNAL [SECONDS]: signal it, wait; then SIGKILL.
 stop_process() {
     local var=pid_$1 pid
     pid=${!var:-}
     [ -n "$pid" ] || return 0
     kill -"$2" "$pid" 2>/dev/null || true
     wait_until "${3:-10}" eval "! is_alive $pid" || kill -KILL "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
     declare -g "$var="
 }
 

@@ -156,12 +156,11 @@ void
 domxml_xml_set_text(xmlNode *node, const char *text)
 {
     xmlNode *old;
-    xmlNode *new = xmlNewDocText(node->doc, domxml_xml_str(text));
 
     while ((old = node->children) != NULL)
         domxml_xml_remove(old);
-    if (new == NULL || xmlAddChild(node, new) == NULL)
-        abort();
+    if (text[0] != 0)
+        xmlNodeAddContent(node, domxml_xml_str(text));
 }
 
 xmlNode *

@@ -96,7 +96,12 @@ struct domxml_rebuild {
     const struct domxml_source *disks; /* disks not named here are left out */
     size_t n_disks;
     const char *const *macs; /* one per NIC, NULL: keep; macs NULL: keep all */
-    bool keep_identity;      /* uuid, MACs, serials, sysinfo are kept */
+    size_t n_macs;           /* NICs beyond keep theirs */
+    bool keep_identity;      /* uuid, SMBIOS (sysinfo), WWNs are kept; else a
+                                uuid of NULL becomes a random one */
+    bool keep_kernel;        /* <kernel>, <initrd>, <cmdline> stay: only for
+                                XML that this host's libvirt gave us, because
+                                the guest can read those files */
     uint64_t memory_kib;     /* 0: as in the XML */
     unsigned vcpus;          /* 0: as in the XML */
 };

@@ -11,7 +11,7 @@
  * connection fail. Calls that wait for another job of a domain are given up by
  * libvirt itself after 30 s.
  *
- * Event callbacks may still run while virt_close() does: each registration
+ * Event callbacks may still run while virt_close() does: each of them
  * holds a reference that libvirt gives back by its free callback, and emit()
  * calls nobody once the closing has begun; virt_close() waits for the calls
  * that have begun before.
@@ -250,11 +250,9 @@ session_begin(struct virt *v, struct session *s)
         return false;
     /* Not every driver has these (test:///default has not); libvirtd does. */
     (void)virConnectSetKeepAlive(s->conn, KEEPALIVE_S, KEEPALIVE_COUNT);
-    atomic_fetch_add(&v->refs, 1);
-    s->has_close_callback = virConnectRegisterCloseCallback(
-                                s->conn, on_close, v, unref_opaque) == 0;
-    if (!s->has_close_callback)
-        unref(v);
+    /* Called under a lock that unregistering takes: it needs no reference. */
+    s->has_close_callback =
+        virConnectRegisterCloseCallback(s->conn, on_close, v, NULL) == 0;
     for (size_t i = 0; i < ARRAY_SIZE(events); i++)
         s->callbacks[i] = -1;
     for (size_t i = 0; v->fn != NULL && i < ARRAY_SIZE(events); i++) {

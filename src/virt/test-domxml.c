@@ -1,0 +1,311 @@
+#include "base/buf.h"
+#include "base/file.h"
+#include "test.h"
+#include "virt/domxml.h"
+
+/* The corpus is shared with the fuzz target. */
+#define CORPUS VMKEEP_SOURCE "/fuzz/corpus/domxml/"
+
+static struct err err;
+
+static char *
+corpus(const char *name)
+{
+    struct buf b = BUF_INIT;
+    char path[512];
+
+    (void)snprintf(path, sizeof path, CORPUS "%s", name);
+    CHECK_OK(file_read_all(path, 1 << 20, &b, &err), &err);
+    return buf_take_str(&b);
+}
+
+static struct domxml *
+parsed(const char *xml)
+{
+    struct domxml *d = domxml_parse(xml, &err);
+
+    if (d == NULL)
+        test_fail(__FILE__, __LINE__, "domxml_parse", err.msg);
+    return d;
+}
+
+static void
+check_str(const char *is, const char *want)
+{
+    if (is == NULL || strcmp(is, want) != 0) {
+        printf("# got '%.60s', wanted '%.60s'\n", is == NULL ? "(null)" : is,
+               want);
+        CHECK(!"equal strings");
+    }
+}
+
+static void
+a_domain_is_read(void)
+{
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(domxml_free) struct domxml *d = parsed(xml);
+
+    check_str(d->name, "web-1");
+    check_str(d->title, "Web & mail");
+    check_str(d->ns, "prod");
+    check_str(d->machine, "pc-q35-7.2");
+    check_str(d->cpu_model, "host-passthrough");
+    check_str(d->nvram, "/var/lib/libvirt/qemu/nvram/web-1_VARS.fd");
+    CHECK_INT(d->memory_kib, ==, 2048 * 1024);
+    CHECK_INT(d->vcpus, ==, 4);
+    CHECK_INT(d->cores, ==, 2);
+    CHECK(d->has_tpm_emulator && d->has_agent_channel && d->is_agent_connected);
+    CHECK_INT(d->n_nics, ==, 3);
+    check_str(d->nics[1].source, "eth0");
+    check_str(d->nics[2].mac, "52:54:00:11:22:35");
+}
+
+static void
+disks_are_what_they_are(void)
+{
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(domxml_free) struct domxml *d = parsed(xml);
+    const struct domxml_disk *a = domxml_disk(d, "vda");
+
+    CHECK_INT(d->n_disks, ==, 8);
+    CHECK_INT(a->kind, ==, DOMXML_DISK_FILE);
+    CHECK_INT(a->chain_len, ==, 2);
+    check_str(a->chain[0].format, "qcow2");
+    check_str(a->chain[1].path, "/var/lib/libvirt/images/web-1.raw");
+    check_str(a->chain[1].format, "raw");
+    check_str(a->serial, "root");
+    CHECK(!a->is_readonly && !a->is_shareable && !a->is_encrypted);
+    CHECK_INT(domxml_disk(d, "vdb")->kind, ==, DOMXML_DISK_BLOCK);
+    CHECK(domxml_disk(d, "vdb")->is_shareable);
+    check_str(domxml_disk(d, "sda")->device, "cdrom");
+    CHECK(domxml_disk(d, "sda")->is_readonly);
+    CHECK_INT(domxml_disk(d, "sdb")->chain_len, ==, 0);
+    CHECK_INT(domxml_disk(d, "vdc")->kind, ==, DOMXML_DISK_NETWORK);
+    CHECK_INT(domxml_disk(d, "vdd")->kind, ==, DOMXML_DISK_VOLUME);
+    check_str(domxml_disk(d, "vdd")->pool, "default");
+    CHECK(domxml_disk(d, "vde")->is_encrypted);
+    CHECK_INT(domxml_disk(d, "vdf")->kind, ==, DOMXML_DISK_OTHER);
+    CHECK(domxml_disk(d, "vdz") == NULL);
+}
+
+static void
+hostile_documents_are_refused(void)
+{
+    static const char *const names[] = { "laughs.xml", "external.xml",
+                                         "network.xml" };
+    char *big = calloc(1, (2u << 20) + 1);
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        CLEANUP(mem_free) char *xml = corpus(names[i]);
+
+        CHECK(domxml_parse(xml, &err) == NULL);
+        CHECK_INT(err.code, ==, ERR_INVALID);
+    }
+    memset(big, 'x', 2u << 20);
+    CHECK(domxml_parse(big, &err) == NULL);
+    CHECK(domxml_parse("", &err) == NULL);
+    CHECK(domxml_parse("<domain><name/></domain>", &err) == NULL);
+    CHECK(domxml_parse("<domain><name>x</domain>", &err) == NULL);
+    for (size_t i = 0; i < 100000; i++)
+        memcpy(big + i * 3, "<a>", 3);
+    big[300000] = 0;
+    CHECK(domxml_parse(big, &err) == NULL);
+    free(big);
+}
+
+static void
+odd_names_and_numbers_stay_text(void)
+{
+    CLEANUP(mem_free) char *xml = corpus("names.xml");
+    CLEANUP(mem_free) char *numbers = corpus("numbers.xml");
+    CLEANUP(domxml_free) struct domxml *d = parsed(xml);
+    CLEANUP(domxml_free) struct domxml *n = parsed(numbers);
+
+    check_str(d->name, "$(id)");
+    check_str(d->disks[0].chain[0].path, "-x");
+    check_str(d->disks[1].chain[0].path, "/a\"b<c");
+    CHECK_INT(n->memory_kib, ==, 0);
+    CHECK_INT(n->vcpus, ==, 0);
+    check_str(n->nvram, "/n");
+}
+
+static void
+secrets_go_out_and_come_back(void)
+{
+    static const char *const secrets[] = { "hunter2", "sesame", "t0ken",
+                                           "biscuit" };
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(mem_free) char *redacted = NULL;
+    CLEANUP(mem_free) char *again = NULL;
+    CLEANUP(mem_free) char *back = NULL;
+    CLEANUP(json_decref) json_t *taken = NULL;
+    CLEANUP(json_decref) json_t *none = NULL;
+
+    CHECK_OK(domxml_redact(xml, &redacted, &taken, &err), &err);
+    CHECK_INT(json_object_size(taken), ==, 5); /* "-object" is one, too */
+    for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
+        CHECK(strstr(redacted, secrets[i]) == NULL);
+    CHECK(strstr(redacted, "52:54:00:11:22:33") != NULL);
+    CHECK_OK(domxml_redact(redacted, &again, &none, &err), &err);
+    CHECK_INT(json_object_size(none), ==, 0);
+    check_str(again, redacted);
+    CHECK_OK(domxml_unredact(redacted, taken, &back, &err), &err);
+    for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
+        CHECK(strstr(back, secrets[i]) != NULL);
+}
+
+static void
+a_disk_is_retargeted_and_nothing_else(void)
+{
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(mem_free) char *out = NULL;
+    struct domxml_source s[] = { { "vda", "/new/a&b.qcow2", "qcow2" },
+                                 { "vdb", "/new/b.raw", "raw" } };
+    struct domxml_source bad = { "vdz", "/x", "raw" };
+
+    CHECK_OK(domxml_retarget(xml, s, 2, &out, &err), &err);
+
+    CLEANUP(domxml_free) struct domxml *d = parsed(out);
+
+    CHECK_INT(domxml_disk(d, "vda")->chain_len, ==, 1);
+    check_str(domxml_disk(d, "vda")->chain[0].path, "/new/a&b.qcow2");
+    CHECK_INT(domxml_disk(d, "vdb")->kind, ==, DOMXML_DISK_FILE);
+    check_str(domxml_disk(d, "vdb")->chain[0].format, "raw");
+    check_str(domxml_disk(d, "sda")->chain[0].path, "/srv/iso/x.iso");
+    CHECK(strstr(out, "hunter2") != NULL && strstr(out, "qemu:arg") != NULL);
+    CHECK(strstr(out, "web-1.raw") == NULL);
+    CHECK_ERR(domxml_retarget(xml, &bad, 1, &out, &err), &err, ERR_NOT_FOUND);
+}
+
+static void
+foreign_xml_is_rebuilt_from_the_list(void)
+{
+    /* what must not come through, wherever it stood */
+    static const char *const evil[] = {
+        "/etc/shadow",
+        "/tmp/evil",
+        "evil.sh",
+        "cron.d",
+        "authorized_keys",
+        "hostdev",
+        "filesystem",
+        "qemu:",
+        "sesame",
+        "0.0.0.0",
+        "/dev/sda",
+        "macvtap",
+        "eth0",
+        "OVMF_CODE",
+        "template",
+        "seclabel",
+        "cpuset",
+        "vnet0",
+        "alias",
+        "other:thing",
+        "/srv/iso",
+        "luks",
+        "portid",
+        "S-1",
+        "0123456789abcdef",
+        "type=\"direct\"",
+        "5900",
+    };
+    static const char *const said[] = {
+        "devices/hostdev",
+        "devices/filesystem",
+        "devices/interface/script",
+        "devices/disk: sda",
+        "devices/interface: type=direct",
+        "commandline",
+        "os/kernel",
+        "seclabel",
+        "sysinfo",
+        "devices/channel: name=x",
+    };
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(mem_free) char *out = NULL;
+    CLEANUP(mem_free) char *dropped = NULL;
+    struct domxml_source disk = { "vda", "/ours/a.qcow2", "qcow2" };
+    const char *const macs[] = { "52:54:00:aa:aa:aa", NULL, NULL };
+    struct domxml_rebuild how = {
+        .name = "copy<1>",
+        .ns = "test",
+        .emulator = "/usr/bin/qemu-system-x86_64",
+        .nvram = "/ours/VARS.fd",
+        .disks = &disk,
+        .n_disks = 1,
+        .macs = macs,
+        .n_macs = 3,
+        .memory_kib = 4096,
+        .vcpus = 3,
+    };
+
+    CHECK_OK(domxml_rebuild(xml, &how, &out, &dropped, &err), &err);
+    for (size_t i = 0; i < ARRAY_SIZE(evil); i++)
+        if (strstr(out, evil[i]) != NULL)
+            test_fail(__FILE__, __LINE__, evil[i], out);
+    for (size_t i = 0; i < ARRAY_SIZE(said); i++)
+        if (strstr(dropped, said[i]) == NULL)
+            test_fail(__FILE__, __LINE__, said[i], dropped);
+
+    CLEANUP(domxml_free) struct domxml *d = parsed(out);
+
+    check_str(d->name, "copy<1>");
+    CHECK(strcmp(d->uuid, "3f1c7a52-0f3e-4f64-9e0b-0d8f3a1b2c3d") != 0);
+    check_str(d->ns, "test");
+    check_str(d->emulator, how.emulator);
+    check_str(d->nvram, "/ours/VARS.fd");
+    CHECK_INT(d->memory_kib, ==, 4096);
+    CHECK_INT(d->vcpus, ==, 3);
+    CHECK_INT(d->n_disks, ==, 1);
+    check_str(d->disks[0].chain[0].path, "/ours/a.qcow2");
+    CHECK_INT(d->n_nics, ==, 2);
+    check_str(d->nics[0].mac, "52:54:00:aa:aa:aa");
+    check_str(d->nics[1].mac, "52:54:00:11:22:35");
+    CHECK(d->has_agent_channel && d->has_tpm_emulator);
+}
+
+static void
+identity_is_kept_when_asked_for(void)
+{
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(mem_free) char *lxc = corpus("lxc.xml");
+    CLEANUP(mem_free) char *out = NULL;
+    CLEANUP(mem_free) char *dropped = NULL;
+    struct domxml_source disk = { "vdz", "/ours/a.qcow2", "qcow2" };
+    struct domxml_rebuild how = { .keep_identity = true, .keep_kernel = true };
+
+    CHECK_OK(domxml_rebuild(xml, &how, &out, &dropped, &err), &err);
+
+    CLEANUP(domxml_free) struct domxml *d = parsed(out);
+
+    check_str(d->uuid, "3f1c7a52-0f3e-4f64-9e0b-0d8f3a1b2c3d");
+    CHECK(strstr(out, "S-1") != NULL && strstr(out, "<kernel>") != NULL);
+    check_str(d->nics[0].mac, "52:54:00:11:22:33");
+    CHECK_INT(d->n_disks, ==, 0);
+    CHECK_ERR(domxml_rebuild(lxc, &how, &out, &dropped, &err), &err,
+              ERR_UNSUPPORTED);
+    how.disks = &disk;
+    how.n_disks = 1;
+    CHECK_ERR(domxml_rebuild(xml, &how, &out, &dropped, &err), &err,
+              ERR_NOT_FOUND);
+}
+
+int
+main(void)
+{
+    static const struct test_case cases[] = {
+        { "a domain is read", a_domain_is_read },
+        { "disks are what they are", disks_are_what_they_are },
+        { "hostile documents are refused", hostile_documents_are_refused },
+        { "odd names and numbers stay text", odd_names_and_numbers_stay_text },
+        { "secrets go out and come back", secrets_go_out_and_come_back },
+        { "a disk is retargeted, and nothing else",
+          a_disk_is_retargeted_and_nothing_else },
+        { "foreign XML is rebuilt from the list",
+          foreign_xml_is_rebuilt_from_the_list },
+        { "identity is kept when asked for", identity_is_kept_when_asked_for },
+    };
+
+    return test_main(cases, ARRAY_SIZE(cases));
+}

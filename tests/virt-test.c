@@ -1,0 +1,350 @@
+/* virt-test COMMAND UUID [ARGUMENT...]: one call of virt/, for tests/virt.sh.
+ *
+ * Prints "ok", with what the call returned, or the error's name and text.
+ * Exit code: 0, 1 for an error, 2 for a wrong command line.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/effect.h"
+#include "virt/block.h"
+#include "virt/virt.h"
+
+#define AGENT_MS 10000
+
+struct call {
+    struct virt *v;
+    const char *uuid;
+    int argc;
+    char **argv;
+    struct err *err;
+};
+
+static uint64_t
+number(const struct call *c, int i, uint64_t other)
+{
+    return c->argc > i ? strtoull(c->argv[i], NULL, 10) : other;
+}
+
+static int
+show(const struct call *c)
+{
+    CLEANUP(virt_vm_free)
+    struct virt_vm *vm = virt_vm_get(c->v, c->uuid, c->err);
+
+    if (vm == NULL)
+        return -1;
+    printf("name=%s state=%d persistent=%d agent=%d\n", vm->inactive->name,
+           (int)vm->state, vm->is_persistent,
+           vm->live != NULL && vm->live->is_agent_connected);
+    const struct domxml *d = vm->live != NULL ? vm->live : vm->inactive;
+    for (size_t i = 0; i < d->n_disks; i++) {
+        printf("%s", d->disks[i].target);
+        for (size_t k = 0; k < d->disks[i].chain_len; k++)
+            printf(" %s", d->disks[i].chain[k].path);
+        printf("\n");
+    }
+    return 0;
+}
+
+static int
+list(const struct call *c)
+{
+    char **uuids;
+    size_t n;
+
+    if (virt_list(c->v, &uuids, &n, c->err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        printf("%s\n", uuids[i]);
+        free(uuids[i]);
+    }
+    free(uuids);
+    return 0;
+}
+
+static int
+freeze(const struct call *c)
+{
+    unsigned n;
+
+    if (virt_freeze(c->v, c->uuid, number(c, 0, AGENT_MS), &n, c->err) < 0)
+        return -1;
+    printf("count=%u\n", n);
+    return 0;
+}
+
+static int
+thaw(const struct call *c)
+{
+    unsigned n;
+
+    if (virt_thaw(c->v, c->uuid, number(c, 0, AGENT_MS), &n, c->err) < 0)
+        return -1;
+    printf("count=%u\n", n);
+    return 0;
+}
+
+/* Thaw until it succeeds, as the product does. */
+static int
+thaw_until(const struct call *c)
+{
+    for (int i = 1; i < 200; i++) {
+        unsigned n;
+
+        if (virt_thaw(c->v, c->uuid, 2000, &n, c->err) == 0) {
+            printf("count=%u tries=%d\n", n, i);
+            return 0;
+        }
+        clock_sleep_ms(100);
+    }
+    return -1;
+}
+
+static int
+status(const struct call *c)
+{
+    bool is_frozen;
+
+    if (virt_freeze_status(c->v, c->uuid, AGENT_MS, &is_frozen, c->err) < 0)
+        return -1;
+    printf("%s\n", is_frozen ? "frozen" : "thawed");
+    return 0;
+}
+
+static int
+ping(const struct call *c)
+{
+    return virt_agent_ping(c->v, c->uuid, number(c, 0, AGENT_MS), c->err);
+}
+
+/* overlay TARGET PATH [TARGET PATH] */
+static int
+overlay(const struct call *c)
+{
+    struct virt_overlay o[8];
+    size_t n = 0;
+    uint64_t since_ms;
+
+    for (int i = 0; i + 1 < c->argc && n < ARRAY_SIZE(o); i += 2)
+        o[n++] = (struct virt_overlay){ c->argv[i], c->argv[i + 1] };
+    since_ms = clock_mono_ms();
+    if (virt_overlay_create(c->v, c->uuid, o, n, c->err) < 0)
+        return -1;
+    printf("ms=%" PRIu64 "\n", clock_mono_ms() - since_ms);
+    return 0;
+}
+
+/* cut-and-kill PID US TARGET PATH...: kill libvirtd (PID) with SIGKILL so many
+ * microseconds after the call has begun. */
+static int
+cut_and_kill(const struct call *c)
+{
+    struct call cut = { c->v, c->uuid, c->argc - 2, c->argv + 2, c->err };
+    pid_t killer;
+
+    if (c->argc < 4)
+        return err_set(c->err, ERR_INVALID, "cut-and-kill PID US TARGET PATH");
+    killer = fork();
+    if (killer == 0) {
+        (void)usleep((useconds_t)number(c, 1, 0));
+        (void)kill((pid_t)number(c, 0, 0), SIGKILL);
+        _exit(0);
+    }
+    return overlay(&cut);
+}
+
+/* commit TARGET BASE TOP [TIMEOUT_MS] */
+static int
+commit(const struct call *c)
+{
+    uint64_t since_ms = clock_mono_ms();
+
+    if (c->argc < 3)
+        return err_set(c->err, ERR_INVALID, "commit TARGET BASE TOP");
+    if (virt_block_commit(c->v, c->uuid, c->argv[0], c->argv[1], c->argv[2],
+                          number(c, 3, 30000), NULL, c->err) < 0)
+        return -1;
+    printf("ms=%" PRIu64 "\n", clock_mono_ms() - since_ms);
+    return 0;
+}
+
+static int
+job(const struct call *c)
+{
+    bool is_active, is_ready;
+    char what[64];
+
+    if (c->argc > 0) {
+        if (virt_block_job(c->v, c->uuid, c->argv[0], &is_active, &is_ready,
+                           c->err) < 0)
+            return -1;
+        printf("active=%d ready=%d\n", is_active, is_ready);
+        return 0;
+    }
+    if (virt_domain_job(c->v, c->uuid, &is_active, what, sizeof what, c->err) <
+        0)
+        return -1;
+    printf("active=%d what=%s\n", is_active, what);
+    return 0;
+}
+
+static int
+job_end(const struct call *c)
+{
+    return virt_block_job_end(c->v, c->uuid, c->argv[0],
+                              strcmp(c->argv[1], "pivot") == 0, c->err);
+}
+
+static int
+files(const struct call *c)
+{
+    struct virt_open_files f;
+
+    if (virt_open_files(c->v, c->uuid, &f, c->err) < 0)
+        return -1;
+    for (size_t i = 0; i < f.n; i++)
+        printf("%s %s\n", f.v[i].is_writable ? "rw" : "ro", f.v[i].path);
+    virt_open_files_fini(&f);
+    return 0;
+}
+
+static int
+check(const struct call *c)
+{
+    CLEANUP(virt_vm_free)
+    struct virt_vm *vm = virt_vm_get(c->v, c->uuid, c->err);
+
+    return vm == NULL ? -1 : virt_check_chain(c->v, vm, c->err);
+}
+
+static int
+power(const struct call *c)
+{
+    const char *what = c->argc > 0 ? c->argv[0] : "";
+
+    if (strcmp(what, "start") == 0)
+        return virt_start(c->v, c->uuid, false, c->err);
+    if (strcmp(what, "start-paused") == 0)
+        return virt_start(c->v, c->uuid, true, c->err);
+    if (strcmp(what, "shutdown") == 0)
+        return virt_shutdown(c->v, c->uuid, c->err);
+    if (strcmp(what, "destroy") == 0)
+        return virt_destroy(c->v, c->uuid, c->err);
+    if (strcmp(what, "reboot") == 0)
+        return virt_reboot(c->v, c->uuid, c->err);
+    if (strcmp(what, "suspend") == 0)
+        return virt_suspend(c->v, c->uuid, c->err);
+    if (strcmp(what, "resume") == 0)
+        return virt_resume(c->v, c->uuid, c->err);
+    if (strcmp(what, "undefine") == 0)
+        return virt_undefine(c->v, c->uuid, c->err);
+    if (strcmp(what, "wait-off") == 0)
+        return virt_wait_state(c->v, c->uuid, VIRT_OFF, number(c, 1, 60000),
+                               c->err);
+    return err_set(c->err, ERR_INVALID, "power WHAT");
+}
+
+/* retarget TARGET PATH FORMAT: redefine the domain so */
+static int
+retarget(const struct call *c)
+{
+    CLEANUP(mem_free) char *xml = NULL;
+    CLEANUP(mem_free) char *changed = NULL;
+    struct domxml_source s = { c->argv[0], c->argv[1], c->argv[2] };
+
+    if (virt_xml_secure(c->v, c->uuid, &xml, c->err) < 0 ||
+        domxml_retarget(xml, &s, 1, &changed, c->err) < 0)
+        return -1;
+    return virt_define(c->v, changed, c->err);
+}
+
+static void
+on_event(void *arg, enum virt_event event, const char *uuid)
+{
+    static const char *const names[] = { "changed", "undefined", "connected",
+                                         "disconnected" };
+
+    printf("%s %s\n", names[event], uuid == NULL ? "-" : uuid);
+    fflush(stdout);
+}
+
+/* Print events, and every 100 ms whether a list can be had, for N ms. */
+static int
+watch(const struct call *c)
+{
+    uint64_t until_ms = clock_mono_ms() + number(c, 0, 10000);
+    bool was_good = false;
+
+    while (clock_mono_ms() < until_ms) {
+        char **uuids;
+        size_t n;
+        bool is_good = virt_list(c->v, &uuids, &n, c->err) == 0;
+
+        for (size_t i = 0; is_good && i < n; i++)
+            free(uuids[i]);
+        if (is_good)
+            free(uuids);
+        if (is_good != was_good) {
+            printf("%s\n", is_good ? "list-good" : err_code_name(c->err->code));
+            fflush(stdout);
+        }
+        was_good = is_good;
+        clock_sleep_ms(100);
+    }
+    return 0;
+}
+
+static const struct command {
+    const char *name;
+    int (*run)(const struct call *c);
+} commands[] = {
+    { "show", show },
+    { "list", list },
+    { "freeze", freeze },
+    { "thaw", thaw },
+    { "status", status },
+    { "ping", ping },
+    { "overlay", overlay },
+    { "commit", commit },
+    { "job", job },
+    { "job-end", job_end },
+    { "files", files },
+    { "check", check },
+    { "power", power },
+    { "watch", watch },
+    { "retarget", retarget },
+    { "thaw-until", thaw_until },
+    { "cut-and-kill", cut_and_kill },
+};
+
+int
+main(int argc, char **argv)
+{
+    const char *uri = getenv("LIBVIRT_URI");
+    struct err err = { 0 };
+    const struct command *command = NULL;
+
+    for (size_t i = 0; argc > 2 && i < ARRAY_SIZE(commands); i++)
+        if (strcmp(commands[i].name, argv[1]) == 0)
+            command = &commands[i];
+    if (command == NULL || uri == NULL)
+        return 2;
+    effect_init();
+    effect_flow_set("test");
+
+    CLEANUP(virt_close)
+    struct virt *v =
+        virt_open(uri, command->run == watch ? on_event : NULL, NULL, &err);
+    struct call c = { v, argv[2], argc - 3, argv + 3, &err };
+
+    if (v == NULL || !virt_wait_connected(v, 15000) || command->run(&c) < 0) {
+        printf("%s: %s\n", err_code_name(err.code), err.msg);
+        return 1;
+    }
+    printf("ok\n");
+    return 0;
+}
