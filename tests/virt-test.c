@@ -262,6 +262,34 @@ retarget(const struct call *c)
     return virt_define(c->v, changed, c->err);
 }
 
+/* rebuild NAME TARGET PATH FORMAT [TARGET PATH FORMAT]: a new domain out of
+ * this one's XML, as if it were foreign; prints what was dropped. */
+static int
+rebuild(const struct call *c)
+{
+    CLEANUP(mem_free) char *xml = NULL;
+    CLEANUP(mem_free) char *made = NULL;
+    CLEANUP(mem_free) char *dropped = NULL;
+    struct domxml_source disks[4];
+    struct domxml_rebuild how = {
+        .name = c->argv[0],
+        .ns = "test",
+        .emulator = "/usr/bin/qemu-system-x86_64",
+        .disks = disks,
+        .keep_kernel = true,
+    };
+
+    for (int i = 1; i + 2 < c->argc && how.n_disks < ARRAY_SIZE(disks); i += 3)
+        disks[how.n_disks++] =
+            (struct domxml_source){ c->argv[i], c->argv[i + 1],
+                                    c->argv[i + 2] };
+    if (virt_xml_secure(c->v, c->uuid, &xml, c->err) < 0 ||
+        domxml_rebuild(xml, &how, &made, &dropped, c->err) < 0)
+        return -1;
+    printf("%s", dropped);
+    return virt_define(c->v, made, c->err);
+}
+
 static void
 on_event(void *arg, enum virt_event event, const char *uuid)
 {
@@ -319,6 +347,7 @@ static const struct command {
     { "retarget", retarget },
     { "thaw-until", thaw_until },
     { "cut-and-kill", cut_and_kill },
+    { "rebuild", rebuild },
 };
 
 int

@@ -112,6 +112,22 @@ check "the guest is asked to shut down, and does" eval 'guest_wait_agent g1 && v
 check "a guest that is off has all records" verify "$d/root.qcow2" "$d/data.qcow2" "$seq"
 check "an overlay of a domain that is off is Conflict" says Conflict virt overlay vda "$d/root.4.qcow2"
 
+# ---- a domain out of foreign XML ----
+cp "$d/root.qcow2" "$d/r.qcow2"
+cp "$d/data.qcow2" "$d/d.qcow2"
+mkdir "$T/g2"
+check "XML is rebuilt from the allow-list and defined" eval \
+    "virt rebuild g2 vda '$d/r.qcow2' qcow2 vdb '$d/d.qcow2' qcow2 >'$T/rebuild.log'"
+check "what was dropped is named" grep -q "devices/channel: name=test.ack.0" "$T/rebuild.log"
+virsh -q dumpxml --inactive g2 >"$T/g2/x.xml"
+if command -v xmllint >/dev/null; then check "libvirt's own schema finds it right" virt-xml-validate "$T/g2/x.xml" domain; fi
+check "it has the namespace" grep -q "https://vmkeep.io/xmlns/domain/1.0" "$T/g2/x.xml"
+check_fails "its UUID is new" grep -q "$uuid" "$T/g2/x.xml"
+guest_start g2
+check "it boots from its own disks" eval '[ "$(guest_disk g2 vda)" = "$d/r.qcow2" ]'
+virsh -q destroy g2
+check "its definition goes, its disks stay" eval 'uuid=$(guest_uuid g2) virt power undefine && test -e "$d/r.qcow2" && ! virsh -q dominfo g2'
+
 # ---- the split brain: libvirtd killed inside a snapshot ----
 virt power start >/dev/null
 guest_wait_agent g1
