@@ -142,10 +142,14 @@ rules_check_projected(const struct kind_request *rq, struct causes *causes)
     CLEANUP(buf_fini) struct buf path = BUF_INIT;
 
     buf_add_str(&path, "spec");
-    if (was != NULL)
+    if (was != NULL) {
         json_object_del(was, "runStrategy");
-    if (is != NULL)
+        json_object_del(was, "running");
+    }
+    if (is != NULL) {
         json_object_del(is, "runStrategy");
+        json_object_del(is, "running");
+    }
     if (!rules_find_difference(was, is, &path))
         return;
     CLEANUP(mem_free) char *domain = rules_domain_of(rq->old);

@@ -1,0 +1,102 @@
+#include "cli/help.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/args.h"
+
+static void
+print_options(FILE *out, const struct cli_option *o)
+{
+    for (; o != NULL && o->name != NULL; o++) {
+        CLEANUP(mem_free)
+        char *left = xasprintf(
+            "%s%c%s--%s%s%s", o->letter != 0 ? "-" : "  ",
+            o->letter != 0 ? o->letter : ' ', o->letter != 0 ? ", " : " ",
+            o->name, o->arg == NULL ? "" : " ", o->arg == NULL ? "" : o->arg);
+
+        fprintf(out, "  %-28s  %s\n", left, o->help);
+    }
+}
+
+static void
+print_command(FILE *out, const struct cli_command *c)
+{
+    CLEANUP(mem_free)
+    char *left = xasprintf("%s%s%s %s", c->noun, c->verb == NULL ? "" : " ",
+                           c->verb == NULL ? "" : c->verb, c->args);
+
+    fprintf(out, "  vmkeep %-34s  %s\n", left, c->summary);
+}
+
+static void
+print_examples(FILE *out, const char *examples)
+{
+    for (const char *p = examples; *p != 0;) {
+        size_t len = strcspn(p, "\n");
+
+        fprintf(out, "  %.*s\n", (int)len, p);
+        p += len + (p[len] == '\n');
+    }
+}
+
+void
+help_all(FILE *out)
+{
+    const struct cli_command *c;
+    const char *noun = "";
+    bool had_verb = false;
+
+    fputs("vmkeep keeps snapshots of the virtual machines of this host and "
+          "brings them back.\n\nCommands:\n",
+          out);
+    for (size_t i = 0; (c = args_command(i)) != NULL; i++) {
+        if (strcmp(noun, c->noun) != 0 && had_verb)
+            fputc('\n', out);
+        noun = c->noun;
+        had_verb = c->verb != NULL;
+        print_command(out, c);
+    }
+    fputs("\nOptions of every command:\n", out);
+    print_options(out, cli_global_options);
+    fputs("\nA snapshot before an upgrade, and back if it went wrong:\n"
+          "  vmkeep snapshot create web-1 before-upgrade --wait\n"
+          "  vmkeep snapshot list web-1\n"
+          "  vmkeep restore create before-upgrade --stop --start --wait\n"
+          "\nMore about a command: vmkeep snapshot create --help\n"
+          "The manual: man vmkeep\n",
+          out);
+}
+
+void
+help_noun(FILE *out, const char *noun)
+{
+    const struct cli_command *c;
+
+    fprintf(out, "Commands:\n");
+    for (size_t i = 0; (c = args_command(i)) != NULL; i++) {
+        if (strcmp(noun, c->noun) == 0)
+            print_command(out, c);
+    }
+    fprintf(out, "\nMore about one: vmkeep %s VERB --help\n", noun);
+}
+
+void
+help_command(FILE *out, const struct cli_command *c)
+{
+    fprintf(out, "vmkeep %s%s%s %s%s[options]\n  %s\n", c->noun,
+            c->verb == NULL ? "" : " ", c->verb == NULL ? "" : c->verb, c->args,
+            *c->args == 0 ? "" : " ", c->summary);
+    if (c->text != NULL) {
+        fputc('\n', out);
+        print_examples(out, c->text);
+    }
+    fprintf(out, "\nExamples:\n");
+    print_examples(out, c->examples);
+    if (c->options != NULL) {
+        fprintf(out, "\nOptions:\n");
+        print_options(out, c->options);
+    }
+    fprintf(out, "\nOptions of every command:\n");
+    print_options(out, cli_global_options);
+}
