@@ -1,14 +1,19 @@
 /* The API server over a store of its own, without libvirt or controllers:
  * for tests/api-conformance.sh and bench/api.
  *
- *     api-server STATE_DIR SOCKET [LISTEN]
+ *     api-server STATE_DIR SOCKET [LISTEN [SEED]]
  *
+ * SEED: a file with a JSON array of objects to create first, as the projection
+ * does (so VMs too). An object with "copies": N is made N times, "-I" added to
+ * its name.
  * Prints "port N" when it serves; ends on SIGTERM or SIGINT.
  */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "api/api.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/obj.h"
@@ -26,6 +31,64 @@ make_default_namespace(struct store *s, struct err *err)
     if (obj_create(s, &kind_namespace.gvr, "", ns, &how, &made, err) < 0 &&
         err->code != ERR_EXISTS)
         return -1;
+    return 0;
+}
+
+static int
+seed_one(struct store *s, json_t *v, struct err *err)
+{
+    const char *version = jsonx_str_or(v, "apiVersion", "");
+    const char *slash = strchr(version, '/');
+    CLEANUP(mem_free)
+    char *group =
+        xstrndup(version, slash != NULL ? (size_t)(slash - version) : 0);
+    const struct kind *k = kind_by_kind(group, jsonx_str_or(v, "kind", ""));
+    struct obj_write how = { .part = OBJ_ALL };
+    CLEANUP(object_unref) struct object *made = NULL;
+
+    if (k == NULL)
+        return err_set(err, ERR_INVALID, "seed: unknown kind");
+    if (obj_create(s, &k->gvr, k->gvr.is_namespaced ? "default" : "", v, &how,
+                   &made, err) < 0 &&
+        err->code != ERR_EXISTS)
+        return -1;
+    return 0;
+}
+
+static int
+seed_copies(struct store *s, json_t *v, struct err *err)
+{
+    int64_t n = jsonx_int(v, "copies", 0);
+    CLEANUP(mem_free) char *name = xstrdup(jsonx_str(v, "metadata.name"));
+
+    (void)json_object_del(v, "copies");
+    if (n == 0)
+        return seed_one(s, v, err);
+    for (int64_t i = 0; i < n; i++) {
+        CLEANUP(mem_free) char *full = xasprintf("%s-%lld", name, (long long)i);
+
+        jsonx_set_str(v, "metadata.name", full);
+        if (seed_one(s, v, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+seed(struct store *s, const char *path, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf b = BUF_INIT;
+    CLEANUP(json_decref) json_t *list = NULL;
+
+    if (file_read_all(path, 16u << 20, &b, err) < 0)
+        return -1;
+    list = jsonx_parse(buf_str(&b), b.len, err);
+    if (list == NULL)
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (seed_copies(s, json_array_get(list, i), err) < 0)
+            return -1;
+    }
     return 0;
 }
 
@@ -49,7 +112,7 @@ serve(struct store *s, struct cache *c, const struct api_config *cfg,
 }
 
 static int
-run(const struct api_config *cfg, struct err *err)
+run(const struct api_config *cfg, const char *seed_path, struct err *err)
 {
     CLEANUP(store_close)
     struct store *s = store_open_sqlite(cfg->state_dir, err);
@@ -57,7 +120,8 @@ run(const struct api_config *cfg, struct err *err)
     struct cache *c;
     int rc;
 
-    if (s == NULL || make_default_namespace(s, err) < 0)
+    if (s == NULL || make_default_namespace(s, err) < 0 ||
+        (seed_path != NULL && seed(s, seed_path, err) < 0))
         return -1;
     for (size_t i = 0; kind_table[i] != NULL && i < ARRAY_SIZE(gvrs) - 1; i++)
         gvrs[i] = &kind_table[i]->gvr;
@@ -77,7 +141,7 @@ main(int argc, char **argv)
     sigset_t set;
 
     if (argc < 3) {
-        fprintf(stderr, "usage: api-server STATE_DIR SOCKET [LISTEN]\n");
+        fprintf(stderr, "usage: api-server STATE_DIR SOCKET [LISTEN [SEED]]\n");
         return 2;
     }
     log_init();
@@ -89,7 +153,7 @@ main(int argc, char **argv)
     cfg.state_dir = argv[1];
     cfg.socket = argv[2];
     cfg.listen = argc > 3 ? argv[3] : NULL;
-    if (run(&cfg, &err) < 0) {
+    if (run(&cfg, argc > 4 ? argv[4] : NULL, &err) < 0) {
         fprintf(stderr, "api-server: %s\n", err.msg);
         return 1;
     }

@@ -32,12 +32,16 @@ vmkeepd_stop() { stop_process vmkeepd TERM 20; }
 vmkeepd_kill() { stop_process vmkeepd KILL 5; }
 vmkeepd_is_running() { [ -n "${pid_vmkeepd:-}" ] && is_alive "$pid_vmkeepd"; }
 
-# kubectl_find: the path of a kubectl: $KUBECTL, the machine's, or Debian's own
-# (1.20), unpacked to the cache and not installed.
+# kubectl_find: the path of a kubectl: $KUBECTL, the machine's, or Debian's.
 kubectl_find() {
-    local dir=$VMKEEP_CACHE/kubectl
     if [ -n "${KUBECTL:-}" ]; then echo "$KUBECTL"; return; fi
-    if command -v kubectl; then return; fi
+    command -v kubectl || kubectl_debian
+}
+
+# kubectl_debian: the path of Debian's own kubectl (1.20), unpacked to the cache
+# and not installed.
+kubectl_debian() {
+    local dir=$VMKEEP_CACHE/kubectl
     (
         flock 9
         [ -x "$dir/usr/bin/kubectl" ] || {

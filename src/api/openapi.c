@@ -135,10 +135,9 @@ add_paths(json_t *paths, const struct kind *k, const char *version, bool is_v2)
     char *prefix = xasprintf("%s%s/%s", is_core ? "/api" : "/apis/",
                              k->gvr.group, version);
     CLEANUP(mem_free)
-    char *collection =
-        xasprintf("%s/%s%s", prefix,
-                  k->gvr.is_namespaced ? "namespaces/{namespace}/" : "",
-                  k->gvr.resource);
+    char *collection = xasprintf(
+        "%s/%s%s", prefix,
+        k->gvr.is_namespaced ? "namespaces/{namespace}/" : "", k->gvr.resource);
     CLEANUP(mem_free) char *item = xasprintf("%s/{name}", collection);
     CLEANUP(mem_free) char *all = xasprintf("%s/%s", prefix, k->gvr.resource);
     json_t *p = json_object();

@@ -65,12 +65,11 @@ reply_version(struct request *rq, struct reply *rp)
 {
     /* The minor version picks the client where kubectl is a dispatcher. */
     CLEANUP(json_decref)
-    json_t *v =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1",
-                  "minor", "32", "gitVersion", "v1.32.0+vmkeep" VMKEEP_VERSION,
-                  "gitCommit", "", "gitTreeState", "clean", "buildDate",
-                  "1970-01-01T00:00:00Z", "goVersion", "none", "compiler", "cc",
-                  "platform", "linux/amd64");
+    json_t *v = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1", "minor",
+        "32", "gitVersion", "v1.32.0+vmkeep" VMKEEP_VERSION, "gitCommit", "",
+        "gitTreeState", "clean", "buildDate", "1970-01-01T00:00:00Z",
+        "goVersion", "none", "compiler", "cc", "platform", "linux/amd64");
 
     reply_json(rp, 200, v);
 }

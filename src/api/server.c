@@ -39,6 +39,7 @@
 #define HEADER_MEMORY  (64u << 10) /* per connection; more headers: 431 */
 #define STREAM_BLOCK   (64u << 10)
 #define TICK_MS        1000
+#define BODY_PATIENCE  (64u << 20)
 
 enum conn_state {
     CONN_NEW,      /* the headers are being read -> BODY, ANSWERED */
@@ -56,6 +57,7 @@ struct conn {
     enum conn_state state;      /* this and the next four: [T: who serves it] */
     bool is_local;
     bool is_too_big;
+    size_t received; /* bytes of the body */
     struct request rq;
     struct reply rp;
     char *target;
@@ -399,13 +401,27 @@ answer(struct conn *c)
     return queue_reply(c);
 }
 
-static bool
-announces_too_much(struct conn *c)
+/* What the client says that it will send; 0: nothing said. */
+static size_t
+announced(struct conn *c)
 {
     const char *len = request_header(&c->rq, "Content-Length");
 
-    return len != NULL &&
-           (strlen(len) > 9 || strtoul(len, NULL, 10) > SERVER_BODY_MAX);
+    if (len == NULL)
+        return 0;
+    return strlen(len) > 12 ? SIZE_MAX : strtoull(len, NULL, 10);
+}
+
+/* More of the body. A client that sends too much is heard to the end, for the
+ * 413 to reach it, but not for ever: then false, hang up. */
+static bool
+take_body(struct conn *c, const char *data, size_t len)
+{
+    c->received += len;
+    c->is_too_big |= c->received > SERVER_BODY_MAX;
+    if (!c->is_too_big)
+        buf_add(&c->rq.body, data, len);
+    return c->received <= BODY_PATIENCE;
 }
 
 static enum MHD_Result
@@ -420,19 +436,14 @@ on_request(void *arg, struct MHD_Connection *mhd, const char *url,
     switch (c->state) {
     case CONN_NEW:
         c->rq.method = method_of(method);
-        c->is_too_big = announces_too_much(c);
+        c->is_too_big = announced(c) > SERVER_BODY_MAX;
         c->state = CONN_BODY;
-        return c->is_too_big ? answer(c) : MHD_YES;
+        return announced(c) > BODY_PATIENCE ? answer(c) : MHD_YES;
     case CONN_BODY:
         if (*len == 0)
             return answer(c);
-        if (c->rq.body.len + *len > SERVER_BODY_MAX) {
-            if (c->is_too_big)
-                return MHD_NO; /* goes on and on: hang up */
-            c->is_too_big = true;
-        } else if (!c->is_too_big) {
-            buf_add(&c->rq.body, data, *len);
-        }
+        if (!take_body(c, data, *len))
+            return MHD_NO;
         *len = 0;
         return MHD_YES;
     case CONN_PENDING:

@@ -1,6 +1,6 @@
-/* Create, replace, patch.
+/* Create, replace, patch, apply.
  *
- * All three end the same way: the object as it shall be goes through
+ * All four end the same way: the object as it shall be goes through
  * admission, then through store/obj.h. A change is made inside obj_update()'s
  * callback, on the newest version, and made again when somebody else wrote
  * meanwhile; a refusal there fills the answer and ends the update.
@@ -11,19 +11,53 @@
 #include "api/body.h"
 #include "api/handlers.h"
 #include "api/patch.h"
-#include "api/render.h"
+#include "api/ssa.h"
 #include "api/status.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "store/obj.h"
+
+/* Who writes, for managedFields. */
+struct author {
+    struct ssa_writer writer;
+    char *manager, *version;
+    char now[CLOCK_RFC3339_SIZE];
+};
 
 struct change {
     struct request *rq;
     struct reply *rp;
+    struct author *author;
     bool is_status; /* the subresource status */
     enum patch_type type;
     const json_t *body; /* the new object, or the patch */
     bool is_replace;
 };
+
+/* The manager is the query's fieldManager, else the program in User-Agent. */
+static void
+author_init(struct author *a, const struct request *rq)
+{
+    const char *manager = uri_query(&rq->uri, "fieldManager");
+    const char *agent = request_header(rq, "User-Agent");
+
+    if (manager != NULL && manager[0] != 0)
+        a->manager = xstrndup(manager, 127);
+    else if (agent != NULL && agent[0] != 0 && agent[0] != '/')
+        a->manager = xstrndup(agent, strcspn(agent, "/ "));
+    else
+        a->manager = xstrdup("unknown");
+    a->version = api_version_of(&rq->target);
+    clock_format_rfc3339(clock_wall_s(), a->now);
+    a->writer = (struct ssa_writer){ a->manager, a->version, a->now };
+}
+
+static void
+author_fini_p(struct author *a)
+{
+    free(a->manager);
+    free(a->version);
+}
 
 static bool
 parse_dry_run(const struct request *rq, bool *ret, struct reply *rp)
@@ -87,14 +121,41 @@ check_type(const struct request *rq, json_t *v, struct reply *rp)
     return true;
 }
 
-void
-write_create(struct request *rq, struct reply *rp)
+/* The body of a creation is known to be of this type: rules, then the store. */
+static int
+create_object(struct request *rq, struct reply *rp, json_t *v,
+              struct author *author, const struct obj_write *how,
+              struct err *err)
 {
     struct target *t = &rq->target;
     struct admission a = { rq, rp, KIND_CREATE };
-    struct obj_write how = { .part = OBJ_MAIN };
-    CLEANUP(json_decref) json_t *v = NULL;
     CLEANUP(object_unref) struct object *o = NULL;
+
+    t->name = jsonx_str(v, "metadata.name"); /* for messages */
+    if (t->kind->gvr.has_status)
+        (void)json_object_del(v, "status");
+    if (!admission_check(&a, v, NULL))
+        return err_set(err, ERR_CANCELLED, "refused");
+    if (author != NULL)
+        ssa_track(NULL, v, &author->writer);
+    if (obj_create(rq->api->store, &t->kind->gvr, t->ns != NULL ? t->ns : "", v,
+                   how, &o, err) < 0) {
+        t->name = jsonx_str(v, "metadata.name");
+        return -1;
+    }
+    if (!how->is_dry_run)
+        api_wait_rev(rq->api, object_rev(o));
+    reply_object(rq, rp, 201, o);
+    return 0;
+}
+
+void
+write_create(struct request *rq, struct reply *rp)
+{
+    struct admission a = { rq, rp, KIND_CREATE };
+    struct obj_write how = { .part = OBJ_MAIN };
+    CLEANUP(author_fini) struct author author = { 0 };
+    CLEANUP(json_decref) json_t *v = NULL;
     struct err err = { 0 };
 
     if (!admission_precheck(&a, NULL) ||
@@ -103,20 +164,38 @@ write_create(struct request *rq, struct reply *rp)
     v = body_parse(rq, false, rp);
     if (v == NULL || !check_type(rq, v, rp))
         return;
-    t->name = jsonx_str(v, "metadata.name"); /* for messages */
-    if (t->kind->gvr.has_status)
-        (void)json_object_del(v, "status");
-    if (!admission_check(&a, v, NULL))
-        return;
-    t->name = jsonx_str(v, "metadata.name");
-    if (obj_create(rq->api->store, &t->kind->gvr, t->ns != NULL ? t->ns : "", v,
-                   &how, &o, &err) < 0) {
-        status_of_err(rp, t, &err);
-        return;
+    author_init(&author, rq);
+    if (create_object(rq, rp, v, &author, &how, &err) < 0 && rp->code == 0)
+        status_of_err(rp, &rq->target, &err);
+    rq->target.name = NULL; /* it was the body's, which goes now */
+}
+
+/* Somebody else set these fields. */
+static void
+reply_conflicts(struct reply *rp, const struct ssa_conflicts *found)
+{
+    size_t n = found->n < SSA_CONFLICTS_MAX ? found->n : SSA_CONFLICTS_MAX;
+    CLEANUP(buf_fini) struct buf b = BUF_INIT;
+    json_t *causes = json_array();
+    CLEANUP(json_decref) json_t *s = NULL;
+
+    buf_printf(&b, "Apply failed with %zu conflict%s: ", found->n,
+               found->n == 1 ? "" : "s");
+    for (size_t i = 0; i < n; i++) {
+        const struct ssa_conflict *c = &found->v[i];
+        CLEANUP(mem_free)
+        char *text = xasprintf("conflict with \"%s\" using %s", c->manager,
+                               c->api_version);
+
+        buf_printf(&b, "%s%s: %s", i > 0 ? ", " : "", text, c->field);
+        json_array_append_new(causes,
+                              json_pack("{s:s, s:s, s:s}", "reason",
+                                        "FieldManagerConflict", "message", text,
+                                        "field", c->field));
     }
-    if (!how.is_dry_run)
-        api_wait_rev(rq->api, object_rev(o));
-    reply_object(rq, rp, 201, o);
+    s = status_json(409, "Conflict", buf_str(&b));
+    json_object_set_new(s, "details", json_pack("{s:o}", "causes", causes));
+    reply_json(rp, 409, s);
 }
 
 /* The new content as the body says, before rules are applied. */
@@ -128,6 +207,15 @@ wanted_of(const struct change *c, const json_t *object)
 
     if (c->is_replace)
         return json_deep_copy(c->body);
+    if (c->type == PATCH_APPLY) {
+        struct ssa_conflicts found;
+
+        v = ssa_apply(object, c->body, &c->author->writer,
+                      uri_query_bool(&c->rq->uri, "force"), &found);
+        if (v == NULL)
+            reply_conflicts(c->rp, &found);
+        return v;
+    }
     v = patch_apply(c->type, object, c->body, &err);
     if (v == NULL && c->type == PATCH_JSON)
         status_reply(c->rp, 422, "Invalid", "the patch cannot be applied: %s",
@@ -190,23 +278,24 @@ mutate(void *arg, json_t *object, struct err *err)
 
     reply_fini(c->rp); /* warnings of a try before */
     wanted = wanted_of(c, object);
-    if (wanted == NULL ||
-        (!c->is_replace && !check_type(c->rq, wanted, c->rp) &&
-         c->rp->code != 0))
+    if (wanted == NULL)
         return refused(err);
     if (!json_is_object(json_object_get(wanted, "metadata"))) {
-        status_bad_request(c->rp, "metadata must be an object");
+        status_bad_request(c->rp, "the result is no object with metadata");
         return refused(err);
     }
     result = restrict_to_part(c, old, wanted);
     if (!admission_check(&a, result, old))
         return refused(err);
+    if (!c->is_status && c->type != PATCH_APPLY)
+        ssa_track(old, result, &c->author->writer);
     (void)json_object_clear(object);
     (void)json_object_update(object, result);
     return 0;
 }
 
-static void
+/* 1: there is no such object, and `rp` is untouched. */
+static int
 update(struct change *c, const struct obj_write *how)
 {
     struct request *rq = c->rq;
@@ -216,13 +305,17 @@ update(struct change *c, const struct obj_write *how)
     struct err err = { 0 };
 
     if (obj_update(rq->api->store, &ref, how, mutate, c, &o, NULL, &err) < 0) {
+        if (c->rp->code == 0 && err.code == ERR_NOT_FOUND &&
+            c->type == PATCH_APPLY)
+            return 1;
         if (c->rp->code == 0)
             status_of_err(c->rp, t, &err);
-        return;
+        return 0;
     }
     if (!how->is_dry_run)
         api_wait_rev(rq->api, object_rev(o));
     reply_object(rq, c->rp, 200, o);
+    return 0;
 }
 
 /* A custom resource is replaced only by who has seen it. */
@@ -260,8 +353,10 @@ write_replace(struct request *rq, struct reply *rp)
 {
     struct obj_write how = { .part = is_status(&rq->target) ? OBJ_STATUS
                                                             : OBJ_MAIN };
+    CLEANUP(author_fini) struct author author = { 0 };
     struct change c = { .rq = rq,
                         .rp = rp,
+                        .author = &author,
                         .is_status = is_status(&rq->target),
                         .is_replace = true };
     CLEANUP(json_decref) json_t *v = NULL;
@@ -271,24 +366,79 @@ write_replace(struct request *rq, struct reply *rp)
     v = body_parse(rq, false, rp);
     if (v == NULL || !check_type(rq, v, rp) || !check_replace(rq, v, rp))
         return;
+    author_init(&author, rq);
     c.body = v;
-    update(&c, &how);
+    (void)update(&c, &how);
+}
+
+/* What an apply must say, beside the object. */
+static bool
+check_apply(const struct request *rq, json_t *v, struct reply *rp)
+{
+    const char *manager = uri_query(&rq->uri, "fieldManager");
+    struct causes causes = { 0 };
+    const char *name;
+
+    if (manager == NULL || manager[0] == 0) {
+        causes_add(&causes, "FieldValueRequired", "fieldManager",
+                   "Required value: is required for apply patch");
+        status_invalid_options(rp, "PatchOptions", &causes);
+        return false;
+    }
+    if (!check_type(rq, v, rp))
+        return false;
+    if (json_array_size(jsonx_get(v, "metadata.managedFields")) > 0) {
+        status_bad_request(rp, "metadata.managedFields must be nil");
+        return false;
+    }
+    name = jsonx_str_or(v, "metadata.name", rq->target.name);
+    if (strcmp(name, rq->target.name) != 0) {
+        status_bad_request(
+            rp,
+            "the name of the object (%s) does not match the name on the URL (%s)",
+            name, rq->target.name);
+        return false;
+    }
+    jsonx_set_str(v, "metadata.name", rq->target.name);
+    return true;
+}
+
+/* Apply to what is there, or create; again if that changed in between. */
+static void
+apply(struct change *c, const struct obj_write *how)
+{
+    struct admission a = { c->rq, c->rp, KIND_CREATE };
+    const char *name = c->rq->target.name;
+
+    for (int i = 0; i < 3; i++) {
+        CLEANUP(json_decref) json_t *v = NULL;
+        struct ssa_conflicts none;
+        struct err err = { 0 };
+        int rc;
+
+        if (update(c, how) == 0 || !admission_precheck(&a, NULL))
+            return;
+        v = ssa_apply(NULL, c->body, &c->author->writer, true, &none);
+        rc = create_object(c->rq, c->rp, v, NULL, how, &err);
+        c->rq->target.name = name;
+        if (rc == 0 || c->rp->code != 0)
+            return;
+        if (err.code != ERR_EXISTS || i == 2) {
+            status_of_err(c->rp, &c->rq->target, &err);
+            return;
+        }
+    }
 }
 
 static void
 reply_unsupported_patch(const struct request *rq, struct reply *rp)
 {
-    CLEANUP(mem_free) char *version = api_version_of(&rq->target);
-
-    if (body_has_type(rq, "application/strategic-merge-patch+json"))
-        status_reply(
-            rp, 415, "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
-    else
-        status_reply(
-            rp, 415, "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types of %s include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            version);
+    status_reply(
+        rp, 415, "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml%s",
+        rq->target.kind->gvr.group[0] == 0
+            ? ", application/strategic-merge-patch+json"
+            : "");
 }
 
 void
@@ -296,21 +446,27 @@ write_patch(struct request *rq, struct reply *rp)
 {
     struct obj_write how = { .part = is_status(&rq->target) ? OBJ_STATUS
                                                             : OBJ_MAIN };
+    CLEANUP(author_fini) struct author author = { 0 };
     struct change c = { .rq = rq,
                         .rp = rp,
+                        .author = &author,
                         .is_status = is_status(&rq->target),
                         .type = patch_type_of(rq) };
     CLEANUP(json_decref) json_t *v = NULL;
 
-    if (c.type == PATCH_UNKNOWN || c.type == PATCH_APPLY) {
+    if (c.type == PATCH_UNKNOWN) {
         reply_unsupported_patch(rq, rp);
         return;
     }
     if (!parse_dry_run(rq, &how.is_dry_run, rp))
         return;
     v = body_parse_patch(rq, rp);
-    if (v == NULL)
+    if (v == NULL || (c.type == PATCH_APPLY && !check_apply(rq, v, rp)))
         return;
+    author_init(&author, rq);
     c.body = v;
-    update(&c, &how);
+    if (c.type == PATCH_APPLY)
+        apply(&c, &how);
+    else
+        (void)update(&c, &how);
 }
