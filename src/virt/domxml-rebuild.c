@@ -104,9 +104,7 @@ static bool
 fix_interface(struct rebuild *r, xmlNode *nic)
 {
     static const char *const allowed[] = { "network", "bridge", "user", NULL };
-    const char *mac = r->how->macs == NULL || r->nic >= r->how->n_macs
-                          ? NULL
-                          : r->how->macs[r->nic];
+    const char *mac = r->how->macs == NULL ? NULL : r->how->macs[r->nic];
     CLEANUP(mem_free) char *old = NULL;
 
     r->nic++;

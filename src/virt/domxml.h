@@ -95,8 +95,8 @@ struct domxml_rebuild {
     const char *nvram;                 /* its new file; NULL: none */
     const struct domxml_source *disks; /* disks not named here are left out */
     size_t n_disks;
-    const char *const *macs; /* one per NIC, NULL: keep; macs NULL: keep all */
-    size_t n_macs;           /* NICs beyond keep theirs */
+    const char *const *macs; /* one per NIC of the XML, NULL: keep it;
+                                macs NULL: keep all */
     bool keep_identity;      /* uuid, SMBIOS (sysinfo), WWNs are kept; else a
                                 uuid of NULL becomes a random one */
     bool keep_kernel;        /* <kernel>, <initrd>, <cmdline> stay: only for

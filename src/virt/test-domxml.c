@@ -235,7 +235,6 @@ foreign_xml_is_rebuilt_from_the_list(void)
         .disks = &disk,
         .n_disks = 1,
         .macs = macs,
-        .n_macs = 3,
         .memory_kib = 4096,
         .vcpus = 3,
     };
