@@ -125,7 +125,8 @@ freeze_new(const char *state_dir, struct virt *virt, struct guardclient *guard,
     CLEANUP(mem_free) char *dir = xasprintf("%s/frozen", state_dir);
     int fd = -1;
 
-    if (file_make_dirs(dir, 0700, err) < 0 || file_open_dir(dir, &fd, err) < 0)
+    if (file_make_dirs(dir, 0700, err) < 0 || file_sweep(dir, err) < 0 ||
+        file_open_dir(dir, &fd, err) < 0)
         return err_wrap_null(err, "freeze journal");
 
     struct freeze *f = xcalloc(1, sizeof *f);
