@@ -165,7 +165,8 @@ printing_is_stable_and_reads_back(void)
         "{\"kind\":\"K\",\"apiVersion\":\"v1\",\"metadata\":{\"labels\":{"
         "\"on\":\"yes\",\"n\":\"1\"},\"e\":{},\"l\":[],\"s\":\"\"},\"list\":["
         "{\"a\":true,\"b\":null},1.5,\"two\\nlines\\n\",\"- x\",\"a: b\","
-        "\"\\u00e4 # c\",\" lead\",\"0x10\",\"<<\",\"5m0s\",\"~\",\"\\t\"]}";
+        "\"\\u00e4 # c\",\" lead\",\"0x10\",\"<<\",\"5m0s\",\"~\",\"\\t\","
+        "\"2026-08-01T10:00:07Z\",\"52:54:00\"]}";
     struct err err = { 0 };
     CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), &err);
     CLEANUP(buf_fini) struct buf out = BUF_INIT;
@@ -182,6 +183,8 @@ printing_is_stable_and_reads_back(void)
                   "apiVersion: v1\nkind: K\nlist:\n- a: true\n  b: null\n"
                   "- 1.5\n- |\n  two\n  lines\n",
                   70) == 0);
+    CHECK(strstr(buf_str(&out), "- \"2026-08-01T10:00:07Z\"\n") != NULL);
+    CHECK(strstr(buf_str(&out), "- \"52:54:00\"\n") != NULL);
     CHECK(strstr(buf_str(&out), "    \"n\": \"1\"\n    \"on\": \"yes\"\n") !=
           NULL);
 }

@@ -25,13 +25,25 @@ emit(yaml_emitter_t *e, yaml_event_t *ev)
         abort();
 }
 
+/* Text that other readers of YAML 1.1 take for a time stamp or for a number to
+ * base 60: "2026-08-01T10:00:07Z", "52:54:00". Go quotes it too. */
+static bool
+is_time_like(const char *s)
+{
+    size_t digits = strspn(s, "0123456789");
+
+    if (digits == 4 && s[4] == '-')
+        return true;
+    return digits > 0 && s[digits] == ':' && s[strspn(s, "0123456789:._")] == 0;
+}
+
 static yaml_scalar_style_t
 style_of(const char *s, size_t len)
 {
     CLEANUP(json_decref) json_t *v = yamlx_scalar_resolve(s, len);
 
     if (v == NULL || !json_is_string(v) || strcmp(s, "<<") == 0 ||
-        strcmp(s, "=") == 0)
+        strcmp(s, "=") == 0 || is_time_like(s))
         return YAML_DOUBLE_QUOTED_SCALAR_STYLE;
     if (strchr(s, '\n') != NULL)
         return YAML_LITERAL_SCALAR_STYLE;

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# check: timeout=120
+# vmkeep against the API server over a store of its own: no libvirt, no
+# controllers; what they would write to a status, this test writes.
+. "$(dirname "$0")/lib.sh"
+requires_build api-server vmkeep
+requires_program curl
+
+start_process api "$(program api-server)" "$T/state" "$T/sock" 127.0.0.1:0 "$tests_dir/cli-seed.json"
+wait_until 10 grep -q ^port "$T/api.log" || { echo "api-server does not serve" >&2; exit 1; }
+export VMKEEP_SOCKET=$T/sock
+v() { "$(program vmkeep)" "$@"; }
+status_of() { local status=0; v "$@" >"$T/out" 2>&1 || status=$?; echo $status; }
+says() { grep -qE -- "$1" "$T/out"; }
+
+group=http://x/apis/snapshot.kubevirt.io/v1beta1/namespaces/default
+# set_status RESOURCE NAME JSON: as a controller would.
+set_status() {
+    curl -sS --fail --unix-socket "$T/sock" -X PATCH -H 'Content-Type: application/merge-patch+json' \
+        "$group/$1/$2/status" -d "{\"status\":$3}" -o "$T/patched"
+}
+
+# ---- looking ----
+v vm list >"$T/out" 2>"$T/err"
+check "vm list shows state, disks and snapshots" grep -qE '^web-1 +Running +vda +1 +[0-9]+d' "$T/out"
+check "vm list marks a machine without a usable snapshot" grep -qE '^db +Stopped +vda,vdb +0 +never' "$T/out"
+check "vm list counts them" grep -q '^1 of 2 has no snapshot' "$T/err"
+check "there is no colour in a pipe" eval "! grep -q $'\\033' '$T/out'"
+check_equal "-o name prints bare names" "$(v vm list -o name | tr '\n' ' ')" "db web-1 "
+check "-A has a column for the namespace" eval "v vm list -A | grep -qE '^default +db'"
+check "vm show says why a disk is left out" eval "v vm show web-1 | grep -q 'no: a CD-ROM'"
+check "-o json is JSON" eval "v vm show web-1 -o json | python3 -m json.tool"
+check "-o yaml quotes time stamps" eval "v snapshot show old -o yaml | grep -qE 'creationTime: \"2026-08-01T10:00:07Z\"'"
+check "snapshot show tells how long the guest was frozen" eval "v snapshot show old | grep -qE '^Frozen for: +71 ms'"
+check "snapshot list takes a machine" eval "! v snapshot list db | grep -q '^old'"
+check "restore list says why one failed" eval "v restore list | grep -qE '^r-old .*Failed .*powered off'"
+
+# ---- snapshots ----
+(
+    wait_until 10 v snapshot show s1 -o json
+    set_status virtualmachinesnapshots s1 '{"phase":"InProgress","conditions":[{"type":"Progressing","status":"True","reason":"Source locked and operation in progress"}]}'
+    sleep 0.3
+    set_status virtualmachinesnapshots s1 '{"phase":"Succeeded","readyToUse":true,"creationTime":"2026-08-01T10:00:07Z","indications":["GuestAgent","Online"],
+        "snapshotVolumes":{"includedVolumes":["vda"]},"vmkeep":{"frozenMilliseconds":64}}'
+) &
+check_equal "snapshot create --wait ends when it is ready" \
+    "$(status_of snapshot create web-1 s1 --wait --deadline 1m --exclude vdb --exclude vdc --retain --description 'a test')" 0
+wait $!
+check "it shows progress" says 's  Source locked and operation in progress'
+check "it shows how long the guest was frozen" says '^Frozen for: +64 ms'
+check "it shows the indications" says '^Indications: +GuestAgent, Online'
+v snapshot show s1 -o json >"$T/s1"
+check "the options became the object" python3 - "$T/s1" <<'END'
+import json, sys
+s = json.load(open(sys.argv[1]))
+assert s["spec"] == {"source": {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": "web-1"},
+                     "failureDeadline": "1m", "deletionPolicy": "Retain"}, s["spec"]
+assert s["metadata"]["annotations"] == {"vmkeep.io/exclude-volumes": "vdb,vdc", "description": "a test"}
+END
+(
+    wait_until 10 v snapshot show s2 -o json
+    set_status virtualmachinesnapshots s2 '{"phase":"Failed","readyToUse":false,"error":{"message":"the guest agent did not answer"}}'
+) &
+check_equal "a snapshot that fails exits with 13" "$(status_of snapshot create web-1 s2 --wait)" 13
+wait $!
+check "and says why" says 'failed: the guest agent did not answer'
+check_equal "--timeout ends the waiting with 11" "$(status_of snapshot create web-1 s3 --wait --timeout 500ms)" 11
+check_equal "a snapshot of no machine exits with 3" "$(status_of snapshot create nope)" 3
+check "and says where to look" says 'vmkeep vm list'
+check_equal "the same name twice exits with 4" "$(status_of snapshot create web-1 s1)" 4
+check_equal "a bad deadline exits with 2" "$(status_of snapshot create web-1 s4 --deadline soon)" 2
+check "and names the field" says 'spec.failureDeadline'
+check_equal "a bad name exits with 2" "$(status_of snapshot create web-1 Not_A_Name)" 2
+check "a name is made up where none is given" eval "v snapshot create db | grep -qE '\"db-snapshot-[0-9]{8}-[0-9]{6}\"'"
+check "snapshot delete --wait ends" v snapshot delete s2 s3 --wait
+check_equal "then it is not there" "$(status_of snapshot show s2)" 3
+
+# ---- restores ----
+uid=$(v vm show web-1 -o json | python3 -c 'import json, sys; print(json.load(sys.stdin)["metadata"]["uid"])')
+set_status virtualmachinesnapshots old "{\"sourceUID\":\"$uid\",\"virtualMachineSnapshotContentName\":\"c-old\"}"
+check_equal "a restore over a running machine is refused" "$(status_of restore create old)" 5
+check "and says what to do" says 'vmkeep vm stop web-1'
+check_equal "a restore from a failed snapshot is refused" "$(status_of restore create broken)" 2
+check_equal "a restore over another machine is refused" "$(status_of restore create old --to db)" 4
+(
+    wait_until 10 v restore show r1 -o json
+    set_status virtualmachinerestores r1 '{"complete":false,"conditions":[{"type":"Progressing","status":"True","reason":"Creating new PVCs"}]}'
+    sleep 0.3
+    set_status virtualmachinerestores r1 '{"complete":true,"restoreTime":"2026-08-01T10:05:11Z","restores":[{"volumeName":"vda","persistentVolumeClaim":"copy-vda","volumeSnapshotName":"x"}]}'
+) &
+check_equal "restore create --to asks for what it needs first" "$(status_of restore create old r0 --to copy)" 2
+check "and says what is missing" says 'VirtualMachineSnapshotContent c-old does not exist'
+check_equal "restore create --stop --wait ends when it is complete" \
+    "$(status_of restore create old r1 --stop --wait)" 0
+wait $!
+check "it shows progress" says 's  Creating new PVCs'
+check "it shows the disks" says '^Disks: +vda as copy-vda'
+v restore show r1 -o json >"$T/r1"
+check "it restores in place unless told otherwise" python3 - "$T/r1" <<'END'
+import json, sys
+s = json.load(open(sys.argv[1]))["spec"]
+assert s["volumeRestorePolicy"] == "InPlace" and s["targetReadinessPolicy"] == "StopTarget", s
+assert s["target"]["name"] == "web-1" and s["virtualMachineSnapshotName"] == "old", s
+END
+check_equal "a patch that reaches too far exits with 2" \
+    "$(status_of restore create old --stop --patch '{"op":"remove","path":"/spec/template/spec/volumes"}')" 2
+check "and says what can be patched" says 'cannot be patched'
+
+# ---- over HTTPS ----
+v kubeconfig >"$T/kubeconfig"
+check "kubeconfig prints YAML" grep -q '^current-context: vmkeep' "$T/kubeconfig"
+check "with it, vmkeep speaks HTTPS" eval "v --kubeconfig '$T/kubeconfig' vm list | grep -q ^web-1"
+sed 's/token: .*/token: wrong/' "$T/kubeconfig" >"$T/wrong"
+check_equal "a wrong token exits with 6" "$(status_of --kubeconfig "$T/wrong" vm list)" 6
+sed '/certificate-authority-data/d' "$T/kubeconfig" >"$T/noca"
+check_equal "a server of an unknown authority exits with 6" "$(status_of --kubeconfig "$T/noca" vm list)" 6
+check "version tells the server's" eval "v version | grep -qE '^vmkeepd v'"
+
+# ---- machines ----
+check_equal "a machine cannot be deleted through the API" "$(curl -sS --unix-socket "$T/sock" -o "$T/out" -w '%{http_code}' -X DELETE "http://x/apis/kubevirt.io/v1/namespaces/default/virtualmachines/web-1")" 403
+check "and the answer names the command for it" says "virsh undefine 'Web 1'"
+check_equal "nor created" "$(curl -sS --unix-socket "$T/sock" -o "$T/out" -w '%{http_code}' -H 'Content-Type: application/json' "http://x/apis/kubevirt.io/v1/namespaces/default/virtualmachines" -d '{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachine","metadata":{"name":"x"}}')" 405
+check "and the answer says how" says "virsh define"
