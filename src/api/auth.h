@@ -9,7 +9,7 @@
  */
 #pragma once
 #include "api/request.h"
-#include "api/token.h"
+#include "api/tokens.h"
 
 struct auth;
 
@@ -24,6 +24,6 @@ int64_t auth_group(const struct auth *a);
  * for administrators and refused to everybody else. */
 bool auth_identify(const struct auth *a, struct request *rq, struct reply *rp);
 
-/* A new bearer token for `user`; see token.h. UNAVAILABLE: no TLS. */
+/* A new bearer token for `user`; see tokens.h. UNAVAILABLE: no TLS. */
 int auth_mint(const struct auth *a, const char *user,
               char ret_token[TOKEN_SIZE], struct err *err) NODISCARD;

@@ -1,4 +1,4 @@
-#include "api/token.h"
+#include "api/tokens.h"
 
 #include <ctype.h>
 #include <stdio.h>

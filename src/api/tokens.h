@@ -1,4 +1,4 @@
-/* api/token.h: bearer tokens, of which only the SHA-256 is kept.
+/* api/tokens.h: bearer tokens, of which only the SHA-256 is kept.
  *
  * A text file (0600), one line per token: digest, user, when it was made.
  * Removing a line and restarting the daemon revokes the token.
