@@ -118,6 +118,8 @@ check_equal "a server of an unknown authority exits with 6" "$(status_of --kubec
 check "version tells the server's" eval "v version | grep -qE '^vmkeepd v'"
 
 # ---- machines ----
+check_equal "a machine with snapshots is not released" "$(status_of vm release web-1)" 5
+check "and the way there is told" says 'vmkeep snapshot list web-1 -o name'
 check_equal "a machine cannot be deleted through the API" "$(curl -sS --unix-socket "$T/sock" -o "$T/out" -w '%{http_code}' -X DELETE "http://x/apis/kubevirt.io/v1/namespaces/default/virtualmachines/web-1")" 403
 check "and the answer names the command for it" says "virsh undefine 'Web 1'"
 check_equal "nor created" "$(curl -sS --unix-socket "$T/sock" -o "$T/out" -w '%{http_code}' -H 'Content-Type: application/json' "http://x/apis/kubevirt.io/v1/namespaces/default/virtualmachines" -d '{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachine","metadata":{"name":"x"}}')" 405

@@ -312,6 +312,31 @@ seen_action(void *arg, const json_t *object, struct err *err)
     return strcmp(phase, "Succeeded") == 0;
 }
 
+/* Released under its snapshots, the machine would take their data along. */
+static int
+check_no_snapshots(struct cli *c, const char *vm, struct err *err)
+{
+    CLEANUP(json_decref) json_t *list = cmd_list(c, &kind_vmsnapshot, err);
+    const json_t *items = json_object_get(list, "items");
+    size_t n = 0;
+
+    if (list == NULL)
+        return -1;
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *s = json_array_get(items, i);
+
+        n += strcmp(jsonx_str_or(s, "spec.source.name", ""), vm) == 0 &&
+             strcmp(jsonx_str_or(s, "status.phase", ""), "Failed") != 0;
+    }
+    if (n == 0)
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "virtual machine \"%s\" has %zu snapshot%s; delete them "
+                   "first: vmkeep snapshot list %s -o name | xargs vmkeep "
+                   "snapshot delete --wait",
+                   vm, n, n == 1 ? "" : "s", vm);
+}
+
 static int
 release_vm(struct cli *c, struct err *err)
 {
@@ -323,7 +348,8 @@ release_vm(struct cli *c, struct err *err)
     CLEANUP(json_decref) json_t *made = NULL;
     int64_t timeout_ms;
 
-    if (cli_timeout(c, WAIT_MS, &timeout_ms, err) < 0)
+    if (cli_timeout(c, WAIT_MS, &timeout_ms, err) < 0 ||
+        check_no_snapshots(c, c->args[0], err) < 0)
         return -1;
     made = cmd_create(c, &kind_action, action, err);
     if (made == NULL)
