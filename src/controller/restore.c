@@ -92,8 +92,8 @@ see_restore(struct pass *p)
     const char *failure =
         objutil_condition_status(json_object_get(j, "status"), "Failure");
 
-    s->ns = object_ns(p->restore);
-    s->name = object_name(p->restore);
+    s->ns = jsonx_str_or(j, "metadata.namespace", "");
+    s->name = jsonx_str_or(j, "metadata.name", "");
     s->now_ms = clock_wall_s() * 1000;
     s->created_ms = objutil_time_ms(j, "metadata.creationTimestamp");
     s->is_deleting = object_is_deleting(p->restore);

@@ -152,8 +152,8 @@ see_snapshot(struct pass *p)
     const char *failure =
         objutil_condition_status(json_object_get(j, "status"), "Failure");
 
-    s->ns = object_ns(p->snapshot);
-    s->name = object_name(p->snapshot);
+    s->ns = jsonx_str_or(j, "metadata.namespace", "");
+    s->name = jsonx_str_or(j, "metadata.name", "");
     s->now_ms = clock_wall_s() * 1000;
     s->created_ms = objutil_time_ms(j, "metadata.creationTimestamp");
     s->deadline_ms = deadline_of(j);
