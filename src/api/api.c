@@ -249,9 +249,10 @@ start(struct api *a, struct err *err)
     a->discovery = discovery_new();
     a->openapi = openapi_new();
     a->server = server_new(a, route_handle);
-    if (a->cfg.socket != NULL && listen_unix(a, err) < 0)
-        return -1;
+    /* TLS first: whoever finds the socket may ask for a kubeconfig at once. */
     if (a->cfg.listen != NULL && listen_tls(a, pki_dir, err) < 0)
+        return -1;
+    if (a->cfg.socket != NULL && listen_unix(a, err) < 0)
         return -1;
     return 0;
 }

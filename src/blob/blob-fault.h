@@ -24,4 +24,4 @@ struct blob_fault_plan {
 /* `inner` is taken. */
 struct blob *blob_fault_new(struct blob *inner, struct blob_fault_plan plan)
     NODISCARD;
-uint64_t blob_fault_changes(const struct blob *b); /* counted so far */
+uint64_t blob_fault_changes(struct blob *b); /* counted so far */

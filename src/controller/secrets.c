@@ -73,8 +73,8 @@ secrets_open(const char *state_dir, struct err *err)
 
     s->dir_fd = -1;
     s->dir = xasprintf("%s/secrets", state_dir);
-    if (file_make_dirs(s->dir, 0700, err) < 0 ||
-        file_sweep(s->dir, err) < 0 || file_sweep(state_dir, err) < 0 ||
+    if (file_make_dirs(s->dir, 0700, err) < 0 || file_sweep(s->dir, err) < 0 ||
+        file_sweep(state_dir, err) < 0 ||
         file_open_dir(s->dir, &s->dir_fd, err) < 0 ||
         key_load(state_dir, s->key, err) < 0)
         return err_wrap_null(err, "secrets");

@@ -162,6 +162,7 @@ block_signals(sigset_t *set)
     (void)sigaddset(set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL); /* base/spawn.c waits for its children */
 }
 
 /* Wait for the word to stop; tell systemd's watchdog that we live. */

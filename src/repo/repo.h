@@ -37,7 +37,7 @@ struct repo_options {
     bool is_encrypted;
     unsigned chunk_log2; /* 16..22; 0: 18 (256 KiB) */
     bool is_kdf_fast;    /* Argon2id with 64 instead of 256 MiB */
-    bool has_key_file;   /* make secret->key_file if it does not exist */
+    bool makes_key_file; /* make secret->key_file if it does not exist */
 };
 
 /* Make a repository in an empty store. `blob` is taken in any case.
@@ -156,7 +156,8 @@ int repo_backup_write(struct repo_backup *b, unsigned disk, uint64_t off,
  * At most one buffer per call sequence: take, fill, write. */
 int repo_backup_buffer_get(struct repo_backup *b, unsigned disk,
                            uint8_t **ret_buffer, struct err *err) NODISCARD;
-void repo_backup_buffer_put(struct repo_backup *b, uint8_t *buffer);
+void repo_backup_buffer_put(struct repo_backup *b, unsigned disk,
+                            uint8_t *buffer);
 int repo_backup_write_buffer(struct repo_backup *b, unsigned disk, uint64_t off,
                              uint8_t *buffer, size_t len, struct err *err)
     NODISCARD;

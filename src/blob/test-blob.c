@@ -1,0 +1,227 @@
+/* One conformance test, over every implementation. */
+#include <pthread.h>
+
+#include "base/mem.h"
+#include "base/uuid.h"
+#include "blob/blob-dir.h"
+#include "blob/blob-fault.h"
+#include "test.h"
+
+static char root[64];
+
+static void
+make_root(void)
+{
+    (void)snprintf(root, sizeof root, "/tmp/vmkeep-blob-XXXXXX");
+    CHECK(mkdtemp(root) != NULL);
+}
+
+static void
+remove_root(void)
+{
+    char cmd[128];
+
+    (void)snprintf(cmd, sizeof cmd, "rm -rf -- %s", root);
+    CHECK_INT(system(cmd), ==, 0); // NOLINT
+}
+
+static struct blob *
+open_root(bool is_wrapped)
+{
+    struct err err = { 0 };
+    struct blob *b = NULL;
+
+    CHECK_OK(blob_dir_open(root, &b, &err), &err);
+    if (is_wrapped)
+        b = blob_fault_new(b, (struct blob_fault_plan){ 0 });
+    return b;
+}
+
+static void
+put(struct blob *b, const char *name, const char *text, bool want_existed)
+{
+    struct err err = { 0 };
+    bool existed = !want_existed;
+
+    CHECK_OK(blob_put(b, name, text, strlen(text), &existed, &err), &err);
+    CHECK_INT(existed, ==, want_existed);
+}
+
+static void
+check_text(struct blob *b, const char *name, const char *want)
+{
+    struct err err = { 0 };
+    char got[100] = "";
+    uint64_t size = 0;
+    size_t n = 0;
+
+    CHECK_OK(blob_get(b, name, 0, got, sizeof got - 1, &n, &err), &err);
+    CHECK_INT(n, ==, strlen(want));
+    CHECK(memcmp(got, want, n) == 0);
+    CHECK_OK(blob_size(b, name, &size, &err), &err);
+    CHECK_INT(size, ==, strlen(want));
+}
+
+static void
+conforms(struct blob *b)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+    char got[10];
+    size_t len = 0;
+    bool existed;
+
+    CHECK_OK(blob_list(b, "", &n, &err), &err);
+    CHECK_INT(n.count, ==, 0);
+    CHECK_OK(blob_list(b, "p/", &n, &err), &err);
+    CHECK_INT(n.count, ==, 0);
+    CHECK_ERR(blob_get(b, "a", 0, got, 1, &len, &err), &err, ERR_NOT_FOUND);
+    CHECK_ERR(blob_get(b, "a/b", 0, got, 1, &len, &err), &err, ERR_NOT_FOUND);
+
+    put(b, "a", "first", false);
+    put(b, "a", "second", true);
+    check_text(b, "a", "first");
+    put(b, "p/x/1", "one", false);
+    put(b, "p/x/0", "", false);
+    put(b, "p/y/0", "y", false);
+    check_text(b, "p/x/0", "");
+    CHECK_OK(blob_sync(b, &err), &err);
+
+    CHECK_OK(blob_get(b, "a", 3, got, 10, &len, &err), &err);
+    CHECK_INT(len, ==, 2);
+    CHECK_OK(blob_get(b, "a", 30, got, 10, &len, &err), &err);
+    CHECK_INT(len, ==, 0);
+
+    CHECK_OK(blob_list(b, "p/", &n, &err), &err);
+    CHECK_INT(n.count, ==, 3);
+    CHECK(strcmp(n.names[0], "p/x/0") == 0);
+    CHECK(strcmp(n.names[2], "p/y/0") == 0);
+    blob_names_fini(&n);
+    CHECK_OK(blob_list(b, "p/x/", &n, &err), &err);
+    CHECK_INT(n.count, ==, 2);
+    blob_names_fini(&n);
+
+    static const char *const bad[] = { "",       "/a", "a/", "a//b", "../a",
+                                       "a/../b", ".a", "A",  "a b",  "a/.b" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        CHECK_ERR(blob_put(b, bad[i], "x", 1, &existed, &err), &err,
+                  ERR_INVALID);
+    CHECK_OK(blob_remove(b, "p/x/0", &err), &err);
+    CHECK_OK(blob_remove(b, "p/x/0", &err), &err);
+    CHECK_OK(blob_remove(b, "no/such", &err), &err);
+    CHECK_ERR(blob_size(b, "p/x/0", &(uint64_t){ 0 }, &err), &err,
+              ERR_NOT_FOUND);
+}
+
+static void
+a_directory_conforms(void)
+{
+    CLEANUP(blob_free) struct blob *b = NULL;
+
+    make_root();
+    b = open_root(false);
+    conforms(b);
+    remove_root();
+}
+
+static void
+a_wrapped_directory_conforms(void)
+{
+    CLEANUP(blob_free) struct blob *b = NULL;
+
+    make_root();
+    b = open_root(true);
+    conforms(b);
+    remove_root();
+}
+
+static void
+the_probe_finds_one_winner_and_leaves_nothing(void)
+{
+    CLEANUP(blob_free) struct blob *b = NULL;
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+
+    make_root();
+    b = open_root(false);
+    CHECK_OK(blob_dir_probe(b, &err), &err);
+    CHECK_OK(blob_list(b, "", &n, &err), &err);
+    CHECK_INT(n.count, ==, 0);
+    remove_root();
+}
+
+static void
+a_link_on_the_way_is_refused(void)
+{
+    CLEANUP(blob_free) struct blob *b = NULL;
+    struct err err = { 0 };
+    char path[128], got[4];
+    bool existed;
+    size_t n;
+
+    make_root();
+    b = open_root(false);
+    (void)snprintf(path, sizeof path, "%s/p", root);
+    CHECK_INT(symlink("/tmp", path), ==, 0);
+    (void)snprintf(path, sizeof path, "%s/f", root);
+    CHECK_INT(symlink("/etc/passwd", path), ==, 0);
+    CHECK_ERR(blob_put(b, "p/x", "x", 1, &existed, &err), &err, ERR_INVALID);
+    CHECK_ERR(blob_get(b, "f", 0, got, 4, &n, &err), &err, ERR_INVALID);
+    remove_root();
+}
+
+static void
+faults_come_as_planned(void)
+{
+    static const enum blob_fault_kind kinds[] = {
+        BLOB_FAULT_ERROR, BLOB_FAULT_LOST, BLOB_FAULT_TORN, BLOB_FAULT_CRASH
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        CLEANUP(blob_free) struct blob *b = NULL;
+        CLEANUP(blob_free) struct blob *plain = NULL;
+        struct blob_fault_plan plan = { kinds[i], 2, 500 };
+        struct err err = { 0 };
+        uint64_t size = 99;
+        bool existed;
+        int rc;
+
+        make_root();
+        plain = open_root(false);
+        b = blob_fault_new(open_root(false), plan);
+        CHECK_OK(blob_put(b, "a", "aaaa", 4, &existed, &err), &err);
+        CHECK(blob_put(b, "b", "bbbb", 4, &existed, &err) < 0);
+        CHECK_INT(err.code, ==,
+                  kinds[i] == BLOB_FAULT_ERROR ? ERR_NO_SPACE
+                                               : ERR_UNAVAILABLE);
+        rc = blob_size(plain, "b", &size, &err);
+        if (kinds[i] == BLOB_FAULT_LOST)
+            CHECK_INT(size, ==, 4);
+        else if (kinds[i] == BLOB_FAULT_TORN)
+            CHECK_INT(size, ==, 2);
+        else
+            CHECK_INT(rc, <, 0);
+        rc = blob_put(b, "c", "c", 1, &existed, &err);
+        CHECK_INT(rc, ==,
+                  kinds[i] == BLOB_FAULT_ERROR || kinds[i] == BLOB_FAULT_LOST
+                      ? 0
+                      : -1);
+        remove_root();
+    }
+}
+
+int
+main(void)
+{
+    static const struct test_case cases[] = {
+        { "a directory conforms", a_directory_conforms },
+        { "a wrapped directory conforms", a_wrapped_directory_conforms },
+        { "the probe finds one winner and leaves nothing",
+          the_probe_finds_one_winner_and_leaves_nothing },
+        { "a link on the way is refused", a_link_on_the_way_is_refused },
+        { "faults come as planned", faults_come_as_planned },
+    };
+
+    return test_main(cases, ARRAY_SIZE(cases));
+}

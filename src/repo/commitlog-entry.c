@@ -1,0 +1,126 @@
+/* The bytes of the log's entries: docs/formats/log.md. */
+#include <string.h>
+
+#include "codec/le.h"
+#include "repo/commitlog.h"
+#include "repo/root.h"
+
+#define MAGIC "VMKLOGE" /* 8 bytes with its NUL */
+
+enum {
+    AT_VERSION = 8,
+    AT_TYPE = 10,
+    AT_FLAGS = 11,
+    AT_BODY_LEN = 12,
+    AT_SEQ = 16,
+    AT_PREV = 24,
+    AT_REPO = 56,
+    AT_NONCE = 72,
+};
+
+void
+commitlog_encode(const struct commitlog_entry *e, const uint8_t repo_uuid[16],
+                 const struct hash_key *mac_key, struct buf *out)
+{
+    uint8_t head[COMMITLOG_HEAD] = { 0 }, mac[HASH_SIZE];
+
+    memcpy(head, MAGIC, 8);
+    head[AT_TYPE] = (uint8_t)e->type;
+    head[AT_FLAGS] = e->is_critical;
+    le_put32(head + AT_BODY_LEN, (uint32_t)e->body_len);
+    le_put64(head + AT_SEQ, e->seq);
+    memcpy(head + AT_PREV, e->prev, HASH_SIZE);
+    memcpy(head + AT_REPO, repo_uuid, 16);
+    memcpy(head + AT_NONCE, e->nonce, 16);
+    buf_add(out, head, sizeof head);
+    buf_add(out, e->body, e->body_len);
+    hash_hmac(mac_key, out->data, out->len, mac);
+    buf_add(out, mac, sizeof mac);
+}
+
+int
+commitlog_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
+                 const struct hash_key *mac_key, struct commitlog_entry *ret,
+                 struct err *err)
+{
+    uint8_t mac[HASH_SIZE];
+    uint32_t body_len;
+
+    if (len < COMMITLOG_HEAD + HASH_SIZE || memcmp(data, MAGIC, 8) != 0)
+        return err_set(err, ERR_CORRUPT, "not a log entry, or cut short");
+    if (mac_key != NULL) {
+        hash_hmac(mac_key, data, len - HASH_SIZE, mac);
+        if (!hash_is_equal(mac, data + len - HASH_SIZE))
+            return err_set(err, ERR_CORRUPT, "MAC mismatch");
+    }
+    if (le_get16(data + AT_VERSION) != 0)
+        return err_set(err, ERR_UNSUPPORTED, "log entry of version %u",
+                       le_get16(data + AT_VERSION));
+    body_len = le_get32(data + AT_BODY_LEN);
+    if (body_len > COMMITLOG_BODY_MAX ||
+        body_len != len - COMMITLOG_HEAD - HASH_SIZE || data[AT_FLAGS] > 1)
+        return err_set(err, ERR_CORRUPT, "wrong length or flags");
+    if (memcmp(data + AT_REPO, repo_uuid, 16) != 0)
+        return err_set(err, ERR_CORRUPT, "belongs to another repository");
+    ret->type = data[AT_TYPE];
+    ret->is_critical = data[AT_FLAGS] == 1;
+    ret->seq = le_get64(data + AT_SEQ);
+    memcpy(ret->prev, data + AT_PREV, HASH_SIZE);
+    memcpy(ret->nonce, data + AT_NONCE, 16);
+    ret->body = data + COMMITLOG_HEAD;
+    ret->body_len = body_len;
+    return 0;
+}
+
+static void
+put_int(struct buf *out, uint64_t v, unsigned size)
+{
+    uint8_t b[8];
+
+    le_put64(b, v);
+    buf_add(out, b, size);
+}
+
+void
+commitlog_commit_encode(const struct commitlog_commit *c, struct buf *out)
+{
+    uint8_t loc[FRAME_LOC_SIZE];
+
+    buf_add(out, c->id, 16);
+    buf_add(out, c->parent, 16);
+    put_int(out, (uint64_t)c->created_unix_s, 8);
+    put_int(out, c->logical_bytes, 8);
+    put_int(out, c->stored_bytes, 8);
+    frame_loc_encode(&c->root.loc, loc);
+    buf_add(out, loc, sizeof loc);
+    buf_add(out, c->root.id, HASH_SIZE);
+    put_int(out, strlen(c->object_uid), 2);
+    buf_add_str(out, c->object_uid);
+}
+
+int
+commitlog_commit_decode(const uint8_t *data, size_t len,
+                        struct commitlog_commit *ret, struct err *err)
+{
+    struct le_reader r = { .p = data, .left = len };
+    uint8_t loc[FRAME_LOC_SIZE];
+    size_t uid_len;
+
+    memset(ret, 0, sizeof *ret);
+    le_take_bytes(&r, ret->id, 16);
+    le_take_bytes(&r, ret->parent, 16);
+    ret->created_unix_s = (int64_t)le_take_int(&r, 8);
+    ret->logical_bytes = le_take_int(&r, 8);
+    ret->stored_bytes = le_take_int(&r, 8);
+    le_take_bytes(&r, loc, sizeof loc);
+    le_take_bytes(&r, ret->root.id, HASH_SIZE);
+    ret->root.type = TREE_REF;
+    uid_len = le_take_int(&r, 2);
+    if (r.is_short || uid_len != r.left || uid_len > REPO_UID_MAX)
+        return err_set(err, ERR_CORRUPT, "COMMIT: wrong length");
+    le_take_bytes(&r, ret->object_uid, uid_len);
+    if (strlen(ret->object_uid) != uid_len ||
+        !root_uid_is_valid(ret->object_uid))
+        return err_set(err, ERR_CORRUPT, "COMMIT: bad object UID");
+    return frame_loc_decode(loc, &ret->root.loc, err);
+}

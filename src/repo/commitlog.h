@@ -1,0 +1,112 @@
+/* repo/commitlog.h: the hash-chained log that says which backups exist.
+ *
+ * Bytes and rules: docs/formats/log.md. A log is read once from its begin;
+ * later calls look for newer entries only.
+ * Threads: any; one at a time is inside, I/O included: a second one would
+ * read the same entries.
+ */
+#pragma once
+#include "base/buf.h"
+#include "blob/blob.h"
+#include "codec/keys.h"
+#include "repo/repo.h"
+#include "repo/tree.h"
+
+#define COMMITLOG_BODY_MAX 65536u
+#define COMMITLOG_HEAD     88u
+#define COMMITLOG_SIZE_MAX (COMMITLOG_HEAD + COMMITLOG_BODY_MAX + HASH_SIZE)
+#define COMMITLOG_DELETES  1024u
+
+enum commitlog_type {
+    COMMITLOG_OPEN = 1,
+    COMMITLOG_COMMIT = 2,
+    COMMITLOG_ABORT = 3,
+    COMMITLOG_DELETE = 4,
+};
+
+/* ---- one entry -------------------------------------------------------- */
+
+struct commitlog_entry {
+    unsigned type;
+    bool is_critical;
+    uint64_t seq;
+    uint8_t prev[HASH_SIZE];
+    uint8_t nonce[16];
+    const uint8_t *body; /* borrowed */
+    size_t body_len;
+};
+
+/* `mac_key` NULL: the MAC is not checked (no key). */
+void commitlog_encode(const struct commitlog_entry *e,
+                      const uint8_t repo_uuid[16],
+                      const struct hash_key *mac_key, struct buf *out);
+int commitlog_decode(const uint8_t *data, size_t len,
+                     const uint8_t repo_uuid[16],
+                     const struct hash_key *mac_key,
+                     struct commitlog_entry *ret, struct err *err) NODISCARD;
+
+/* What a COMMIT says. */
+struct commitlog_commit {
+    uint8_t id[16];
+    uint8_t parent[16];
+    int64_t created_unix_s;
+    uint64_t logical_bytes;
+    uint64_t stored_bytes;
+    struct tree_entry root;
+    char object_uid[REPO_UID_MAX + 1];
+};
+
+void commitlog_commit_encode(const struct commitlog_commit *c, struct buf *out);
+int commitlog_commit_decode(const uint8_t *data, size_t len,
+                            struct commitlog_commit *ret, struct err *err)
+    NODISCARD;
+
+/* ---- the log ----------------------------------------------------------- */
+
+struct commitlog;
+
+/* All borrowed for its life; `mac_key` NULL as above. */
+struct commitlog *commitlog_new(struct blob *blob, const uint8_t *repo_uuid,
+                                const struct hash_key *mac_key) NODISCARD;
+void commitlog_free(struct commitlog *l); /* NULL is fine */
+
+/* Append, as docs/formats/log.md says under "Writing". Durable on return.
+ *   errors  CONFLICT (the session has ended already); NOT_FOUND (a backup to
+ *           delete that is not there); UNSUPPORTED */
+int commitlog_append_open(struct commitlog *l, const uint8_t session[16],
+                          const uint8_t parent[16], int64_t created_unix_s,
+                          struct err *err) NODISCARD;
+int commitlog_append_commit(struct commitlog *l,
+                            const struct commitlog_commit *c, struct err *err)
+    NODISCARD;
+int commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
+                           struct err *err) NODISCARD;
+int commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
+                            unsigned count, struct err *err) NODISCARD;
+
+/* A committed backup that is not deleted. */
+struct commitlog_backup {
+    struct commitlog_commit commit;
+    uint64_t seq;
+};
+
+/* The backups, oldest first, after looking for newer entries. */
+int commitlog_list(struct commitlog *l, struct commitlog_backup **ret,
+                   size_t *ret_count, size_t *ret_damage, struct err *err)
+    NODISCARD;
+int commitlog_find(struct commitlog *l, const uint8_t id[16],
+                   struct commitlog_backup *ret, struct err *err) NODISCARD;
+
+/* Did this session commit, deleted or not, as far as was read? */
+bool commitlog_was_committed(struct commitlog *l, const uint8_t session[16]);
+
+struct commitlog_damage {
+    uint64_t seq;
+    char cause[200];
+};
+
+/* What could not be read so far; the caller frees. */
+size_t commitlog_damages(struct commitlog *l, struct commitlog_damage **ret);
+/* Bytes of all entries that were read. */
+uint64_t commitlog_bytes(struct commitlog *l);
+void commitlog_name(uint64_t seq, char out[32]); /* "log/000...1" */

@@ -1,0 +1,213 @@
+#include "repo/pack-read.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* A restore in pack order uses one at a time, a random reader a few. */
+#define CACHED 64
+
+struct pack_reader {
+    struct blob *blob;             /* [C] */
+    const struct pack_wrap *wrap;  /* [C] */
+    const struct hash_key *id_key; /* [C] */
+    pthread_mutex_t mutex;         /* what pack_read_lock stands for */
+    struct pack_head *cache[CACHED] GUARDED_BY(pack_read_lock);
+    uint64_t clock GUARDED_BY(pack_read_lock);
+};
+
+static void lock(struct pack_reader *r) ACQUIRE(pack_read_lock);
+static void unlock(struct pack_reader *r) RELEASE(pack_read_lock);
+
+static void NO_TSA
+lock(struct pack_reader *r)
+{
+    pthread_mutex_lock(&r->mutex);
+}
+
+static void NO_TSA
+unlock(struct pack_reader *r)
+{
+    pthread_mutex_unlock(&r->mutex);
+}
+
+struct pack_reader *NO_TSA
+pack_reader_new(struct blob *blob, const struct pack_wrap *wrap,
+                const struct hash_key *id_key)
+{
+    struct pack_reader *r = xcalloc(1, sizeof *r);
+
+    r->blob = blob;
+    r->wrap = wrap;
+    r->id_key = id_key;
+    pthread_mutex_init(&r->mutex, NULL);
+    return r;
+}
+
+static void
+unref_locked(struct pack_head *h) REQUIRES(pack_read_lock)
+{
+    if (h == NULL || --h->refs > 0)
+        return;
+    pack_origins_free(h->origins, h->origin_count);
+    free(h);
+}
+
+void NO_TSA
+pack_reader_free(struct pack_reader *r)
+{
+    if (r == NULL)
+        return;
+    for (unsigned i = 0; i < CACHED; i++)
+        unref_locked(r->cache[i]);
+    pthread_mutex_destroy(&r->mutex);
+    free(r);
+}
+
+void
+pack_reader_unref(struct pack_reader *r, struct pack_head *head)
+{
+    lock(r);
+    unref_locked(head);
+    unlock(r);
+}
+
+static bool
+is_same_pack(const struct pack_id *a, const struct pack_id *b)
+{
+    return a->kind == b->kind && a->n == b->n &&
+           memcmp(a->session, b->session, 16) == 0;
+}
+
+static struct pack_head *
+find_locked(struct pack_reader *r, const struct pack_id *id)
+    REQUIRES(pack_read_lock)
+{
+    for (unsigned i = 0; i < CACHED; i++)
+        if (r->cache[i] != NULL && is_same_pack(&r->cache[i]->id, id)) {
+            r->cache[i]->used = ++r->clock;
+            r->cache[i]->refs++;
+            return r->cache[i];
+        }
+    return NULL;
+}
+
+static void
+insert_locked(struct pack_reader *r, struct pack_head *h)
+    REQUIRES(pack_read_lock)
+{
+    unsigned oldest = 0;
+
+    for (unsigned i = 0; i < CACHED; i++) {
+        if (r->cache[i] == NULL) {
+            oldest = i;
+            break;
+        }
+        if (r->cache[i]->used < r->cache[oldest]->used)
+            oldest = i;
+    }
+    unref_locked(r->cache[oldest]);
+    h->used = ++r->clock;
+    h->refs = 2; /* the cache's and the caller's */
+    r->cache[oldest] = h;
+}
+
+static int
+load_head(struct pack_reader *r, const struct pack_id *id, const char *name,
+          struct pack_head **ret, struct err *err)
+{
+    uint8_t data[PACK_HEADER_SIZE + PACK_KEY_SIZE];
+    CLEANUP(mem_free) uint8_t *all = NULL;
+    struct frame_origin *origins;
+    unsigned keys = 0, count;
+    size_t len = 0;
+
+    if (blob_get(r->blob, name, 0, data, sizeof data, &len, err) < 0)
+        return -1;
+    if (pack_header_peek(data, len, &keys, err) < 0)
+        return err_wrap(err, "%s", name);
+    if (keys > 1) { /* rare: only compacted packs */
+        all = xcalloc(1, pack_head_size(keys));
+        if (blob_get(r->blob, name, 0, all, pack_head_size(keys), &len, err) <
+            0)
+            return -1;
+    }
+    if (pack_header_decode(r->wrap, id, all != NULL ? all : data, len, &origins,
+                           &count, err) < 0)
+        return err_wrap(err, "%s", name);
+    *ret = xcalloc(1, sizeof **ret);
+    (*ret)->id = *id;
+    (*ret)->origins = origins;
+    (*ret)->origin_count = count;
+    return 0;
+}
+
+int
+pack_reader_head(struct pack_reader *r, const struct pack_id *id,
+                 struct pack_head **ret, struct err *err)
+{
+    char name[PACK_NAME_SIZE];
+    struct pack_head *h;
+
+    lock(r);
+    h = find_locked(r, id);
+    unlock(r);
+    if (h == NULL) {
+        pack_name(id, name);
+        if (load_head(r, id, name, &h, err) < 0)
+            return -1;
+        /* Two threads may load the same one; the older copy ages out. */
+        lock(r);
+        insert_locked(r, h);
+        unlock(r);
+    }
+    *ret = h;
+    return 0;
+}
+
+static int
+read_frame(struct pack_reader *r, struct frame_ctx *ctx,
+           const struct pack_head *head, const char *name,
+           const struct frame_loc *loc, const uint8_t id[HASH_SIZE],
+           uint8_t *out, struct err *err)
+{
+    uint64_t off = (uint64_t)loc->off8 * 8;
+    uint8_t *raw = frame_ctx_raw(ctx), actual[HASH_SIZE];
+    size_t len = 0;
+
+    if (blob_get(r->blob, name, off, raw, loc->flen, &len, err) < 0)
+        return -1;
+    if (len < loc->flen)
+        return err_set(err, ERR_CORRUPT,
+                       "%s: frame at %llu: the pack is cut short", name,
+                       (unsigned long long)off);
+    if (frame_open(ctx, head->origins, head->origin_count, raw, loc->flen, out,
+                   loc->ulen, err) < 0)
+        return err_wrap(err, "%s: frame at %llu", name,
+                        (unsigned long long)off);
+    hash_hmac(r->id_key, out, loc->ulen, actual);
+    if (!hash_is_equal(actual, id))
+        return err_set(err, ERR_CORRUPT, "%s: frame at %llu: digest mismatch",
+                       name, (unsigned long long)off);
+    return 0;
+}
+
+int
+pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
+                  enum frame_kind kind, const struct frame_loc *loc,
+                  const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
+{
+    struct pack_id pack = { .kind = kind, .n = loc->n };
+    struct pack_head *head = NULL;
+    char name[PACK_NAME_SIZE];
+    int rc;
+
+    memcpy(pack.session, loc->session, 16);
+    if (pack_reader_head(r, &pack, &head, err) < 0)
+        return -1;
+    pack_name(&pack, name);
+    rc = read_frame(r, ctx, head, name, loc, id, out, err);
+    pack_reader_unref(r, head);
+    return rc;
+}

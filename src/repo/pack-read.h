@@ -1,0 +1,41 @@
+/* repo/pack-read.h: frames out of packs, with the heads of packs cached.
+ *
+ * Threads: any; a frame_ctx is one thread's at a time.
+ */
+#pragma once
+#include "base/mutex.h"
+#include "blob/blob.h"
+#include "repo/pack.h"
+
+struct pack_reader;
+extern struct role pack_read_lock;
+
+/* All borrowed for its life. */
+struct pack_reader *pack_reader_new(struct blob *blob,
+                                    const struct pack_wrap *wrap,
+                                    const struct hash_key *id_key) NODISCARD;
+void pack_reader_free(struct pack_reader *r); /* NULL is fine */
+DEFINE_CLEANUP(pack_reader_free, struct pack_reader *)
+
+/* The head of a pack: what frame_open() needs. Counted. */
+struct pack_head {
+    struct pack_id id;            /* [C] */
+    struct frame_origin *origins; /* [C] */
+    unsigned origin_count;        /* [C] */
+    uint64_t used;                /* for the cache */
+    unsigned refs;                /* with the reader's lock */
+};
+
+int pack_reader_head(struct pack_reader *r, const struct pack_id *id,
+                     struct pack_head **ret, struct err *err)
+    NODISCARD EXCLUDES(pack_read_lock);
+void pack_reader_unref(struct pack_reader *r, struct pack_head *head)
+    EXCLUDES(pack_read_lock);
+
+/* Read and decode the frame at `loc` into `out` (loc->ulen bytes) and compare
+ * its id.
+ *   errors  CORRUPT, NOT_FOUND: the message names pack and offset */
+int pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
+                      enum frame_kind kind, const struct frame_loc *loc,
+                      const uint8_t id[HASH_SIZE], uint8_t *out,
+                      struct err *err) NODISCARD EXCLUDES(pack_read_lock);

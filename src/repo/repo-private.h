@@ -1,0 +1,35 @@
+/* repo/repo-private.h: an open repository, for the files of repo/ only. */
+#pragma once
+#include "base/mutex.h"
+#include "blob/blob.h"
+#include "codec/keys.h"
+#include "repo/commitlog.h"
+#include "repo/pack-read.h"
+#include "repo/repo.h"
+#include "repo/root.h"
+
+#define REPO_PRIVATE_CTXS 16
+
+struct repo {
+    struct blob *blob;         /* [C] owned */
+    struct repo_info info;     /* [C] */
+    uint8_t uuid[16];          /* [C] */
+    uint8_t cipher;            /* [C] 0, 1 */
+    struct keys keys;          /* [C] zeros when locked */
+    struct pack_wrap wrap;     /* [C] */
+    struct commitlog *log;     /* [C] */
+    struct pack_reader *packs; /* [C] */
+    pthread_mutex_t mutex;     /* of the two below */
+    struct frame_ctx *ctxs[REPO_PRIVATE_CTXS];
+    unsigned ctx_count;
+};
+
+/* DENIED when the key is not known. */
+int repo_private_need_key(const struct repo *repo, struct err *err) NODISCARD;
+
+/* A context from the repository's store of them. */
+struct frame_ctx *repo_private_ctx_take(struct repo *repo) NODISCARD;
+void repo_private_ctx_put(struct repo *repo, struct frame_ctx *ctx);
+
+/* How many workers: `wanted`, or one per core; 1..16. */
+unsigned repo_private_threads(unsigned wanted);

@@ -1,0 +1,463 @@
+/* Opening and creating. Created is: key file -> key slots -> repo.cfg, each
+ * durable before the next; a crash before repo.cfg leaves a store without a
+ * repository, whose slots no other repository takes for its own.
+ */
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/effect.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "repo/repo-cfg.h"
+#include "repo/repo-id.h"
+#include "repo/repo-private.h"
+
+/* ---- secrets ------------------------------------------------------------ */
+
+static int
+key_file_read(const char *path, uint8_t key[KEYS_SIZE], struct err *err)
+{
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    int rc;
+
+    if (file_read_all(path, 4096, &text, err) < 0)
+        return err_wrap(err, "key file");
+    rc = keys_file_parse(buf_str(&text), text.len, key, err);
+    mem_wipe(text.data, text.len);
+    return rc < 0 ? err_wrap(err, "key file %s", path) : 0;
+}
+
+static int
+key_file_make(const char *path, uint8_t key[KEYS_SIZE], struct err *err)
+{
+    char text[KEYS_FILE_TEXT_SIZE];
+    struct effect e = effect_begin("create", path);
+    CLEANUP(fd_close)
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int saved = errno;
+
+    effect_end(&e);
+    if (fd < 0)
+        return err_sys(err, saved, "key file %s: create", path);
+    uuid_random_bytes(key, KEYS_SIZE);
+    keys_file_format(key, text);
+    if (file_write_fd(fd, text, strlen(text), path, err) < 0)
+        return -1;
+    mem_wipe(text, sizeof text);
+    return file_sync_path(path, err);
+}
+
+static int
+slot_put(struct repo *repo, const struct keys_secret *secret, bool is_fast,
+         struct err *err)
+{
+    uint8_t uuid[16], slot[KEYS_SLOT_SIZE];
+    char text[UUID_STR_SIZE], name[64];
+    bool existed;
+
+    repo_id_random(uuid);
+    repo_id_format(uuid, text);
+    (void)snprintf(name, sizeof name, "keys/%s", text);
+    if (keys_slot_encode(repo->keys.root, repo->uuid, uuid, repo->cipher,
+                         secret, is_fast, slot, err) < 0 ||
+        blob_put(repo->blob, name, slot, sizeof slot, &existed, err) < 0)
+        return -1;
+    return blob_sync(repo->blob, err);
+}
+
+static int
+add_slots(struct repo *repo, const struct repo_secret *secret, bool makes_file,
+          bool is_fast, struct err *err)
+{
+    struct keys_secret s = { .kind = KEYS_SLOT_FILE };
+    int rc = 0;
+
+    if (secret->key_file != NULL) {
+        bool exists = access(secret->key_file, F_OK) == 0;
+
+        rc = exists || !makes_file
+                 ? key_file_read(secret->key_file, s.file_key, err)
+                 : key_file_make(secret->key_file, s.file_key, err);
+        if (rc == 0)
+            rc = slot_put(repo, &s, is_fast, err);
+        mem_wipe(&s, sizeof s);
+    }
+    if (rc == 0 && secret->passphrase != NULL) {
+        s = (struct keys_secret){ .kind = KEYS_SLOT_PASSPHRASE,
+                                  .passphrase = secret->passphrase };
+        rc = slot_put(repo, &s, is_fast, err);
+    }
+    return rc;
+}
+
+/* Try one secret on one slot. A slot that is damaged does not match. */
+static int
+try_slot(struct repo *repo, const char *name, const struct keys_secret *secret,
+         bool *ret_matched, uint8_t root[KEYS_SIZE], struct err *err)
+{
+    uint8_t slot[KEYS_SLOT_SIZE + 1], uuid[16];
+    size_t len = 0;
+
+    *ret_matched = false;
+    if (!repo_id_parse(name + strlen("keys/"), uuid))
+        return 0;
+    if (blob_get(repo->blob, name, 0, slot, sizeof slot, &len, err) < 0)
+        return -1;
+    if (keys_slot_decode(slot, len, repo->uuid, uuid, repo->cipher, secret,
+                         ret_matched, root, err) < 0)
+        return err->code == ERR_NO_MEMORY ? -1 : 0;
+    return 0;
+}
+
+static int
+find_root_key(struct repo *repo, const struct keys_secret *secret,
+              uint8_t root[KEYS_SIZE], struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    bool matched = false;
+
+    if (blob_list(repo->blob, "keys/", &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n.count && !matched; i++)
+        if (try_slot(repo, n.names[i], secret, &matched, root, err) < 0)
+            return -1;
+    if (!matched)
+        return err_set(err, ERR_DENIED,
+                       "%s opens none of the %zu key slots of this repository",
+                       secret->kind == KEYS_SLOT_FILE ? "the key file"
+                                                      : "the passphrase",
+                       n.count);
+    return 0;
+}
+
+static int
+unlock_root(struct repo *repo, const struct repo_secret *secret,
+            uint8_t root[KEYS_SIZE], struct err *err)
+{
+    struct keys_secret s = { .kind = KEYS_SLOT_FILE };
+    int rc;
+
+    if (secret->key_file != NULL) {
+        if (key_file_read(secret->key_file, s.file_key, err) < 0)
+            return -1;
+        rc = find_root_key(repo, &s, root, err);
+        mem_wipe(&s, sizeof s);
+        if (rc == 0 || secret->passphrase == NULL)
+            return rc;
+    }
+    s = (struct keys_secret){ .kind = KEYS_SLOT_PASSPHRASE,
+                              .passphrase = secret->passphrase };
+    return find_root_key(repo, &s, root, err);
+}
+
+/* ---- open and close ------------------------------------------------------ */
+
+static struct repo *
+repo_new(struct blob *blob, const struct repo_cfg *cfg)
+{
+    struct repo *repo = xcalloc(1, sizeof *repo);
+
+    repo->blob = blob;
+    memcpy(repo->uuid, cfg->uuid, 16);
+    repo->cipher = cfg->cipher;
+    repo_id_format(cfg->uuid, repo->info.uuid);
+    repo->info.is_encrypted = cfg->cipher != 0;
+    repo->info.chunk_log2 = cfg->chunk_log2;
+    repo->info.created_unix_s = cfg->created_unix_s;
+    pthread_mutex_init(&repo->mutex, NULL);
+    return repo;
+}
+
+/* `root` NULL: the repository stays locked. */
+static void
+repo_start(struct repo *repo, const uint8_t *root)
+{
+    if (root != NULL)
+        keys_init(&repo->keys, root);
+    repo->info.is_unlocked = root != NULL;
+    repo->wrap.keys = repo->cipher != 0 ? &repo->keys : NULL;
+    repo->wrap.repo_uuid = repo->uuid;
+    repo->log = commitlog_new(repo->blob, repo->uuid,
+                              root != NULL ? &repo->keys.log : NULL);
+    repo->packs = pack_reader_new(repo->blob, &repo->wrap, &repo->keys.id);
+}
+
+void
+repo_close(struct repo *repo)
+{
+    if (repo == NULL)
+        return;
+    while (repo->ctx_count > 0)
+        frame_ctx_free(repo->ctxs[--repo->ctx_count]);
+    pack_reader_free(repo->packs);
+    commitlog_free(repo->log);
+    blob_free(repo->blob);
+    keys_wipe(&repo->keys);
+    pthread_mutex_destroy(&repo->mutex);
+    free(repo);
+}
+
+static int
+read_cfg(struct blob *blob, struct repo_cfg *ret, struct err *err)
+{
+    uint8_t data[REPO_CFG_SIZE + 1];
+    size_t len = 0;
+
+    if (blob_get(blob, "repo.cfg", 0, data, sizeof data, &len, err) < 0) {
+        if (err->code == ERR_NOT_FOUND)
+            return err_set(
+                err, ERR_NOT_FOUND,
+                "%s: holds no repository (no repo.cfg): is it mounted?",
+                blob_what(blob));
+        return err_wrap(err, "%s", blob_what(blob));
+    }
+    if (repo_cfg_decode(data, len, ret, err) < 0)
+        return err_wrap(err, "%s", blob_what(blob));
+    return 0;
+}
+
+int
+repo_open(struct blob *blob, const struct repo_secret *secret,
+          struct repo **ret_repo, struct err *err)
+{
+    static const uint8_t no_root[KEYS_SIZE];
+    CLEANUP(blob_free) struct blob *owned = blob;
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    bool has_secret = secret->key_file != NULL || secret->passphrase != NULL;
+    uint8_t root[KEYS_SIZE];
+    struct repo_cfg cfg;
+
+    if (read_cfg(blob, &cfg, err) < 0)
+        return -1;
+    if (cfg.cipher == 0 && has_secret)
+        return err_set(
+            err, ERR_INVALID,
+            "%s: is not encrypted, yet a key was given: is it the right repository?",
+            blob_what(blob));
+    repo = repo_new(TAKE(owned), &cfg);
+    if (cfg.cipher == 0) {
+        repo_start(repo, no_root);
+    } else if (!has_secret) {
+        repo_start(repo, NULL);
+    } else {
+        if (unlock_root(repo, secret, root, err) < 0)
+            return err_wrap(err, "%s", blob_what(repo->blob));
+        repo_start(repo, root);
+        mem_wipe(root, sizeof root);
+    }
+    *ret_repo = TAKE(repo);
+    return 0;
+}
+
+static int
+check_options(const struct repo_options *o, const struct repo_secret *s,
+              struct err *err)
+{
+    bool has_secret = s->key_file != NULL || s->passphrase != NULL;
+
+    if (o->chunk_log2 != 0 && (o->chunk_log2 < 16 || o->chunk_log2 > 22))
+        return err_set(err, ERR_INVALID, "chunks are 64 KiB to 4 MiB");
+    if (o->is_encrypted && !has_secret)
+        return err_set(err, ERR_INVALID,
+                       "encryption needs a key file or a passphrase");
+    if (!o->is_encrypted && has_secret)
+        return err_set(err, ERR_INVALID, "a key for no encryption");
+    return 0;
+}
+
+static int
+put_cfg(struct repo *repo, const struct repo_cfg *cfg, struct err *err)
+{
+    uint8_t data[REPO_CFG_SIZE];
+    bool existed = false;
+
+    repo_cfg_encode(cfg, data);
+    if (blob_put(repo->blob, "repo.cfg", data, sizeof data, &existed, err) < 0)
+        return -1;
+    if (existed)
+        return err_set(err, ERR_EXISTS, "%s: holds a repository already",
+                       blob_what(repo->blob));
+    return blob_sync(repo->blob, err);
+}
+
+int
+repo_create(struct blob *blob, const struct repo_options *options,
+            const struct repo_secret *secret, struct repo **ret_repo,
+            struct err *err)
+{
+    CLEANUP(blob_free) struct blob *owned = blob;
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    uint8_t root[KEYS_SIZE] = { 0 };
+    struct repo_cfg cfg = { .cipher = options->is_encrypted,
+                            .chunk_log2 = (uint8_t)(options->chunk_log2 != 0
+                                                        ? options->chunk_log2
+                                                        : 18),
+                            .created_unix_s = clock_wall_s() };
+    uint64_t size;
+
+    if (check_options(options, secret, err) < 0)
+        return -1;
+    if (blob_size(blob, "repo.cfg", &size, err) == 0)
+        return err_set(err, ERR_EXISTS, "%s: holds a repository already",
+                       blob_what(blob));
+    if (err->code != ERR_NOT_FOUND)
+        return -1;
+    repo_id_random(cfg.uuid);
+    repo = repo_new(TAKE(owned), &cfg);
+    if (options->is_encrypted)
+        uuid_random_bytes(root, sizeof root);
+    repo_start(repo, root);
+    mem_wipe(root, sizeof root);
+    if (add_slots(repo, secret, options->makes_key_file, options->is_kdf_fast,
+                  err) < 0 ||
+        put_cfg(repo, &cfg, err) < 0)
+        return -1;
+    *ret_repo = TAKE(repo);
+    return 0;
+}
+
+const struct repo_info *
+repo_info_get(const struct repo *repo)
+{
+    return &repo->info;
+}
+
+int
+repo_key_add(struct repo *repo, const struct repo_secret *secret,
+             bool is_kdf_fast, struct err *err)
+{
+    if (repo->cipher == 0)
+        return err_set(err, ERR_INVALID, "this repository is not encrypted");
+    if (repo_private_need_key(repo, err) < 0)
+        return -1;
+    if (secret->key_file != NULL && access(secret->key_file, F_OK) == 0)
+        return err_set(err, ERR_EXISTS, "key file %s: exists already",
+                       secret->key_file);
+    return add_slots(repo, secret, true, is_kdf_fast, err);
+}
+
+/* ---- for the other files ------------------------------------------------- */
+
+int
+repo_private_need_key(const struct repo *repo, struct err *err)
+{
+    if (!repo->info.is_unlocked)
+        return err_set(err, ERR_DENIED,
+                       "%s: is encrypted; give the key file or the passphrase",
+                       blob_what(repo->blob));
+    return 0;
+}
+
+struct frame_ctx *
+repo_private_ctx_take(struct repo *repo)
+{
+    struct frame_ctx *ctx = NULL;
+
+    pthread_mutex_lock(&repo->mutex);
+    if (repo->ctx_count > 0)
+        ctx = repo->ctxs[--repo->ctx_count];
+    pthread_mutex_unlock(&repo->mutex);
+    return ctx != NULL ? ctx : frame_ctx_new(1);
+}
+
+void
+repo_private_ctx_put(struct repo *repo, struct frame_ctx *ctx)
+{
+    pthread_mutex_lock(&repo->mutex);
+    if (repo->ctx_count < REPO_PRIVATE_CTXS)
+        repo->ctxs[repo->ctx_count++] = TAKE(ctx);
+    pthread_mutex_unlock(&repo->mutex);
+    frame_ctx_free(ctx);
+}
+
+unsigned
+repo_private_threads(unsigned wanted)
+{
+    cpu_set_t set;
+
+    if (wanted == 0)
+        wanted = sched_getaffinity(0, sizeof set, &set) == 0
+                     ? (unsigned)CPU_COUNT(&set)
+                     : 2;
+    return wanted > 16 ? 16 : wanted;
+}
+
+/* ---- list and delete ----------------------------------------------------- */
+
+static void
+entry_of(const struct commitlog_backup *b, struct repo_entry *ret)
+{
+    static const uint8_t none[16];
+
+    memset(ret, 0, sizeof *ret);
+    repo_id_format(b->commit.id, ret->id);
+    if (memcmp(b->commit.parent, none, 16) != 0)
+        repo_id_format(b->commit.parent, ret->parent);
+    memcpy(ret->object_uid, b->commit.object_uid, sizeof ret->object_uid);
+    ret->created_unix_s = b->commit.created_unix_s;
+    ret->logical_bytes = b->commit.logical_bytes;
+    ret->stored_bytes = b->commit.stored_bytes;
+    ret->seq = b->seq;
+}
+
+int
+repo_list(struct repo *repo, struct repo_entry **ret_entries, size_t *ret_count,
+          size_t *ret_damage, struct err *err)
+{
+    CLEANUP(mem_free) struct commitlog_backup *b = NULL;
+    struct repo_entry *e;
+    size_t n = 0;
+
+    if (repo_private_need_key(repo, err) < 0 ||
+        commitlog_list(repo->log, &b, &n, ret_damage, err) < 0)
+        return -1;
+    e = n == 0 ? NULL : xcalloc(n, sizeof *e);
+    for (size_t i = 0; i < n; i++)
+        entry_of(&b[i], &e[i]);
+    *ret_entries = e;
+    *ret_count = n;
+    return 0;
+}
+
+int
+repo_find_uid(struct repo *repo, const char *object_uid, bool *ret_found,
+              struct repo_entry *ret_entry, struct err *err)
+{
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    size_t n = 0, damage;
+
+    if (repo_list(repo, &e, &n, &damage, err) < 0)
+        return -1;
+    *ret_found = false;
+    while (n > 0 && !*ret_found)
+        if (strcmp(e[--n].object_uid, object_uid) == 0) {
+            *ret_entry = e[n];
+            *ret_found = true;
+        }
+    return 0;
+}
+
+int
+repo_delete(struct repo *repo, const char *const *ids, size_t count,
+            struct err *err)
+{
+    CLEANUP(mem_free) uint8_t(*bytes)[16] = NULL;
+
+    if (repo_private_need_key(repo, err) < 0)
+        return -1;
+    if (count < 1 || count > COMMITLOG_DELETES)
+        return err_set(err, ERR_INVALID, "delete 1 to %u backups at once",
+                       COMMITLOG_DELETES);
+    bytes = xcalloc(count, sizeof *bytes);
+    for (size_t i = 0; i < count; i++)
+        if (!repo_id_parse(ids[i], bytes[i]))
+            return err_set(err, ERR_NOT_FOUND, "backup %.60s: no such backup",
+                           ids[i]);
+    return commitlog_append_delete(repo->log, bytes, (unsigned)count, err);
+}

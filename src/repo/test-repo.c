@@ -1,0 +1,307 @@
+/* Property tests: random disks, random chains of backups, compared with a
+ * model. test-repo [CASES [FIRST SEED]]. */
+#include <limits.h>
+
+#include "base/mem.h"
+#include "repo/test-model.h"
+
+#define DISKS 3
+#define CHAIN 5
+
+struct kept {
+    char id[REPO_ID_SIZE];
+    struct testing_disk disks[DISKS];
+    unsigned disk_count;
+    char uid[32];
+    bool is_deleted;
+};
+
+static unsigned cases = 40;
+static uint64_t first_seed = 1;
+
+static uint64_t
+random_size(void)
+{
+    static const uint64_t sizes[] = {
+        0,
+        1,
+        100,
+        65535,
+        65536,
+        65537,
+        (1 << 20) + 7,
+        (uint64_t)17 << 20,
+        ((uint64_t)33 << 20) + 1,
+        (uint64_t)5 << 30,
+        ((uint64_t)1 << 40) + 12345,
+        (uint64_t)64 << 40,
+    };
+    uint64_t size = sizes[testing_below(ARRAY_SIZE(sizes))];
+
+    return testing_below(3) == 0 ? testing_below(size + 1) : size;
+}
+
+static void
+make_backup(struct repo *repo, struct kept *k, const struct kept *parent,
+            const char *metadata)
+{
+    struct repo_backup_options o = { .parent =
+                                         parent != NULL ? parent->id : NULL,
+                                     .threads = 2 };
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    memcpy(k->id, repo_backup_id(b), sizeof k->id);
+    for (unsigned i = 0; i < k->disk_count; i++) {
+        struct testing_disk *d = &k->disks[i];
+        unsigned n = 99;
+
+        if (parent != NULL && testing_below(3) == 0)
+            testing_disk_resize(d, random_size());
+        CHECK_OK(repo_backup_add_disk(b, d->name, d->size, d->log2, &n, &err),
+                 &err);
+        CHECK_INT(n, ==, i);
+        if (parent != NULL && testing_below(4) == 0)
+            CHECK_OK(testing_disk_write(d, b, n, &err), &err); /* a rescan */
+        else
+            testing_disk_change(d, b, n, (unsigned)testing_below(60));
+    }
+    CHECK_OK(repo_backup_commit(b, metadata, strlen(metadata), k->uid, &err),
+             &err);
+}
+
+static void
+check_backup(struct repo *repo, const struct kept *k, const char *metadata)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    CLEANUP(mem_free) void *data = NULL;
+    struct err err = { 0 };
+    size_t len = 0;
+
+    if (k->is_deleted) {
+        CHECK_ERR(repo_view_open(repo, k->id, &v, &err), &err, ERR_NOT_FOUND);
+        return;
+    }
+    CHECK_OK(repo_view_open(repo, k->id, &v, &err), &err);
+    CHECK_INT(repo_view_disk_count(v), ==, k->disk_count);
+    CHECK(strcmp(repo_view_uid(v), k->uid) == 0);
+    CHECK_OK(repo_view_metadata(v, &data, &len, &err), &err);
+    CHECK_INT(len, ==, strlen(metadata));
+    CHECK(len == 0 || memcmp(data, metadata, len) == 0);
+    for (unsigned i = 0; i < k->disk_count; i++)
+        testing_disk_check(&k->disks[i], v);
+}
+
+/* Where the diff says "equal", the two models are. */
+static void
+check_diff(struct repo *repo, const struct kept *a, const struct kept *b)
+{
+    CLEANUP(repo_view_close) struct repo_view *va = NULL;
+    CLEANUP(repo_view_close) struct repo_view *vb = NULL;
+    struct err err = { 0 };
+
+    if (a->is_deleted || b->is_deleted || a->disks[0].size == 0)
+        return;
+    CHECK_OK(repo_view_open(repo, a->id, &va, &err), &err);
+    CHECK_OK(repo_view_open(repo, b->id, &vb, &err), &err);
+    for (uint64_t off = 0, len = 0; off < a->disks[0].size; off += len) {
+        enum repo_extent_kind kind = REPO_EXTENT_ZERO;
+        uint8_t x[512], y[512];
+
+        CHECK_OK(repo_view_diff(va, vb, 0, off, UINT64_MAX, &kind, &len, &err),
+                 &err);
+        CHECK(len > 0);
+        if (kind == REPO_EXTENT_DATA)
+            continue;
+        for (unsigned i = 0; i < 4; i++) {
+            uint64_t at = off + testing_below(len);
+            size_t n = (size_t)(off + len - at < 512 ? off + len - at : 512);
+
+            testing_disk_read(&a->disks[0], at, x, n);
+            testing_disk_read(&b->disks[0], at, y, n);
+            CHECK(memcmp(x, y, n) == 0);
+        }
+    }
+}
+
+static void
+check_clean(struct repo *repo)
+{
+    struct repo_verify_sink sink = { 0 };
+    struct err err = { 0 };
+    uint64_t damages = 99;
+
+    for (unsigned level = 0; level <= REPO_VERIFY_TREES; level++) {
+        CHECK_OK(repo_verify(repo, (enum repo_verify_level)level, 2, &sink,
+                             &damages, &err),
+                 &err);
+        CHECK_INT(damages, ==, 0);
+    }
+}
+
+static void
+run_case(uint64_t seed)
+{
+    struct kept k[CHAIN] = { 0 };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    unsigned n, disks;
+
+    testing_seed(seed);
+    testing_dir_make();
+    repo = testing_repo_create(seed % 2 == 0);
+    n = 1 + (unsigned)testing_below(CHAIN);
+    disks = 1 + (unsigned)testing_below(DISKS);
+    for (unsigned i = 0; i < n; i++) {
+        unsigned p = (unsigned)testing_below(i);
+        bool has_parent = i > 0 && testing_below(5) != 0;
+
+        k[i].disk_count = disks;
+        (void)snprintf(k[i].uid, sizeof k[i].uid, "uid-%u", i);
+        for (unsigned d = 0; d < disks; d++) {
+            if (has_parent) {
+                testing_disk_copy(&k[i].disks[d], &k[p].disks[d]);
+                continue;
+            }
+            k[i].disks[d].size = random_size();
+            k[i].disks[d].log2 = testing_below(4) == 0 ? 18 : 16;
+            (void)snprintf(k[i].disks[d].name, 16, "disk%u", d);
+        }
+        make_backup(repo, &k[i], has_parent ? &k[p] : NULL,
+                    i % 2 ? "some metadata" : "");
+    }
+    if (n > 2) {
+        const char *ids[] = { k[1].id };
+        struct err err = { 0 };
+
+        CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
+        k[1].is_deleted = true;
+    }
+    if (testing_below(2) == 0) { /* as another process sees it */
+        repo_close(TAKE(repo));
+        repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    }
+    for (unsigned i = 0; i < n; i++) {
+        check_backup(repo, &k[i], i % 2 ? "some metadata" : "");
+        if (i > 0)
+            check_diff(repo, &k[i], &k[i - 1]);
+    }
+    check_clean(repo);
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned d = 0; d < disks; d++)
+            testing_disk_fini(&k[i].disks[d]);
+    testing_dir_remove();
+}
+
+static void
+random_chains_read_back_as_written(void)
+{
+    for (uint64_t i = 0; i < cases; i++) {
+        run_case(first_seed + i);
+        if (i % 100 == 99) {
+            printf("# %llu cases\n", (unsigned long long)i + 1);
+            fflush(stdout);
+        }
+    }
+}
+
+static struct repo_backup *
+begin(struct repo *repo, const char *parent)
+{
+    struct repo_backup_options o = { .parent = parent, .threads = 2 };
+    struct repo_backup *b = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    return b;
+}
+
+static void
+what_is_not_committed_does_not_exist(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, 65536);
+    struct repo_backup *b;
+    struct err err = { 0 };
+    size_t n = 9, damage = 9;
+    unsigned disk;
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    b = begin(repo, NULL);
+    CHECK_OK(repo_backup_add_disk(b, "a", 1 << 20, 0, &disk, &err), &err);
+    data[1] = 1;
+    CHECK_OK(repo_backup_write(b, disk, 0, data, 65536, &err), &err);
+    repo_backup_free(b);
+    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
+    CHECK_INT(n, ==, 0);
+    CHECK_INT(damage, ==, 0);
+    check_clean(repo);
+    testing_dir_remove();
+}
+
+static void
+wrong_writes_are_refused(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, 1 << 18);
+    struct err err = { 0 };
+    unsigned d;
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    b = begin(repo, NULL);
+    CHECK_OK(repo_backup_add_disk(b, "a", (1 << 18) + 5, 0, &d, &err), &err);
+    CHECK_ERR(repo_backup_add_disk(b, "a", 1, 0, &d, &err), &err, ERR_EXISTS);
+    CHECK_ERR(repo_backup_add_disk(b, "a/b", 1, 0, &d, &err), &err,
+              ERR_INVALID);
+    CHECK_ERR(repo_backup_add_disk(b, "c", UINT64_MAX, 0, &d, &err), &err,
+              ERR_INVALID);
+    CHECK_ERR(repo_backup_write(b, 0, 7, data, 65536, &err), &err, ERR_INVALID);
+    CHECK_ERR(repo_backup_write(b, 0, 0, data, 65535, &err), &err, ERR_INVALID);
+    CHECK_ERR(repo_backup_write(b, 1, 0, data, 65536, &err), &err, ERR_INVALID);
+    CHECK_ERR(repo_backup_zero(b, 0, 1 << 18, 6, &err), &err, ERR_INVALID);
+    CHECK_OK(repo_backup_write(b, 0, 65536, data, 65536, &err), &err);
+    CHECK_ERR(repo_backup_write(b, 0, 0, data, 65536, &err), &err, ERR_INVALID);
+    CHECK_OK(repo_backup_write(b, 0, 1 << 18, data, 5, &err), &err);
+    testing_dir_remove();
+}
+
+static void
+a_wrong_key_opens_nothing(void)
+{
+    struct repo_secret wrong = { .passphrase = "guess" }, none = { 0 };
+    struct repo *repo = NULL;
+    struct err err = { 0 };
+    struct repo_entry *e;
+    size_t n, damage;
+
+    testing_dir_make();
+    repo_close(testing_repo_create(true));
+    CHECK_ERR(repo_open(testing_blob(), &wrong, &repo, &err), &err, ERR_DENIED);
+    CHECK_OK(repo_open(testing_blob(), &none, &repo, &err), &err);
+    CHECK_ERR(repo_list(repo, &e, &n, &damage, &err), &err, ERR_DENIED);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct test_case tests[] = {
+        { "random chains read back as written",
+          random_chains_read_back_as_written },
+        { "what is not committed does not exist",
+          what_is_not_committed_does_not_exist },
+        { "wrong writes are refused", wrong_writes_are_refused },
+        { "a wrong key opens nothing", a_wrong_key_opens_nothing },
+    };
+
+    if (argc > 1)
+        cases = (unsigned)strtoul(argv[1], NULL, 10);
+    if (argc > 2)
+        first_seed = strtoull(argv[2], NULL, 10);
+    return test_main(tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,375 @@
+/* Every backup is walked from its root. Backups share most of their nodes, so
+ * a node is read once, and how many bytes below it are lost is remembered
+ * under its id. A reference is good when its pack is not damaged there and,
+ * at the deepest level, when the pack's footer has that id at that place: the
+ * frame itself was compared with the footer when the pack was read.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "repo/verify.h"
+#include "repo/view.h"
+
+#define FOOTERS 32
+
+struct footer {
+    struct pack_id pack;
+    uint64_t used;    /* 0: empty */
+    bool is_readable; /* else no reference into it is good */
+    struct pack_footer_entry *entries;
+    uint32_t count;
+};
+
+struct walk {
+    struct verify *v;
+    struct map *lost; /* node id in hex, with the chunk size: uint64_t * */
+    struct footer footers[FOOTERS];
+    uint64_t clock;
+    struct frame_ctx *ctx;
+    struct repo_view *view; /* the backup being walked */
+    unsigned disk;
+};
+
+/* ---- footers ---------------------------------------------------------------
+ */
+
+static int
+read_range(struct walk *w, const char *name, uint64_t off, uint8_t *data,
+           size_t len, struct err *err)
+{
+    size_t n = 0;
+
+    if (blob_get(w->v->repo->blob, name, off, data, len, &n, err) < 0)
+        return -1;
+    return n == len ? 0 : err_set(err, ERR_CORRUPT, "%s: cut short", name);
+}
+
+static int
+read_footer(struct walk *w, struct footer *f, const char *name,
+            struct pack_head *head, struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *raw = NULL;
+    CLEANUP(mem_free) uint8_t *plain = NULL;
+    uint8_t end[PACK_TRAILER_SIZE];
+    struct pack_trailer t;
+    struct frame_header h;
+    uint64_t size;
+
+    if (blob_size(w->v->repo->blob, name, &size, err) < 0)
+        return -1;
+    if (size < sizeof end)
+        return err_set(err, ERR_CORRUPT, "%s: cut short", name);
+    if (read_range(w, name, size - sizeof end, end, sizeof end, err) < 0 ||
+        pack_trailer_decode(&f->pack, end, size, &t, err) < 0)
+        return -1;
+    raw = mem_try(t.footer_len, "pack footer", err);
+    if (raw == NULL ||
+        read_range(w, name, t.footer_off, raw, t.footer_len, err) < 0 ||
+        frame_header_decode(raw, t.footer_len, head->origins[0].is_encrypted,
+                            &h, err) < 0)
+        return -1;
+    plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
+    if (plain == NULL || frame_open(w->ctx, head->origins, head->origin_count,
+                                    raw, t.footer_len, plain, h.ulen, err) < 0)
+        return -1;
+    return pack_footer_decode(plain, h.ulen, &f->entries, &f->count, err);
+}
+
+static int
+load_footer(struct walk *w, struct footer *f, struct err *err)
+{
+    struct pack_reader *packs = w->v->repo->packs;
+    struct pack_head *head = NULL;
+    char name[PACK_NAME_SIZE];
+    int rc;
+
+    pack_name(&f->pack, name);
+    if (pack_reader_head(packs, &f->pack, &head, err) < 0)
+        return -1;
+    rc = read_footer(w, f, name, head, err);
+    pack_reader_unref(packs, head);
+    return rc;
+}
+
+/* The footer of a pack; loaded if need be, and then damage is reported. */
+static int
+footer_of(struct walk *w, const struct pack_id *pack, struct footer **ret,
+          struct err *err)
+{
+    struct footer *f = &w->footers[0];
+
+    for (unsigned i = 0; i < FOOTERS; i++) {
+        struct footer *g = &w->footers[i];
+
+        if (g->used != 0 && g->pack.n == pack->n &&
+            g->pack.kind == pack->kind &&
+            memcmp(g->pack.session, pack->session, 16) == 0) {
+            g->used = ++w->clock;
+            *ret = g;
+            return 0;
+        }
+        if (g->used < f->used)
+            f = g;
+    }
+    free(f->entries);
+    *f = (struct footer){ .pack = *pack, .used = ++w->clock };
+    f->is_readable = load_footer(w, f, err) == 0;
+    if (!f->is_readable && err->code != ERR_CORRUPT &&
+        err->code != ERR_NOT_FOUND && err->code != ERR_UNSUPPORTED)
+        return -1;
+    if (!f->is_readable && !verify_is_bad(w->v, pack, 0, UINT64_MAX))
+        verify_damage_part(w->v, pack, 0, UINT64_MAX,
+                           err->code == ERR_NOT_FOUND ? "is missing"
+                                                      : err->msg);
+    *ret = f;
+    return 0;
+}
+
+static bool
+footer_has(const struct footer *f, const struct tree_entry *e)
+{
+    uint32_t lo = 0, hi = f->count;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (f->entries[mid].off8 < e->loc.off8)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < f->count && f->entries[lo].off8 == e->loc.off8 &&
+           memcmp(f->entries[lo].id, e->id, HASH_SIZE) == 0;
+}
+
+/* ---- the walk ---------------------------------------------------------------
+ */
+
+static struct pack_id
+pack_of(const struct tree_entry *e, enum frame_kind kind)
+{
+    struct pack_id id = { .kind = kind, .n = e->loc.n };
+
+    memcpy(id.session, e->loc.session, 16);
+    return id;
+}
+
+static int
+is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
+              struct err *err)
+{
+    struct pack_id pack = pack_of(e, FRAME_DATA);
+    struct footer *f;
+
+    *ret = !verify_is_bad(w->v, &pack, e->loc.off8,
+                          (uint64_t)e->loc.off8 + e->loc.flen / 8);
+    if (!*ret || w->v->level < REPO_VERIFY_TREES)
+        return 0;
+    if (footer_of(w, &pack, &f, err) < 0)
+        return -1;
+    *ret = f->is_readable && footer_has(f, e);
+    if (f->is_readable && !*ret) {
+        char cause[80];
+
+        (void)snprintf(cause, sizeof cause,
+                       "frame at %llu: a backup needs it, the footer lacks it",
+                       (unsigned long long)e->loc.off8 * 8);
+        verify_damage_part(w->v, &pack, e->loc.off8,
+                           (uint64_t)e->loc.off8 + e->loc.flen / 8, cause);
+    }
+    return 0;
+}
+
+/* The part of the disk below node (level, idx). */
+static uint64_t
+bytes_below(const struct root_disk *d, unsigned level, uint64_t idx)
+{
+    uint64_t span = (uint64_t)1 << d->chunk_log2, off;
+
+    for (unsigned i = 0; i <= level; i++)
+        span *= TREE_FANOUT;
+    off = idx * span;
+    if (off >= d->size)
+        return 0;
+    return d->size - off < span ? d->size - off : span;
+}
+
+static int walk_node(struct walk *w, unsigned level, uint64_t idx,
+                     const struct tree_entry *e, uint64_t *ret_lost,
+                     struct err *err);
+
+static int
+walk_children(struct walk *w, const struct tree_node *n, uint64_t idx,
+              uint64_t *ret_lost, struct err *err)
+{
+    const struct root_disk *d = &w->view->root.disks[w->disk];
+
+    for (unsigned i = 0; i < n->count; i++) {
+        uint64_t child = idx * TREE_FANOUT + i, lost = 0;
+        bool is_good = true;
+
+        if (n->entries[i].type != TREE_REF)
+            continue;
+        if (n->level > 0) {
+            if (walk_node(w, n->level - 1, child, &n->entries[i], &lost, err) <
+                0)
+                return -1;
+        } else if (is_chunk_good(w, &n->entries[i], &is_good, err) < 0) {
+            return -1;
+        }
+        if (!is_good && child < view_chunks(d))
+            lost = view_span(d, child);
+        *ret_lost += lost;
+    }
+    return 0;
+}
+
+static bool
+is_damage(const struct err *err)
+{
+    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ||
+           err->code == ERR_UNSUPPORTED;
+}
+
+static int
+load_and_walk(struct walk *w, unsigned level, uint64_t idx,
+              const struct tree_entry *e, uint64_t *ret_lost, struct err *err)
+{
+    CLEANUP(mem_free) struct tree_node *n = xcalloc(1, sizeof *n);
+    struct pack_id pack = pack_of(e, FRAME_META);
+    bool found = false;
+
+    if (view_node(w->view, w->disk, level, idx, n, &found, err) == 0)
+        return walk_children(w, n, idx, ret_lost, err);
+    if (!is_damage(err))
+        return -1;
+    if (!verify_is_bad(w->v, &pack, e->loc.off8, (uint64_t)e->loc.off8 + 1))
+        verify_damage_part(w->v, &pack, e->loc.off8,
+                           (uint64_t)e->loc.off8 + e->loc.flen / 8, err->msg);
+    *ret_lost = bytes_below(&w->view->root.disks[w->disk], level, idx);
+    return 0;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): at most TREE_LEVEL_MAX deep */
+static int
+walk_node(struct walk *w, unsigned level, uint64_t idx,
+          const struct tree_entry *e, uint64_t *ret_lost, struct err *err)
+{
+    char key[2 * HASH_SIZE + 32];
+    uint64_t *known;
+
+    /* What is below depends on the disk's end too, for the last node. */
+    for (unsigned i = 0; i < HASH_SIZE; i++)
+        (void)snprintf(key + (size_t)2 * i, 3, "%02x", e->id[i]);
+    (void)snprintf(key + (size_t)2 * HASH_SIZE, 32, "/%llu",
+                   (unsigned long long)bytes_below(
+                       &w->view->root.disks[w->disk], level, idx));
+    known = map_get(w->lost, key);
+    if (known != NULL) {
+        *ret_lost += *known;
+        return 0;
+    }
+    known = xcalloc(1, sizeof *known);
+    (void)map_put(w->lost, key, known);
+    if (load_and_walk(w, level, idx, e, known, err) < 0)
+        return -1;
+    *ret_lost += *known;
+    return 0;
+}
+
+static void
+affected(struct walk *w, const struct repo_entry *entry, const char *disk,
+         uint64_t lost)
+{
+    if (w->v->sink->affected != NULL)
+        w->v->sink->affected(w->v->sink->arg, entry, disk, lost);
+}
+
+struct loss {
+    struct repo_entry entry;
+    char disk[REPO_DISK_NAME_MAX + 1]; /* "": the whole backup */
+    uint64_t bytes;
+};
+
+static void
+note_loss(struct loss **losses, size_t *count, const struct repo_entry *entry,
+          const char *disk, uint64_t bytes)
+{
+    struct loss *l;
+
+    if ((*count & (*count - 1)) == 0)
+        *losses = xrealloc(*losses, *count == 0 ? 1 : 2 * *count, sizeof *l);
+    l = &(*losses)[(*count)++];
+    l->entry = *entry;
+    l->bytes = bytes;
+    (void)snprintf(l->disk, sizeof l->disk, "%s", disk);
+}
+
+static int
+walk_backup(struct walk *w, const struct repo_entry *entry,
+            struct loss **losses, size_t *count, struct err *err)
+{
+    CLEANUP(repo_view_close) struct repo_view *view = NULL;
+    CLEANUP(mem_free) void *metadata = NULL;
+    size_t len;
+
+    if (repo_view_open(w->v->repo, entry->id, &view, err) < 0) {
+        if (!is_damage(err))
+            return -1;
+        verify_damage(w->v, entry->id, err->msg);
+        note_loss(losses, count, entry, "", entry->logical_bytes);
+        return 0;
+    }
+    w->view = view;
+    if (repo_view_metadata(view, &metadata, &len, err) < 0) {
+        if (!is_damage(err))
+            return -1;
+        verify_damage(w->v, entry->id, err->msg);
+    }
+    for (w->disk = 0; w->disk < view->root.disk_count; w->disk++) {
+        const struct root_disk *d = &view->root.disks[w->disk];
+        uint64_t lost = 0;
+
+        if (d->top.type == TREE_REF &&
+            walk_node(w, d->top_level, 0, &d->top, &lost, err) < 0)
+            return -1;
+        if (lost > 0)
+            note_loss(losses, count, entry, d->name, lost);
+    }
+    return 0;
+}
+
+static void
+walk_fini(struct walk *w)
+{
+    const char *key;
+    void *value;
+
+    for (size_t i = 0; map_next(w->lost, &i, &key, &value);)
+        free(value);
+    map_free(w->lost);
+    for (unsigned i = 0; i < FOOTERS; i++)
+        free(w->footers[i].entries);
+    repo_private_ctx_put(w->v->repo, w->ctx);
+}
+
+int
+verify_walk(struct verify *v, struct err *err)
+{
+    struct walk w = { .v = v,
+                      .lost = map_new(),
+                      .ctx = repo_private_ctx_take(v->repo) };
+    CLEANUP(mem_free) struct repo_entry *entries = NULL;
+    CLEANUP(mem_free) struct loss *losses = NULL;
+    size_t n = 0, damage = 0, count = 0;
+    int rc = repo_list(v->repo, &entries, &n, &damage, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = walk_backup(&w, &entries[i], &losses, &count, err);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        affected(&w, &losses[i].entry, losses[i].disk, losses[i].bytes);
+    walk_fini(&w);
+    return rc;
+}

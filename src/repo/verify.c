@@ -1,0 +1,272 @@
+#include "repo/verify.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "repo/repo-id.h"
+
+#define WORKERS_MAX 8 /* with a window of 16 MiB each */
+
+static void lock(struct verify *v) ACQUIRE(verify_lock);
+static void unlock(struct verify *v) RELEASE(verify_lock);
+
+static void NO_TSA
+lock(struct verify *v)
+{
+    pthread_mutex_lock(&v->mutex);
+}
+
+static void NO_TSA
+unlock(struct verify *v)
+{
+    pthread_mutex_unlock(&v->mutex);
+}
+
+void
+verify_damage(struct verify *v, const char *object, const char *cause)
+{
+    /* The object is named already where the cause begins with it. */
+    size_t n = strlen(object);
+
+    if (strncmp(cause, object, n) == 0 && strncmp(cause + n, ": ", 2) == 0)
+        cause += n + 2;
+    lock(v);
+    v->damages++;
+    if (v->sink->damage != NULL)
+        v->sink->damage(v->sink->arg, object, cause);
+    unlock(v);
+}
+
+void
+verify_damage_part(struct verify *v, const struct pack_id *pack, uint64_t from8,
+                   uint64_t to8, const char *cause)
+{
+    char name[PACK_NAME_SIZE];
+
+    lock(v);
+    if ((v->bad_count & (v->bad_count - 1)) == 0)
+        v->bad = xrealloc(v->bad, v->bad_count == 0 ? 1 : 2 * v->bad_count,
+                          sizeof *v->bad);
+    v->bad[v->bad_count++] =
+        (struct verify_bad){ .pack = *pack, .from8 = from8, .to8 = to8 };
+    unlock(v);
+    pack_name(pack, name);
+    verify_damage(v, name, cause);
+}
+
+void
+verify_note_done(struct verify *v, uint64_t bytes)
+{
+    lock(v);
+    v->done += bytes;
+    if (v->sink->progress != NULL)
+        v->sink->progress(v->sink->arg, v->done, v->all);
+    unlock(v);
+}
+
+bool
+verify_is_bad(struct verify *v, const struct pack_id *pack, uint64_t from8,
+              uint64_t to8)
+{
+    bool is_bad = false;
+
+    lock(v);
+    for (size_t i = 0; i < v->bad_count && !is_bad; i++) {
+        const struct verify_bad *b = &v->bad[i];
+
+        is_bad = b->pack.n == pack->n && b->pack.kind == pack->kind &&
+                 memcmp(b->pack.session, pack->session, 16) == 0 &&
+                 from8 < b->to8 && b->from8 < to8;
+    }
+    unlock(v);
+    return is_bad;
+}
+
+/* ---- the small objects
+ * ------------------------------------------------------- */
+
+static int
+check_log(struct verify *v, struct err *err)
+{
+    CLEANUP(mem_free) struct commitlog_backup *b = NULL;
+    CLEANUP(mem_free) struct commitlog_damage *d = NULL;
+    size_t n = 0, damage = 0;
+
+    if (commitlog_list(v->repo->log, &b, &n, &damage, err) < 0)
+        return -1;
+    n = commitlog_damages(v->repo->log, &d);
+    for (size_t i = 0; i < n; i++) {
+        char name[32];
+
+        commitlog_name(d[i].seq, name);
+        verify_damage(v, name, d[i].cause);
+    }
+    verify_note_done(v, commitlog_bytes(v->repo->log));
+    return 0;
+}
+
+/* Structure and checksum; that a slot opens is known to who has its key. */
+static int
+check_slots(struct verify *v, struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct keys_secret any = { .kind = KEYS_SLOT_FILE };
+
+    if (blob_list(v->repo->blob, "keys/", &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n.count; i++) {
+        uint8_t slot[KEYS_SLOT_SIZE + 1], uuid[16], root[KEYS_SIZE];
+        size_t len = 0;
+        bool matched;
+        struct err cause;
+
+        if (!repo_id_parse(n.names[i] + strlen("keys/"), uuid))
+            continue;
+        if (blob_get(v->repo->blob, n.names[i], 0, slot, sizeof slot, &len,
+                     err) < 0)
+            return -1;
+        if (keys_slot_decode(slot, len, v->repo->uuid, uuid, v->repo->cipher,
+                             &any, &matched, root, &cause) < 0)
+            verify_damage(v, n.names[i], cause.msg);
+        verify_note_done(v, len);
+    }
+    return 0;
+}
+
+/* ---- the packs -------------------------------------------------------------
+ */
+
+struct pack_list {
+    struct verify *v;
+    struct pack_id *packs;
+    size_t count;
+    atomic_size_t next;
+    atomic_bool has_failed;
+    pthread_mutex_t mutex; /* of err */
+    struct err err;
+};
+
+/* Packs of sessions that committed; of all when the log is damaged, because
+ * it may be a COMMIT that is missing. */
+static int
+list_packs(struct verify *v, const char *prefix, struct pack_list *l,
+           struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    CLEANUP(mem_free) struct commitlog_damage *d = NULL;
+    bool takes_all = commitlog_damages(v->repo->log, &d) > 0;
+
+    if (blob_list(v->repo->blob, prefix, &n, err) < 0)
+        return -1;
+    l->packs = xrealloc(l->packs, l->count + n.count + 1, sizeof *l->packs);
+    for (size_t i = 0; i < n.count; i++) {
+        struct pack_id id;
+        uint64_t size = 0;
+
+        if (!pack_name_parse(n.names[i], &id))
+            continue;
+        if (!takes_all && !commitlog_was_committed(v->repo->log, id.session))
+            continue;
+        if (blob_size(v->repo->blob, n.names[i], &size, err) < 0)
+            return -1;
+        v->all += size;
+        l->packs[l->count++] = id;
+    }
+    return 0;
+}
+
+static void *
+pack_worker(void *arg)
+{
+    struct pack_list *l = arg;
+    struct frame_ctx *ctx = repo_private_ctx_take(l->v->repo);
+    CLEANUP(mem_free) uint8_t *window = xcalloc(1, VERIFY_WINDOW);
+    size_t i;
+
+    while ((i = atomic_fetch_add(&l->next, 1)) < l->count &&
+           !atomic_load(&l->has_failed)) {
+        struct err err = { 0 };
+
+        if (verify_pack(l->v, ctx, window, &l->packs[i], &err) == 0)
+            continue;
+        pthread_mutex_lock(&l->mutex);
+        if (!atomic_exchange(&l->has_failed, true))
+            l->err = err;
+        pthread_mutex_unlock(&l->mutex);
+    }
+    repo_private_ctx_put(l->v->repo, ctx);
+    return NULL;
+}
+
+static int
+check_packs(struct verify *v, unsigned wanted, struct err *err)
+{
+    struct pack_list l = { .v = v };
+    pthread_t threads[WORKERS_MAX];
+    unsigned n = repo_private_threads(wanted);
+    int rc;
+
+    n = n < WORKERS_MAX ? n : WORKERS_MAX;
+    pthread_mutex_init(&l.mutex, NULL);
+    rc = list_packs(v, "p/", &l, err);
+    if (rc == 0)
+        rc = list_packs(v, "m/", &l, err);
+    if (rc == 0) {
+        for (unsigned i = 0; i < n; i++)
+            if (pthread_create(&threads[i], NULL, pack_worker, &l) != 0)
+                abort();
+        for (unsigned i = 0; i < n; i++)
+            pthread_join(threads[i], NULL);
+        if (atomic_load(&l.has_failed)) {
+            *err = l.err;
+            rc = -1;
+        }
+    }
+    pthread_mutex_destroy(&l.mutex);
+    free(l.packs);
+    return rc;
+}
+
+static uint64_t
+damages(struct verify *v)
+{
+    uint64_t n;
+
+    lock(v);
+    n = v->damages;
+    unlock(v);
+    return n;
+}
+
+static int
+run(struct verify *v, unsigned threads, struct err *err)
+{
+    if (check_slots(v, err) < 0 || check_log(v, err) < 0 ||
+        check_packs(v, threads, err) < 0)
+        return -1;
+    if (v->level < REPO_VERIFY_TREES &&
+        (damages(v) == 0 || !v->repo->info.is_unlocked))
+        return 0;
+    return verify_walk(v, err);
+}
+
+int NO_TSA
+repo_verify(struct repo *repo, enum repo_verify_level level, unsigned threads,
+            const struct repo_verify_sink *sink, uint64_t *ret_damages,
+            struct err *err)
+{
+    struct verify v = { .repo = repo, .level = level, .sink = sink };
+    int rc;
+
+    if (level > REPO_VERIFY_STRIPES && repo_private_need_key(repo, err) < 0)
+        return -1;
+    pthread_mutex_init(&v.mutex, NULL);
+    rc = run(&v, threads, err);
+    *ret_damages = v.damages;
+    free(v.bad);
+    pthread_mutex_destroy(&v.mutex);
+    return rc;
+}

@@ -1,0 +1,47 @@
+/* repo/verify.h: what the files of verify share; see repo_verify().
+ *
+ * verify.c is the order of work, verify-pack.c reads one pack, verify-walk.c
+ * walks the backups' trees.
+ */
+#pragma once
+#include "repo/repo-private.h"
+
+extern struct role verify_lock;
+
+/* A part of a pack that cannot be used: offsets / 8, `to8` exclusive. */
+struct verify_bad {
+    struct pack_id pack;
+    uint64_t from8, to8;
+};
+
+struct verify {
+    struct repo *repo;                   /* [C] */
+    enum repo_verify_level level;        /* [C] */
+    const struct repo_verify_sink *sink; /* [C] */
+    pthread_mutex_t mutex;               /* what verify_lock stands for */
+    struct verify_bad *bad GUARDED_BY(verify_lock);
+    size_t bad_count GUARDED_BY(verify_lock);
+    uint64_t damages GUARDED_BY(verify_lock);
+    uint64_t done GUARDED_BY(verify_lock); /* bytes read */
+    uint64_t all;                          /* [C] bytes to read */
+};
+
+/* Report damage; the sink is called one at a time. */
+void verify_damage(struct verify *v, const char *object, const char *cause);
+/* The same, of a part of a pack. */
+void verify_damage_part(struct verify *v, const struct pack_id *pack,
+                        uint64_t from8, uint64_t to8, const char *cause);
+void verify_note_done(struct verify *v, uint64_t bytes);
+/* Is any of it known to be bad? */
+bool verify_is_bad(struct verify *v, const struct pack_id *pack, uint64_t from8,
+                   uint64_t to8);
+
+/* Read one pack. Damage is reported; errors are those of reading. `window`
+ * has VERIFY_WINDOW bytes. */
+#define VERIFY_WINDOW ((size_t)16 << 20)
+int verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
+                const struct pack_id *id, struct err *err) NODISCARD;
+
+/* Walk every backup; report what damage affects. With level TREES each
+ * reference is looked up in its pack's footer. */
+int verify_walk(struct verify *v, struct err *err) NODISCARD;

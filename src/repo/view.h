@@ -1,0 +1,45 @@
+/* repo/view.h: an open backup, for the files of repo/ only; see repo.h. */
+#pragma once
+#include "repo/repo-private.h"
+
+#define VIEW_NODES  64
+#define VIEW_CHUNKS 8
+
+extern struct role view_lock;
+
+struct view_node_slot {
+    unsigned disk;
+    uint64_t idx;
+    uint64_t used; /* 0: empty */
+    struct tree_node *node;
+};
+
+struct view_chunk_slot {
+    uint8_t id[HASH_SIZE];
+    uint64_t used; /* 0: empty */
+    uint32_t len;
+    uint8_t *data;
+};
+
+struct repo_view {
+    struct repo *repo; /* [C] */
+    struct root root;  /* [C] */
+    char id[REPO_ID_SIZE];
+    pthread_mutex_t mutex; /* what view_lock stands for */
+    uint64_t clock GUARDED_BY(view_lock);
+    struct view_node_slot nodes[VIEW_NODES] GUARDED_BY(view_lock);
+    struct view_chunk_slot chunks[VIEW_CHUNKS] GUARDED_BY(view_lock);
+};
+
+/* Chunks of a disk, and bytes of chunk `c`. */
+uint64_t view_chunks(const struct root_disk *d);
+uint32_t view_span(const struct root_disk *d, uint64_t chunk);
+
+/* The entry that the parent of node (level, idx) has for it. */
+int view_entry(struct repo_view *v, unsigned disk, unsigned level, uint64_t idx,
+               struct tree_entry *ret, struct err *err) NODISCARD;
+/* A copy of node (level, idx); *ret_found false: all of it is zero. Messages
+ * name the disk. */
+int view_node(struct repo_view *v, unsigned disk, unsigned level, uint64_t idx,
+              struct tree_node *ret, bool *ret_found, struct err *err)
+    NODISCARD;

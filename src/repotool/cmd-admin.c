@@ -1,0 +1,251 @@
+/* init, key-add, info, list, delete, verify. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "blob/blob-dir.h"
+#include "codec/hash.h"
+#include "codec/jsonx.h"
+#include "repotool/progress.h"
+#include "repotool/repotool.h"
+
+static int
+make_parent(const char *path, struct err *err)
+{
+    CLEANUP(mem_free) char *dir = file_dirname(path);
+
+    return dir[0] == '/' ? file_make_dirs(dir, 0700, err) : 0;
+}
+
+/* What init says, so that nobody learns it when it is too late. */
+static void
+say_key(const char *key, bool was_made)
+{
+    printf("Key file: %s%s\n", key, was_made ? " (made)" : "");
+    printf(
+        "Keep a copy of it in another place: without it nothing can be restored.\n");
+}
+
+int
+cmd_init(const struct repotool *t, struct err *err)
+{
+    CLEANUP(mem_free) char *key = repotool_key_path(t);
+    CLEANUP(mem_free) char *passphrase = NULL;
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_options o = { .is_encrypted = !t->is_unencrypted,
+                              .chunk_log2 = t->chunk_log2,
+                              .makes_key_file = true };
+    struct repo_secret secret = { 0 };
+    struct blob *blob = NULL;
+    bool had_key = access(key, F_OK) == 0;
+
+    if (o.is_encrypted && t->passphrase_file != NULL) {
+        if (repotool_passphrase(t, true, &passphrase, err) < 0)
+            return -1;
+        secret.passphrase = passphrase;
+    }
+    if (o.is_encrypted && (passphrase == NULL || t->key_file != NULL)) {
+        if (!had_key && make_parent(key, err) < 0)
+            return -1;
+        secret.key_file = key;
+    }
+    if (file_make_dirs(t->args[0], 0700, err) < 0 ||
+        blob_dir_open(t->args[0], &blob, err) < 0)
+        return -1;
+    if (blob_dir_probe(blob, err) < 0) {
+        blob_free(blob);
+        return -1;
+    }
+    if (repo_create(blob, &o, &secret, &repo, err) < 0)
+        return -1;
+    printf("Repository %s made in %s\n", repo_info_get(repo)->uuid, t->args[0]);
+    if (!o.is_encrypted)
+        printf(
+            "Warning: not encrypted: who can read the directory can read every disk in it.\n");
+    if (secret.key_file != NULL)
+        say_key(key, !had_key);
+    return 0;
+}
+
+int
+cmd_key_add(const struct repotool *t, struct err *err)
+{
+    CLEANUP(mem_free) char *passphrase = NULL;
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repotool opener = *t;
+    struct repo_secret secret = { 0 };
+
+    opener.passphrase_file = NULL; /* that is the new one */
+    if (repotool_open(&opener, false, &repo, err) < 0 ||
+        repotool_passphrase(t, true, &passphrase, err) < 0)
+        return -1;
+    secret.passphrase = passphrase;
+    if (repo_key_add(repo, &secret, false, err) < 0)
+        return -1;
+    printf("Added: this passphrase opens the repository too.\n");
+    return 0;
+}
+
+int
+cmd_info(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    const struct repo_info *i;
+    char created[CLOCK_RFC3339_SIZE];
+    size_t n = 0, damage = 0;
+    uint64_t stored = 0;
+    char size[PROGRESS_SIZE];
+
+    if (repotool_open(t, true, &repo, err) < 0)
+        return -1;
+    i = repo_info_get(repo);
+    clock_format_rfc3339(i->created_unix_s, created);
+    printf(
+        "UUID:       %s\nFormat:     %u\nCreated:    %s\nEncryption: %s\nChunks:     %u KiB\nHashing:    %s\n",
+        i->uuid, i->format_version, created,
+        i->is_encrypted ? "AES-256-GCM" : "none", 1u << (i->chunk_log2 - 10),
+        hash_has_lanes() ? "HMAC-SHA-256, four lanes"
+                         : "HMAC-SHA-256, OpenSSL");
+    if (!i->is_unlocked) {
+        printf("Backups:    unknown without the key\n");
+        return 0;
+    }
+    if (repo_list(repo, &e, &n, &damage, err) < 0)
+        return -1;
+    for (size_t k = 0; k < n; k++)
+        stored += e[k].stored_bytes;
+    progress_format(stored, size);
+    printf("Backups:    %zu, which stored %s\n", n, size);
+    if (damage > 0)
+        printf(
+            "Damage:     %zu log entries cannot be read; run vmkeep repo verify\n",
+            damage);
+    return 0;
+}
+
+static void
+print_entry_json(const struct repo_entry *e)
+{
+    CLEANUP(json_decref) json_t *v = json_object();
+    CLEANUP(mem_free) char *text = NULL;
+    char created[CLOCK_RFC3339_SIZE];
+
+    clock_format_rfc3339(e->created_unix_s, created);
+    jsonx_set_str(v, "id", e->id);
+    jsonx_set_str(v, "parent", e->parent);
+    jsonx_set_str(v, "objectUID", e->object_uid);
+    jsonx_set_str(v, "created", created);
+    jsonx_set(v, "logicalBytes", json_integer((json_int_t)e->logical_bytes));
+    jsonx_set(v, "storedBytes", json_integer((json_int_t)e->stored_bytes));
+    text = jsonx_canonical(v);
+    printf("%s\n", text);
+}
+
+int
+cmd_list(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    size_t n = 0, damage = 0;
+
+    if (repotool_open(t, false, &repo, err) < 0 ||
+        repo_list(repo, &e, &n, &damage, err) < 0)
+        return -1;
+    if (!t->is_json && n > 0)
+        printf("%-36s  %-20s  %10s  %10s  %s\n", "BACKUP", "CREATED", "SIZE",
+               "STORED", "UID");
+    for (size_t i = 0; i < n; i++) {
+        char created[CLOCK_RFC3339_SIZE], size[PROGRESS_SIZE],
+            stored[PROGRESS_SIZE];
+
+        if (t->is_json) {
+            print_entry_json(&e[i]);
+            continue;
+        }
+        clock_format_rfc3339(e[i].created_unix_s, created);
+        progress_format(e[i].logical_bytes, size);
+        progress_format(e[i].stored_bytes, stored);
+        printf("%-36s  %-20s  %10s  %10s  %s\n", e[i].id, created, size, stored,
+               e[i].object_uid);
+    }
+    if (damage > 0)
+        (void)fprintf(
+            stderr,
+            "vmkeep repo: warning: %zu log entries cannot be read; backups may be missing from this list; run vmkeep repo verify\n",
+            damage);
+    return 0;
+}
+
+int
+cmd_delete(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+
+    if (repotool_open(t, false, &repo, err) < 0 ||
+        repo_delete(repo, (const char *const *)(t->args + 1),
+                    (size_t)t->arg_count - 1, err) < 0)
+        return -1;
+    printf("Deleted %d %s.\n", t->arg_count - 1,
+           t->arg_count == 2 ? "backup" : "backups");
+    return 0;
+}
+
+static void
+on_damage(void *arg, const char *object, const char *cause)
+{
+    printf("damaged: %s: %s\n", object, cause);
+}
+
+static void
+on_affected(void *arg, const struct repo_entry *backup, const char *disk,
+            uint64_t lost_bytes)
+{
+    char lost[PROGRESS_SIZE];
+
+    progress_format(lost_bytes, lost);
+    if (disk[0] == 0)
+        printf("affected: backup %s (%s): cannot be opened\n", backup->id,
+               backup->object_uid);
+    else
+        printf("affected: backup %s (%s): disk %s: %s cannot be read\n",
+               backup->id, backup->object_uid, disk, lost);
+}
+
+static void
+on_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct progress *p = arg;
+
+    p->all = all;
+    progress_show(p, done);
+}
+
+int
+cmd_verify(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct progress p;
+    struct repo_verify_sink sink = { .damage = on_damage,
+                                     .affected = on_affected,
+                                     .progress = on_progress,
+                                     .arg = &p };
+    uint64_t damages = 0;
+    int rc;
+
+    if (repotool_open(t, t->verify_level == 0, &repo, err) < 0)
+        return -1;
+    progress_init(&p, "verify", 0, t->is_quiet);
+    rc = repo_verify(repo, (enum repo_verify_level)t->verify_level, t->threads,
+                     &sink, &damages, err);
+    progress_end(&p);
+    if (rc < 0)
+        return -1;
+    if (damages > 0)
+        return err_set(err, ERR_CORRUPT, "%llu damaged objects",
+                       (unsigned long long)damages);
+    printf("No damage found (level %u).\n", t->verify_level);
+    return 0;
+}

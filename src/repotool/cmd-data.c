@@ -1,0 +1,311 @@
+/* import and export. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "repotool/image.h"
+#include "repotool/progress.h"
+#include "repotool/repotool.h"
+
+/* ---- import -----------------------------------------------------------------
+ */
+
+struct import {
+    struct repo_backup *backup;
+    struct progress progress;
+    uint64_t done;
+};
+
+/* Data from..to, chunk by chunk, straight into the writer's buffers. */
+static int
+import_data(struct import *m, unsigned disk, struct image *image, uint64_t from,
+            uint64_t to, struct err *err)
+{
+    uint64_t chunk = repo_backup_chunk_size(m->backup, disk);
+
+    for (uint64_t off = from; off < to; off += chunk) {
+        size_t len = (size_t)(to - off < chunk ? to - off : chunk);
+        uint8_t *buffer = NULL;
+
+        if (repo_backup_buffer_get(m->backup, disk, &buffer, err) < 0)
+            return -1;
+        if (image_read(image, off, buffer, len, err) < 0) {
+            repo_backup_buffer_put(m->backup, disk, buffer);
+            return -1;
+        }
+        if (repo_backup_write_buffer(m->backup, disk, off, buffer, len, err) <
+            0)
+            return -1;
+        progress_show(&m->progress, m->done + off + len);
+    }
+    return 0;
+}
+
+static int
+import_disk(struct import *m, unsigned disk, struct image *image,
+            struct err *err)
+{
+    uint64_t chunk = repo_backup_chunk_size(m->backup, disk), at = 0;
+
+    while (at < image->size) {
+        uint64_t from = at, len = 0, to;
+
+        if (image_next_data(image, at, &from, &len, err) < 0)
+            return -1;
+        from = len == 0 ? image->size : from;
+        to = from + len;
+        if (from < image->size)
+            from -= from % chunk;
+        from = from < at ? at : from;
+        to = (to + chunk - 1) / chunk * chunk;
+        to = to < image->size ? to : image->size;
+        if (repo_backup_zero(m->backup, disk, at, from - at, err) < 0 ||
+            import_data(m, disk, image, from, to, err) < 0)
+            return -1;
+        at = to;
+    }
+    m->done += image->size;
+    return 0;
+}
+
+static bool
+is_plain(const char *s, size_t max)
+{
+    size_t len = strlen(s);
+
+    for (size_t i = 0; i < len; i++)
+        if (s[i] < ' ' || s[i] > '~')
+            return false;
+    return len <= max;
+}
+
+/* Whose backup it is, unless the user says: the first file's path. */
+static char *
+default_uid(const struct repotool *t)
+{
+    CLEANUP(mem_free) char *real = realpath(t->args[1], NULL);
+    const char *path = real != NULL ? real : t->args[1];
+
+    if (t->uid != NULL)
+        return xstrdup(t->uid);
+    if (!is_plain(path, REPO_UID_MAX))
+        path = file_basename(path);
+    return xstrdup(is_plain(path, REPO_UID_MAX) ? path : "");
+}
+
+static int
+begin(const struct repotool *t, struct repo *repo, const char *uid,
+      struct repo_backup **ret, struct err *err)
+{
+    struct repo_backup_options o = { .threads = t->threads,
+                                     .level = t->zstd_level };
+    struct repo_entry entry;
+    bool found = false;
+
+    if (t->parent == NULL) {
+        if (repo_find_uid(repo, uid, &found, &entry, err) < 0)
+            return -1;
+        o.parent = found ? entry.id : NULL;
+    } else if (strcmp(t->parent, "none") != 0) {
+        o.parent = t->parent;
+    }
+    return repo_backup_begin(repo, &o, ret, err);
+}
+
+static void
+report(struct import *m)
+{
+    struct repo_progress g;
+    char seen[PROGRESS_SIZE], same[PROGRESS_SIZE], stored[PROGRESS_SIZE],
+        rate[PROGRESS_SIZE];
+    double s = progress_seconds(&m->progress);
+
+    repo_backup_progress(m->backup, &g);
+    progress_format(g.seen_bytes, seen);
+    progress_format(g.same_bytes + g.dup_bytes, same);
+    progress_format(g.stored_bytes, stored);
+    progress_format((uint64_t)((double)g.seen_bytes / s), rate);
+    printf("%s\n", repo_backup_id(m->backup));
+    (void)fprintf(stderr, "%s in %.1f s (%s/s): %s known already, %s stored\n",
+                  seen, s, rate, same, stored);
+}
+
+static int
+import_all(struct import *m, const struct repotool *t, struct image *images,
+           int count, const char *uid, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf metadata = BUF_INIT;
+
+    if (t->metadata != NULL &&
+        file_read_all(t->metadata, REPO_METADATA_MAX, &metadata, err) < 0)
+        return -1;
+    for (int i = 0; i < count; i++) {
+        const char *name =
+            t->disk != NULL ? t->disk : file_basename(images[i].path);
+        unsigned disk;
+
+        if (repo_backup_add_disk(m->backup, name, images[i].size, t->chunk_log2,
+                                 &disk, err) < 0 ||
+            import_disk(m, disk, &images[i], err) < 0)
+            return -1;
+    }
+    return repo_backup_commit(m->backup, metadata.data, metadata.len, uid, err);
+}
+
+int
+cmd_import(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *backup = NULL;
+    CLEANUP(mem_free) char *uid = default_uid(t);
+    CLEANUP(mem_free) struct image *images = NULL;
+    int count = t->arg_count - 1, opened = 0, rc = 0;
+    struct import m = { 0 };
+    uint64_t all = 0;
+
+    if (t->disk != NULL && count > 1)
+        return err_set(err, ERR_INVALID,
+                       "--disk names one disk; give one file");
+    images = xcalloc((size_t)count, sizeof *images);
+    for (; rc == 0 && opened < count; opened++) {
+        rc = image_open(t->args[1 + opened], &images[opened], err);
+        if (rc == 0)
+            all += images[opened].size;
+    }
+    if (rc == 0)
+        rc = repotool_open(t, false, &repo, err);
+    if (rc == 0)
+        rc = begin(t, repo, uid, &backup, err);
+    if (rc == 0) {
+        m.backup = backup;
+        progress_init(&m.progress, "import", all, t->is_quiet);
+        rc = import_all(&m, t, images, count, uid, err);
+        progress_end(&m.progress);
+        if (rc == 0)
+            report(&m);
+    }
+    for (int i = 0; i < opened; i++)
+        image_close(&images[i]);
+    return rc;
+}
+
+/* ---- export -----------------------------------------------------------------
+ */
+
+struct export
+{
+    struct image image;
+    struct progress progress;
+};
+
+static int
+sink_write(void *arg, uint64_t off, const void *data, size_t len,
+           struct err *err)
+{
+    struct export *x = arg;
+
+    return image_write(&x->image, off, data, len, err);
+}
+
+static int
+sink_zero(void *arg, uint64_t off, uint64_t len, struct err *err)
+{
+    struct export *x = arg;
+
+    return image_zero(&x->image, off, len, err);
+}
+
+static int
+sink_progress(void *arg, uint64_t done)
+{
+    struct export *x = arg;
+
+    progress_show(&x->progress, done);
+    return 0;
+}
+
+static int
+export_file(const struct repotool *t, struct repo_view *v, unsigned disk,
+            struct err *err)
+{
+    struct export x = { .image = { .fd = -1 } };
+    struct repo_sink sink = { .write = sink_write,
+                              .zero = sink_zero,
+                              .progress = sink_progress,
+                              .arg = &x };
+    uint64_t size = repo_view_disk(v, disk).size;
+    int rc;
+
+    if (image_create(t->args[2], size, t->overwrites, &x.image, err) < 0)
+        return -1;
+    progress_init(&x.progress, "export", size, t->is_quiet);
+    rc = repo_view_restore(v, disk, 0, size, t->threads, &sink, err);
+    if (rc == 0)
+        rc = image_sync(&x.image, err);
+    progress_end(&x.progress);
+    image_close(&x.image);
+    return rc;
+}
+
+static int
+export_stdout(struct repo_view *v, unsigned disk, struct err *err)
+{
+    uint64_t size = repo_view_disk(v, disk).size;
+    size_t block = (size_t)repo_view_disk(v, disk).chunk_size;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, block);
+
+    for (uint64_t off = 0; off < size; off += block) {
+        size_t n = (size_t)(size - off < block ? size - off : block);
+
+        if (repo_view_read(v, disk, off, data, n, err) < 0 ||
+            file_write_fd(STDOUT_FILENO, data, n, "standard output", err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+export_metadata(const struct repotool *t, struct repo_view *v, struct err *err)
+{
+    CLEANUP(mem_free) void *data = NULL;
+    CLEANUP(image_close) struct image i = { .fd = -1 };
+    size_t len = 0;
+
+    if (repo_view_metadata(v, &data, &len, err) < 0 ||
+        image_create(t->metadata, len, t->overwrites, &i, err) < 0 ||
+        image_write(&i, 0, data, len, err) < 0)
+        return -1;
+    return image_sync(&i, err);
+}
+
+static int
+choose_disk(const struct repotool *t, struct repo_view *v, unsigned *ret,
+            struct err *err)
+{
+    if (t->disk != NULL)
+        return repo_view_find_disk(v, t->disk, ret, err);
+    if (repo_view_disk_count(v) != 1)
+        return err_set(err, ERR_INVALID,
+                       "backup %s has %u disks; choose one with --disk",
+                       t->args[1], repo_view_disk_count(v));
+    *ret = 0;
+    return 0;
+}
+
+int
+cmd_export(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    unsigned disk = 0;
+
+    if (repotool_open(t, false, &repo, err) < 0 ||
+        repo_view_open(repo, t->args[1], &v, err) < 0 ||
+        choose_disk(t, v, &disk, err) < 0)
+        return -1;
+    if (t->metadata != NULL && export_metadata(t, v, err) < 0)
+        return -1;
+    return strcmp(t->args[2], "-") == 0 ? export_stdout(v, disk, err)
+                                        : export_file(t, v, disk, err);
+}

@@ -1,0 +1,381 @@
+/* vmkeep-repo: backup repositories without a daemon. */
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+
+#include "base/effect.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "blob/blob-dir.h"
+#include "repotool/repotool.h"
+
+#define PASSPHRASE_MAX 1024
+
+static const struct {
+    const char *name;
+    const char *args; /* for the help */
+    int min_args;     /* after the command */
+    int max_args;
+    int (*run)(const struct repotool *t, struct err *err);
+    const char *help;
+} commands[] = {
+    { "init", "DIR", 1, 1, cmd_init, "make a repository in a directory" },
+    { "info", "DIR", 1, 1, cmd_info, "what kind of repository it is" },
+    { "list", "DIR", 1, 1, cmd_list, "the backups in it" },
+    { "import", "DIR FILE...", 2, 257, cmd_import,
+      "back up disk images: one backup, each file a disk" },
+    { "export", "DIR BACKUP FILE", 3, 3, cmd_export,
+      "write a disk of a backup to a file, a disk, or - (standard output)" },
+    { "verify", "DIR", 1, 1, cmd_verify, "read and check everything" },
+    { "delete", "DIR BACKUP...", 2, 1025, cmd_delete, "delete backups" },
+    { "key-add", "DIR", 1, 1, cmd_key_add,
+      "add a passphrase that opens the repository too" },
+};
+
+static const char options_help[] =
+    "  -k, --key-file FILE         the key (default /etc/vmkeep/repo.key for root,\n"
+    "                              else ~/.config/vmkeep/repo.key)\n"
+    "  -p, --passphrase-file FILE  the passphrase, in its first line\n"
+    "      --no-encryption         init: keep everything in clear\n"
+    "      --chunk-size KIB        init, import: 64 to 4096, a power of two (256)\n"
+    "      --parent ID|none        import: compare with that backup (default: the\n"
+    "                              newest with the same UID)\n"
+    "      --uid TEXT              import: whose backup it is (default: the path)\n"
+    "      --metadata FILE         import: keep these bytes with it; export: write them\n"
+    "  -d, --disk NAME             import, export: the disk's name\n"
+    "      --compress N            import: zstd level, 1 to 19 (1)\n"
+    "  -l, --level N               verify: 0 checksums, 1 every frame, 2 every backup (2)\n"
+    "  -f, --force                 export: overwrite the file\n"
+    "  -t, --threads N             workers (one per core)\n"
+    "      --json                  info, list: for programs\n"
+    "  -q, --quiet                 no progress\n";
+
+static void
+usage(FILE *f)
+{
+    (void)fprintf(
+        f, "usage: vmkeep repo COMMAND [OPTION...] DIR [ARGUMENT...]\n\n");
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        char line[64];
+
+        (void)snprintf(line, sizeof line, "%s %s", commands[i].name,
+                       commands[i].args);
+        (void)fprintf(f, "  %-26s  %s\n", line, commands[i].help);
+    }
+    (void)fprintf(f, "\n%s", options_help);
+}
+
+/* ---- secrets --------------------------------------------------------------
+ */
+
+char *
+repotool_key_path(const struct repotool *t)
+{
+    const char *env =
+        getenv("VMKEEP_KEY_FILE");     // NOLINT(concurrency-mt-unsafe)
+    const char *home = getenv("HOME"); // NOLINT(concurrency-mt-unsafe)
+
+    if (t->key_file != NULL)
+        return xstrdup(t->key_file);
+    if (env != NULL && env[0] != 0)
+        return xstrdup(env);
+    if (geteuid() == 0 || home == NULL)
+        return xstrdup("/etc/vmkeep/repo.key");
+    return xasprintf("%s/.config/vmkeep/repo.key", home);
+}
+
+static int
+ask(const char *prompt, char *out, size_t size, struct err *err)
+{
+    CLEANUP(fd_close) int fd = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    struct termios before, quiet;
+    ssize_t n;
+
+    if (fd < 0)
+        return err_set(
+            err, ERR_DENIED,
+            "no key file, no passphrase file and no terminal to ask on");
+    if (tcgetattr(fd, &before) < 0)
+        return err_sys(err, errno, "terminal");
+    quiet = before;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
+    (void)!write(fd, prompt, strlen(prompt));
+    n = read(fd, out, size - 1);
+    (void)tcsetattr(fd, TCSAFLUSH, &before);
+    (void)!write(fd, "\n", 1);
+    if (n <= 0)
+        return err_set(err, ERR_CANCELLED, "no passphrase was given");
+    out[n] = 0;
+    out[strcspn(out, "\n")] = 0;
+    return 0;
+}
+
+static int
+ask_passphrase(bool is_new, char **ret, struct err *err)
+{
+    char one[PASSPHRASE_MAX], two[PASSPHRASE_MAX];
+    int rc = ask("Passphrase: ", one, sizeof one, err);
+
+    if (rc == 0 && is_new)
+        rc = ask("Again: ", two, sizeof two, err);
+    if (rc == 0 && is_new && strcmp(one, two) != 0)
+        rc = err_set(err, ERR_INVALID, "the two differ");
+    if (rc == 0 && one[0] == 0)
+        rc = err_set(err, ERR_INVALID, "the passphrase is empty");
+    if (rc == 0)
+        *ret = xstrdup(one);
+    mem_wipe(one, sizeof one);
+    mem_wipe(two, sizeof two);
+    return rc;
+}
+
+int
+repotool_passphrase(const struct repotool *t, bool is_new, char **ret,
+                    struct err *err)
+{
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+    *ret = NULL;
+    if (t->passphrase_file == NULL)
+        return ask_passphrase(is_new, ret, err);
+    if (file_read_all(t->passphrase_file, PASSPHRASE_MAX, &text, err) < 0)
+        return -1;
+    *ret = xstrndup(buf_str(&text), strcspn(buf_str(&text), "\n"));
+    if (text.len > 0)
+        mem_wipe(text.data, text.len);
+    if ((*ret)[0] == 0) {
+        free(TAKE(*ret));
+        return err_set(err, ERR_INVALID, "%s: no passphrase in its first line",
+                       t->passphrase_file);
+    }
+    return 0;
+}
+
+static int
+open_with_key(const struct repotool *t, struct repo **ret_repo, struct err *err)
+{
+    CLEANUP(mem_free) char *key = repotool_key_path(t);
+    CLEANUP(mem_free) char *passphrase = NULL;
+    struct repo_secret secret = { 0 };
+    struct blob *blob = NULL;
+    int rc;
+
+    if (t->passphrase_file == NULL &&
+        (t->key_file != NULL || access(key, F_OK) == 0))
+        secret.key_file = key;
+    else if (repotool_passphrase(t, false, &passphrase, err) < 0)
+        return -1;
+    secret.passphrase = passphrase;
+    rc = blob_dir_open(t->args[0], &blob, err);
+    if (rc == 0)
+        rc = repo_open(blob, &secret, ret_repo, err);
+    if (passphrase != NULL)
+        mem_wipe(passphrase, strlen(passphrase));
+    return rc;
+}
+
+int
+repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
+              struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_secret none = { 0 };
+    struct blob *blob = NULL;
+
+    if (blob_dir_open(t->args[0], &blob, err) < 0 ||
+        repo_open(blob, &none, &repo, err) < 0)
+        return -1;
+    if (!repo_info_get(repo)->is_encrypted) {
+        if (t->key_file != NULL || t->passphrase_file != NULL)
+            return err_set(
+                err, ERR_INVALID,
+                "%s: is not encrypted, yet a key was given: is it the right repository?",
+                t->args[0]);
+        *ret_repo = TAKE(repo);
+        return 0;
+    }
+    if (is_keyless && t->key_file == NULL && t->passphrase_file == NULL) {
+        CLEANUP(mem_free) char *key = repotool_key_path(t);
+
+        if (access(key, F_OK) != 0) {
+            *ret_repo = TAKE(repo);
+            return 0;
+        }
+    }
+    return open_with_key(t, ret_repo, err);
+}
+
+/* ---- command line ----------------------------------------------------------
+ */
+
+enum {
+    OPT_NO_ENCRYPTION = 256,
+    OPT_CHUNK_SIZE,
+    OPT_PARENT,
+    OPT_UID,
+    OPT_METADATA,
+    OPT_COMPRESS,
+    OPT_JSON,
+};
+
+static const struct option long_options[] = {
+    { "key-file", required_argument, NULL, 'k' },
+    { "passphrase-file", required_argument, NULL, 'p' },
+    { "no-encryption", no_argument, NULL, OPT_NO_ENCRYPTION },
+    { "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
+    { "parent", required_argument, NULL, OPT_PARENT },
+    { "uid", required_argument, NULL, OPT_UID },
+    { "metadata", required_argument, NULL, OPT_METADATA },
+    { "disk", required_argument, NULL, 'd' },
+    { "compress", required_argument, NULL, OPT_COMPRESS },
+    { "level", required_argument, NULL, 'l' },
+    { "force", no_argument, NULL, 'f' },
+    { "threads", required_argument, NULL, 't' },
+    { "json", no_argument, NULL, OPT_JSON },
+    { "quiet", no_argument, NULL, 'q' },
+    { "help", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 },
+};
+
+static int
+number(const char *text, unsigned min, unsigned max, unsigned *ret,
+       struct err *err)
+{
+    char *end;
+    unsigned long v = strtoul(text, &end, 10);
+
+    if (end == text || *end != 0 || v < min || v > max)
+        return err_set(err, ERR_INVALID,
+                       "\"%.40s\": not a number from %u to %u", text, min, max);
+    *ret = (unsigned)v;
+    return 0;
+}
+
+static int
+chunk_size(const char *text, unsigned *ret_log2, struct err *err)
+{
+    unsigned kib;
+
+    if (number(text, 64, 4096, &kib, err) < 0)
+        return -1;
+    if ((kib & (kib - 1)) != 0)
+        return err_set(err, ERR_INVALID, "%u KiB: not a power of two", kib);
+    *ret_log2 = 10 + (unsigned)__builtin_ctz(kib);
+    return 0;
+}
+
+static int
+take_option(struct repotool *t, int c, struct err *err)
+{
+    unsigned n;
+
+    switch (c) {
+    case 'k':
+        t->key_file = optarg;
+        return 0;
+    case 'p':
+        t->passphrase_file = optarg;
+        return 0;
+    case 'd':
+        t->disk = optarg;
+        return 0;
+    case 'l':
+        return number(optarg, 0, 2, &t->verify_level, err);
+    case 'f':
+        t->overwrites = true;
+        return 0;
+    case 't':
+        return number(optarg, 1, 16, &t->threads, err);
+    case 'q':
+        t->is_quiet = true;
+        return 0;
+    case OPT_NO_ENCRYPTION:
+        t->is_unencrypted = true;
+        return 0;
+    case OPT_CHUNK_SIZE:
+        return chunk_size(optarg, &t->chunk_log2, err);
+    case OPT_PARENT:
+        t->parent = optarg;
+        return 0;
+    case OPT_UID:
+        t->uid = optarg;
+        return 0;
+    case OPT_METADATA:
+        t->metadata = optarg;
+        return 0;
+    case OPT_COMPRESS:
+        if (number(optarg, 1, 19, &n, err) < 0)
+            return -1;
+        t->zstd_level = (int)n;
+        return 0;
+    case OPT_JSON:
+        t->is_json = true;
+        return 0;
+    default:
+        return err_set(err, ERR_INVALID, "see vmkeep repo --help");
+    }
+}
+
+static int
+run(struct repotool *t, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(commands[i].name, t->command) != 0)
+            continue;
+        if (t->arg_count < commands[i].min_args ||
+            t->arg_count > commands[i].max_args)
+            return err_set(err, ERR_INVALID, "usage: vmkeep repo %s %s",
+                           commands[i].name, commands[i].args);
+        return commands[i].run(t, err);
+    }
+    return err_set(err, ERR_INVALID,
+                   "no command \"%.40s\"; see vmkeep repo --help", t->command);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct repotool t = { .verify_level = REPO_VERIFY_TREES };
+    struct err err = { 0 };
+    int c, rc = 0;
+
+    effect_init();
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)umask(077);
+    while (rc == 0 &&
+           (c = getopt_long(argc, argv, "k:p:d:l:ft:qh", long_options, NULL)) !=
+               -1) { // NOLINT(concurrency-mt-unsafe)
+        if (c == 'h') {
+            usage(stdout);
+            return 0;
+        }
+        rc = take_option(&t, c, &err);
+    }
+    if (rc == 0 && optind == argc) {
+        usage(stderr);
+        return err_code_exit(ERR_INVALID);
+    }
+    if (rc == 0) {
+        char flow[EFFECT_FLOW_SIZE];
+
+        t.command = argv[optind];
+        t.args = argv + optind + 1;
+        t.arg_count = argc - optind - 1;
+        (void)snprintf(flow, sizeof flow, "repo-%.20s", t.command);
+        effect_flow_set(flow);
+        rc = run(&t, &err);
+    }
+    if (rc == 0 && fflush(stdout) != 0)
+        rc = err_sys(&err, errno, "standard output");
+    if (rc == 0)
+        return 0;
+    (void)fprintf(stderr, "vmkeep repo: %s\n", err.msg);
+    return err_code_exit(err.code);
+}

@@ -1,0 +1,48 @@
+/* repotool/repotool.h: the program vmkeep-repo, which is `vmkeep repo`.
+ *
+ * main.c reads the command line; cmd-*.c do the work.
+ */
+#pragma once
+#include "repo/repo.h"
+
+struct repotool {
+    const char *command;
+    char **args; /* after the command */
+    int arg_count;
+
+    const char *key_file;
+    const char *passphrase_file;
+    const char *parent; /* id, "none", or NULL: the newest of the same uid */
+    const char *disk;
+    const char *uid;
+    const char *metadata;
+    unsigned chunk_log2;
+    unsigned threads;
+    int zstd_level;
+    unsigned verify_level;
+    bool is_unencrypted;
+    bool is_quiet;
+    bool is_json;
+    bool overwrites;
+};
+
+/* Open args[0]; with the key, unless `is_keyless` and none is given. */
+int repotool_open(const struct repotool *t, bool is_keyless,
+                  struct repo **ret_repo, struct err *err) NODISCARD;
+/* The key file: the option, VMKEEP_KEY_FILE, or the default, which is
+ * /etc/vmkeep/repo.key for root and ~/.config/vmkeep/repo.key else.
+ * The caller frees. */
+char *repotool_key_path(const struct repotool *t) NODISCARD;
+/* Read the passphrase from its file, or ask on the terminal (twice when
+ * `is_new`). NULL with no error: there is none. The caller wipes and frees. */
+int repotool_passphrase(const struct repotool *t, bool is_new, char **ret,
+                        struct err *err) NODISCARD;
+
+int cmd_init(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_key_add(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_info(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_list(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_delete(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_verify(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_import(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_export(const struct repotool *t, struct err *err) NODISCARD;
