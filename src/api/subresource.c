@@ -108,14 +108,19 @@ action_of(const struct request *rq, const json_t *options)
     json_t *spec =
         json_pack("{s:s, s:s, s:s}", "virtualMachineName", t->name, "action",
                   t->subresource, "requestedBy", rq->user.name);
-    static const char *const kept[] = { "paused", "gracePeriodSeconds",
-                                        "unfreezeTimeout" };
+    /* A stop says gracePeriod, a restart gracePeriodSeconds. */
+    static const struct {
+        const char *from, *to;
+    } kept[] = { { "paused", "paused" },
+                 { "gracePeriod", "gracePeriodSeconds" },
+                 { "gracePeriodSeconds", "gracePeriodSeconds" },
+                 { "unfreezeTimeout", "unfreezeTimeout" } };
 
     for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
-        const json_t *v = json_object_get(options, kept[i]);
+        const json_t *v = json_object_get(options, kept[i].from);
 
         if (v != NULL && !json_is_null(v))
-            json_object_set(spec, kept[i], (json_t *)(uintptr_t)v);
+            json_object_set(spec, kept[i].to, (json_t *)(uintptr_t)v);
     }
     return json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion",
                      "vmkeep.io/v1alpha1", "kind", "VirtualMachineAction",

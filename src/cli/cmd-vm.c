@@ -288,12 +288,9 @@ stop_vm(struct cli *c, struct err *err)
     if (grace != NULL && (clock_parse_duration(grace, &ms, err) < 0 || ms < 0))
         return err_set(err, ERR_INVALID,
                        "--grace-period \"%s\": want a duration, as 30s", grace);
-    if (grace != NULL || cli_has(c, "force")) {
-        json_int_t seconds = cli_has(c, "force") ? 0 : ms / 1000;
-
-        jsonx_set(body, "gracePeriod", json_integer(seconds));
-        jsonx_set(body, "gracePeriodSeconds", json_integer(seconds));
-    }
+    if (grace != NULL || cli_has(c, "force"))
+        jsonx_set(body, "gracePeriod",
+                  json_integer(cli_has(c, "force") ? 0 : ms / 1000));
     return power(c, "stop", "Stopped", body, err);
 }
 
