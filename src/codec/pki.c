@@ -19,7 +19,6 @@
 #define RENEW_S     (30L * 86400)
 #define PEM_MAX     (64u << 10)
 
-DEFINE_CLEANUP(EVP_PKEY_free, EVP_PKEY *)
 DEFINE_CLEANUP(X509_free, X509 *)
 DEFINE_CLEANUP(BIO_free_all, BIO *)
 
