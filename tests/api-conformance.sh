@@ -274,8 +274,9 @@ ends() {
     curl -sN --unix-socket "$T/sock" "$V?watch=1" >/dev/null &
     pid=$!
     sleep 0.5
-    t W21 0 '' 'stop_process server TERM 10'
+    t W21 0 '' 'stop_process server TERM 20'
     t W22 0 '' "wait $pid"
+    t W23 1 '' 'grep -A20 -E "Sanitizer|runtime error" "$T/server.log"'
 }
 
 run_all() {

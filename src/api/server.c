@@ -366,8 +366,12 @@ static enum MHD_Result
 poll_pending(struct conn *c)
 {
     while (!c->rp.pending->poll(c->rp.pending, &c->rp)) {
-        if (conn_is_closing(c))
-            return MHD_NO;
+        if (conn_is_closing(c)) {
+            status_reply(
+                &c->rp, 503, "ServiceUnavailable",
+                "vmkeepd is stopping: the request goes on, but its end is not awaited");
+            break;
+        }
         if (conn_suspend(c))
             return MHD_YES;
     }
