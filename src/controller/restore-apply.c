@@ -306,7 +306,7 @@ restore_apply(struct ctl *ctl, const struct restore_job *job,
         .source_uid = jsonx_str_or(
             job->content_json, "spec.source.virtualMachine.metadata.uid", ""),
         .snapshot_uid = jsonx_str_or(job->snapshot_json, "metadata.uid", ""),
-        .restore_uid = object_uid(*restore),
+        .restore_uid = jsonx_str_or(job->restore_json, "metadata.uid", ""),
     };
     const char *chosen =
         jsonx_str(job->restore_json, "status.vmkeep.target.uid");
