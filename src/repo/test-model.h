@@ -38,7 +38,8 @@ struct testing_chunk {
     uint64_t chunk;
     enum testing_kind kind;
     uint64_t seed;
-    uint64_t valid; /* bytes after these are zero */
+    uint64_t made;  /* bytes it was made with */
+    uint64_t valid; /* what a shrunk disk left: zeros behind */
 };
 
 struct testing_disk {

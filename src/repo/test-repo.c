@@ -16,7 +16,7 @@ struct kept {
     bool is_deleted;
 };
 
-static unsigned cases = 40;
+static unsigned cases = 20;
 static uint64_t first_seed = 1;
 
 static uint64_t

@@ -12,7 +12,6 @@
 #include "repo/verify.h"
 
 #define READ_SIZE (8 * PACK_STRIPE)
-#define WHOLE     UINT64_MAX
 
 struct scan {
     struct verify *v;
@@ -39,9 +38,9 @@ struct scan {
 };
 
 static void
-damage_whole(struct scan *s, const char *cause)
+damage_pack(struct scan *s, const char *cause)
 {
-    verify_damage_part(s->v, s->id, 0, WHOLE, cause);
+    verify_damage_pack(s->v, s->id, cause);
 }
 
 static int
@@ -64,14 +63,14 @@ load_tail(struct scan *s, struct err *err)
     if (blob_size(s->v->repo->blob, s->name, &size, err) < 0)
         return -1;
     if (size < PACK_TRAILER_SIZE) {
-        damage_whole(s, "cut short");
+        damage_pack(s, "cut short");
         return 1;
     }
     if (get(s, size - sizeof end, end, sizeof end, &n, err) < 0)
         return -1;
     if (n < sizeof end ||
         pack_trailer_decode(s->id, end, size, &s->trailer, err) < 0) {
-        damage_whole(s, n < sizeof end ? "cut short" : err->msg);
+        damage_pack(s, n < sizeof end ? "cut short" : err->msg);
         return 1;
     }
     tail = pack_tail_size(s->trailer.body_len);
@@ -79,7 +78,7 @@ load_tail(struct scan *s, struct err *err)
     if (get(s, s->trailer.body_len, s->table, tail, &n, err) < 0)
         return -1;
     if (n < tail || pack_tail_check(s->table, tail, err) < 0) {
-        damage_whole(s, n < tail ? "cut short" : err->msg);
+        damage_pack(s, n < tail ? "cut short" : err->msg);
         return 1;
     }
     return 0;
@@ -101,7 +100,7 @@ load_footer(struct scan *s, struct err *err)
     if (n < s->trailer.footer_len ||
         frame_header_decode(raw, n, s->origins[0].is_encrypted, &h, err) < 0 ||
         h.ordinal != FRAME_FOOTER_ORDINAL || h.codec != COMPRESS_STORE) {
-        damage_whole(s, "footer: unreadable");
+        damage_pack(s, "footer: unreadable");
         return 1;
     }
     plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
@@ -111,7 +110,7 @@ load_footer(struct scan *s, struct err *err)
                    s->trailer.footer_len, plain, h.ulen, err) < 0 ||
         pack_footer_decode(plain, h.ulen, &s->entries, &s->entry_count, err) <
             0) {
-        damage_whole(s, "footer: unreadable");
+        damage_pack(s, "footer: unreadable");
         return 1;
     }
     return 0;
@@ -127,7 +126,7 @@ load_head(struct scan *s, struct err *err)
         return -1;
     if (pack_header_decode(&s->v->repo->wrap, s->id, head, n, &s->origins,
                            &s->origin_count, err) < 0) {
-        damage_whole(s, err->msg);
+        damage_pack(s, err->msg);
         return 1;
     }
     return 0;
@@ -295,7 +294,7 @@ verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
     pack_name(id, s.name);
     rc = scan(&s, err);
     if (rc < 0 && err->code == ERR_NOT_FOUND) {
-        damage_whole(&s, "is missing");
+        damage_pack(&s, "is missing");
         rc = 0;
     }
     free(s.table);

@@ -119,10 +119,10 @@ footer_of(struct walk *w, const struct pack_id *pack, struct footer **ret,
     if (!f->is_readable && err->code != ERR_CORRUPT &&
         err->code != ERR_NOT_FOUND && err->code != ERR_UNSUPPORTED)
         return -1;
-    if (!f->is_readable && !verify_is_bad(w->v, pack, 0, UINT64_MAX))
-        verify_damage_part(w->v, pack, 0, UINT64_MAX,
-                           err->code == ERR_NOT_FOUND ? "is missing"
-                                                      : err->msg);
+    if (!f->is_readable &&
+        verify_state_of(w->v, pack, 0, UINT64_MAX) == VERIFY_GOOD)
+        verify_damage_pack(
+            w->v, pack, err->code == ERR_NOT_FOUND ? "is missing" : err->msg);
     *ret = f;
     return 0;
 }
@@ -156,28 +156,52 @@ pack_of(const struct tree_entry *e, enum frame_kind kind)
     return id;
 }
 
+static bool
+is_damage(const struct err *err)
+{
+    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ||
+           err->code == ERR_UNSUPPORTED;
+}
+
+/* The last word: read the frame. */
+static int
+try_chunk(struct walk *w, const struct tree_entry *e, bool *ret,
+          struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *plain = xcalloc(1, e->loc.ulen);
+    int rc = pack_reader_frame(w->v->repo->packs, w->ctx, FRAME_DATA, &e->loc,
+                               e->id, plain, err);
+
+    *ret = rc == 0;
+    return rc == 0 || is_damage(err) ? 0 : -1;
+}
+
 static int
 is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
               struct err *err)
 {
     struct pack_id pack = pack_of(e, FRAME_DATA);
+    uint64_t end8 = (uint64_t)e->loc.off8 + e->loc.flen / 8;
+    enum verify_state state = verify_state_of(w->v, &pack, e->loc.off8, end8);
     struct footer *f;
 
-    *ret = !verify_is_bad(w->v, &pack, e->loc.off8,
-                          (uint64_t)e->loc.off8 + e->loc.flen / 8);
+    *ret = state != VERIFY_BAD;
+    if (state == VERIFY_UNSURE)
+        return try_chunk(w, e, ret, err);
     if (!*ret || w->v->level < REPO_VERIFY_TREES)
         return 0;
     if (footer_of(w, &pack, &f, err) < 0)
         return -1;
-    *ret = f->is_readable && footer_has(f, e);
-    if (f->is_readable && !*ret) {
+    if (!f->is_readable)
+        return try_chunk(w, e, ret, err);
+    *ret = footer_has(f, e);
+    if (!*ret) {
         char cause[80];
 
         (void)snprintf(cause, sizeof cause,
                        "frame at %llu: a backup needs it, the footer lacks it",
                        (unsigned long long)e->loc.off8 * 8);
-        verify_damage_part(w->v, &pack, e->loc.off8,
-                           (uint64_t)e->loc.off8 + e->loc.flen / 8, cause);
+        verify_damage_part(w->v, &pack, e->loc.off8, end8, cause);
     }
     return 0;
 }
@@ -226,13 +250,6 @@ walk_children(struct walk *w, const struct tree_node *n, uint64_t idx,
     return 0;
 }
 
-static bool
-is_damage(const struct err *err)
-{
-    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ||
-           err->code == ERR_UNSUPPORTED;
-}
-
 static int
 load_and_walk(struct walk *w, unsigned level, uint64_t idx,
               const struct tree_entry *e, uint64_t *ret_lost, struct err *err)
@@ -245,7 +262,8 @@ load_and_walk(struct walk *w, unsigned level, uint64_t idx,
         return walk_children(w, n, idx, ret_lost, err);
     if (!is_damage(err))
         return -1;
-    if (!verify_is_bad(w->v, &pack, e->loc.off8, (uint64_t)e->loc.off8 + 1))
+    if (verify_state_of(w->v, &pack, e->loc.off8, (uint64_t)e->loc.off8 + 1) ==
+        VERIFY_GOOD)
         verify_damage_part(w->v, &pack, e->loc.off8,
                            (uint64_t)e->loc.off8 + e->loc.flen / 8, err->msg);
     *ret_lost = bytes_below(&w->view->root.disks[w->disk], level, idx);

@@ -40,9 +40,8 @@ verify_damage(struct verify *v, const char *object, const char *cause)
     unlock(v);
 }
 
-void
-verify_damage_part(struct verify *v, const struct pack_id *pack, uint64_t from8,
-                   uint64_t to8, const char *cause)
+static void
+note_bad(struct verify *v, const struct verify_bad *bad, const char *cause)
 {
     char name[PACK_NAME_SIZE];
 
@@ -50,11 +49,30 @@ verify_damage_part(struct verify *v, const struct pack_id *pack, uint64_t from8,
     if ((v->bad_count & (v->bad_count - 1)) == 0)
         v->bad = xrealloc(v->bad, v->bad_count == 0 ? 1 : 2 * v->bad_count,
                           sizeof *v->bad);
-    v->bad[v->bad_count++] =
-        (struct verify_bad){ .pack = *pack, .from8 = from8, .to8 = to8 };
+    v->bad[v->bad_count++] = *bad;
     unlock(v);
-    pack_name(pack, name);
+    pack_name(&bad->pack, name);
     verify_damage(v, name, cause);
+}
+
+void
+verify_damage_part(struct verify *v, const struct pack_id *pack, uint64_t from8,
+                   uint64_t to8, const char *cause)
+{
+    struct verify_bad bad = { .pack = *pack, .from8 = from8, .to8 = to8 };
+
+    note_bad(v, &bad, cause);
+}
+
+void
+verify_damage_pack(struct verify *v, const struct pack_id *pack,
+                   const char *cause)
+{
+    struct verify_bad bad = { .pack = *pack,
+                              .to8 = UINT64_MAX,
+                              .is_unsure = true };
+
+    note_bad(v, &bad, cause);
 }
 
 void
@@ -67,22 +85,23 @@ verify_note_done(struct verify *v, uint64_t bytes)
     unlock(v);
 }
 
-bool
-verify_is_bad(struct verify *v, const struct pack_id *pack, uint64_t from8,
-              uint64_t to8)
+enum verify_state
+verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
+                uint64_t to8)
 {
-    bool is_bad = false;
+    enum verify_state state = VERIFY_GOOD;
 
     lock(v);
-    for (size_t i = 0; i < v->bad_count && !is_bad; i++) {
+    for (size_t i = 0; i < v->bad_count && state != VERIFY_BAD; i++) {
         const struct verify_bad *b = &v->bad[i];
 
-        is_bad = b->pack.n == pack->n && b->pack.kind == pack->kind &&
-                 memcmp(b->pack.session, pack->session, 16) == 0 &&
-                 from8 < b->to8 && b->from8 < to8;
+        if (b->pack.n == pack->n && b->pack.kind == pack->kind &&
+            memcmp(b->pack.session, pack->session, 16) == 0 && from8 < b->to8 &&
+            b->from8 < to8)
+            state = b->is_unsure ? VERIFY_UNSURE : VERIFY_BAD;
     }
     unlock(v);
-    return is_bad;
+    return state;
 }
 
 /* ---- the small objects

@@ -12,6 +12,13 @@ extern struct role verify_lock;
 struct verify_bad {
     struct pack_id pack;
     uint64_t from8, to8;
+    bool is_unsure; /* what surrounds the frames is damaged: look at each */
+};
+
+enum verify_state {
+    VERIFY_GOOD,
+    VERIFY_BAD,
+    VERIFY_UNSURE,
 };
 
 struct verify {
@@ -32,9 +39,12 @@ void verify_damage(struct verify *v, const char *object, const char *cause);
 void verify_damage_part(struct verify *v, const struct pack_id *pack,
                         uint64_t from8, uint64_t to8, const char *cause);
 void verify_note_done(struct verify *v, uint64_t bytes);
-/* Is any of it known to be bad? */
-bool verify_is_bad(struct verify *v, const struct pack_id *pack, uint64_t from8,
-                   uint64_t to8);
+/* Head, footer or trailer of a pack. */
+void verify_damage_pack(struct verify *v, const struct pack_id *pack,
+                        const char *cause);
+/* What is known of that part? */
+enum verify_state verify_state_of(struct verify *v, const struct pack_id *pack,
+                                  uint64_t from8, uint64_t to8);
 
 /* Read one pack. Damage is reported; errors are those of reading. `window`
  * has VERIFY_WINDOW bytes. */

@@ -1,0 +1,509 @@
+/* Crashes at every change of the store, and damage to every object: never a
+ * wrong byte returned as good, and verify names what is damaged and which
+ * backups it affects. test-damage [ROUNDS [SEED]]. */
+#include <sys/stat.h>
+
+#include <fcntl.h>
+
+#include "base/mem.h"
+#include "repo/test-model.h"
+
+#define DISKS   2
+#define BACKUPS 3
+
+static unsigned rounds; /* 0: a short one */
+static uint64_t seed = 1;
+
+static char ids[BACKUPS][REPO_ID_SIZE];
+static struct testing_disk disks[BACKUPS][DISKS];
+
+static int
+write_backup(struct repo *repo, const char *parent, struct testing_disk *d,
+             unsigned ops, const char *uid, char id[REPO_ID_SIZE],
+             struct err *err)
+{
+    struct repo_backup_options o = { .parent = parent, .threads = 2 };
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+
+    if (repo_backup_begin(repo, &o, &b, err) < 0)
+        return -1;
+    memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
+    for (unsigned i = 0; i < DISKS; i++) {
+        unsigned n;
+
+        if (repo_backup_add_disk(b, d[i].name, d[i].size, d[i].log2, &n, err) <
+            0)
+            return -1;
+        if (ops == 0) {
+            if (testing_disk_write(&d[i], b, n, err) < 0)
+                return -1;
+        } else {
+            testing_disk_change(&d[i], b, n, ops);
+        }
+    }
+    return repo_backup_commit(b, "metadata", 8, uid, err);
+}
+
+static void
+make_repo(bool is_encrypted, unsigned count)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(is_encrypted);
+    for (unsigned i = 0; i < count; i++) {
+        char uid[16];
+
+        (void)snprintf(uid, sizeof uid, "vm-%u", i);
+        for (unsigned d = 0; d < DISKS; d++) {
+            if (i > 0) {
+                testing_disk_copy(&disks[i][d], &disks[i - 1][d]);
+                continue;
+            }
+            disks[i][d] = (struct testing_disk){ .log2 = 16 };
+            disks[i][d].size =
+                d == 0 ? ((uint64_t)3 << 20) + 100 : (uint64_t)17 << 20;
+            (void)snprintf(disks[i][d].name, 16, "disk%u", d);
+        }
+        CHECK_OK(write_backup(repo, i > 0 ? ids[i - 1] : NULL, disks[i], 20,
+                              uid, ids[i], &err),
+                 &err);
+    }
+}
+
+static void
+forget_repo(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned d = 0; d < DISKS; d++)
+            testing_disk_fini(&disks[i][d]);
+    testing_dir_remove();
+}
+
+/* ---- damage
+ * ------------------------------------------------------------------ */
+
+enum damage {
+    FLIP,
+    CUT,
+    ZERO_TAIL,
+    REMOVE,
+    DAMAGES
+};
+
+static void
+path_of(const char *name, char out[400])
+{
+    (void)snprintf(out, 400, "%s/%s", testing_dir, name);
+}
+
+/* The bytes of an object, so that they can be put back. */
+static uint8_t *
+save(const char *name, size_t *ret_len)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    uint64_t size = 0;
+    uint8_t *data;
+
+    CHECK_OK(blob_size(b, name, &size, &err), &err);
+    data = xcalloc(1, (size_t)size + 1);
+    CHECK_OK(blob_get(b, name, 0, data, (size_t)size, ret_len, &err), &err);
+    CHECK_INT(*ret_len, ==, size);
+    return data;
+}
+
+static void
+put_back(const char *name, const uint8_t *data, size_t len)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    bool existed = true;
+
+    CHECK_OK(blob_remove(b, name, &err), &err);
+    CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
+    CHECK(!existed);
+}
+
+/* False when the bytes stay the same. */
+static bool
+inflict(enum damage kind, const char *name, const uint8_t *data, size_t len)
+{
+    CLEANUP(mem_free) uint8_t *bad = xcalloc(1, len + 1);
+    char path[400];
+    size_t at = (size_t)testing_below(len), bad_len = len;
+
+    memcpy(bad, data, len);
+    if (kind == FLIP)
+        bad[at] ^= (uint8_t)(1u << testing_below(8));
+    else if (kind == CUT)
+        bad_len = at;
+    else if (kind == ZERO_TAIL)
+        memset(bad + at, 0, len - at);
+    if (kind == REMOVE) {
+        path_of(name, path);
+        CHECK_INT(unlink(path), ==, 0);
+        return true;
+    }
+    if (bad_len == len && memcmp(bad, data, len) == 0)
+        return false;
+    put_back(name, bad, bad_len);
+    return true;
+}
+
+struct findings {
+    const char *name; /* the damaged object */
+    uint64_t damages;
+    bool names_it;
+    bool affects[BACKUPS][DISKS];
+};
+
+static void
+on_damage(void *arg, const char *object, const char *cause)
+{
+    struct findings *f = arg;
+
+    f->damages++;
+    CHECK(cause[0] != 0);
+    if (strcmp(object, f->name) == 0 || strstr(cause, f->name) != NULL)
+        f->names_it = true;
+}
+
+static void
+on_affected(void *arg, const struct repo_entry *backup, const char *disk,
+            uint64_t lost_bytes)
+{
+    struct findings *f = arg;
+
+    CHECK(lost_bytes > 0);
+    for (unsigned i = 0; i < BACKUPS; i++)
+        for (unsigned d = 0; d < DISKS; d++)
+            if (strcmp(backup->id, ids[i]) == 0 &&
+                (disk[0] == 0 || strcmp(disk, disks[i][d].name) == 0))
+                f->affects[i][d] = true;
+}
+
+static bool
+is_damage_code(const struct err *err)
+{
+    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ||
+           err->code == ERR_UNSUPPORTED;
+}
+
+/* Every byte is right, or an error says that it cannot be read. */
+static bool
+reads_all(struct repo_view *v, const struct testing_disk *d)
+{
+    size_t chunk = (size_t)1 << d->log2;
+    CLEANUP(mem_free) uint8_t *want = xcalloc(1, chunk);
+    CLEANUP(mem_free) uint8_t *got = xcalloc(1, chunk);
+    struct err err = { 0 };
+    bool is_good = true;
+    unsigned n = 0;
+
+    CHECK_OK(repo_view_find_disk(v, d->name, &n, &err), &err);
+    for (uint64_t off = 0; off < d->size; off += chunk) {
+        size_t len = d->size - off < chunk ? (size_t)(d->size - off) : chunk;
+
+        if (repo_view_read(v, n, off, got, len, &err) < 0) {
+            CHECK(is_damage_code(&err));
+            CHECK(strstr(err.msg, d->name) != NULL);
+            is_good = false;
+            continue;
+        }
+        testing_disk_read(d, off, want, len);
+        CHECK(memcmp(want, got, len) == 0);
+    }
+    return is_good;
+}
+
+static int
+drop(void *arg, uint64_t off, const void *data, size_t len, struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *want = xcalloc(1, len + 1);
+
+    testing_disk_read(arg, off, want, len);
+    CHECK(memcmp(want, data, len) == 0);
+    return 0;
+}
+
+/* A restore gives right bytes only, and fails exactly if reading does. */
+static void
+check_restore(struct repo_view *v, struct testing_disk *d, bool is_good)
+{
+    struct repo_sink sink = { .write = drop, .arg = d };
+    struct err err = { 0 };
+    unsigned n = 0;
+    int rc;
+
+    CHECK_OK(repo_view_find_disk(v, d->name, &n, &err), &err);
+    rc = repo_view_restore(v, n, 0, d->size, 2, &sink, &err);
+    CHECK_INT(rc, ==, is_good ? 0 : -1);
+    if (!is_good)
+        CHECK(is_damage_code(&err) && strstr(err.msg, d->name) != NULL);
+}
+
+static void
+check_damaged(struct repo *repo, const char *name, enum damage kind)
+{
+    struct findings f = { .name = name };
+    struct repo_verify_sink sink = { .damage = on_damage,
+                                     .affected = on_affected,
+                                     .arg = &f };
+    struct err err = { 0 };
+    uint64_t damages = 0;
+    bool is_log = strncmp(name, "log/", 4) == 0;
+
+    CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
+             &err);
+    CHECK(damages == f.damages);
+    if (!f.names_it || damages == 0)
+        printf("# %s, damage %d: %llu found\n", name, kind,
+               (unsigned long long)damages);
+    CHECK(damages > 0 && f.names_it);
+    for (unsigned i = 0; i < BACKUPS; i++) {
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+
+        if (repo_view_open(repo, ids[i], &v, &err) < 0) {
+            CHECK(is_damage_code(&err));
+            /* A COMMIT that is lost hides its backup. */
+            CHECK(is_log || (f.affects[i][0] && f.affects[i][1]));
+            continue;
+        }
+        for (unsigned d = 0; d < DISKS; d++) {
+            /* Reading may find the same chunk elsewhere in its cache. */
+            CHECK(reads_all(v, &disks[i][d]) || f.affects[i][d]);
+            check_restore(v, &disks[i][d], !f.affects[i][d]);
+        }
+    }
+}
+
+static void
+damage_one(const char *name, enum damage kind, bool is_last_entry)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    struct err err = { 0 };
+    size_t len = 0;
+
+    data = save(name, &len);
+    /* A log without its last entry is a whole, older log. */
+    if (!(kind == REMOVE && is_last_entry) && inflict(kind, name, data, len)) {
+        if (testing_repo_try_open(&repo, &err) == 0)
+            check_damaged(repo, name, kind);
+        else /* no repo.cfg, or no slot for our key */
+            CHECK(is_damage_code(&err) || err.code == ERR_DENIED ||
+                  err.code == ERR_INVALID);
+        if (kind == REMOVE) {
+            CLEANUP(blob_free) struct blob *b = testing_blob();
+            bool existed;
+
+            CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
+        } else {
+            put_back(name, data, len);
+        }
+    }
+}
+
+static void
+damage_all(bool is_encrypted)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+
+    make_repo(is_encrypted, BACKUPS);
+    {
+        CLEANUP(blob_free) struct blob *b = testing_blob();
+
+        CHECK_OK(blob_list(b, "", &n, &err), &err);
+    }
+    for (size_t i = 0; i < n.count; i++) {
+        bool is_last =
+            strncmp(n.names[i], "log/", 4) == 0 &&
+            (i + 1 == n.count || strncmp(n.names[i + 1], "log/", 4) != 0);
+
+        for (unsigned kind = 0; kind < DAMAGES; kind++)
+            for (unsigned r = 0; r < (kind == FLIP && rounds > 0 ? 4 : 1); r++)
+                damage_one(n.names[i], (enum damage)kind, is_last);
+    }
+    forget_repo(BACKUPS);
+}
+
+static void
+damage_is_found_and_named(void)
+{
+    testing_seed(seed);
+    if (rounds == 0)
+        damage_all(true);
+    for (unsigned r = 0; r < rounds; r++) {
+        testing_seed(seed + r);
+        damage_all(true);
+        damage_all(false);
+    }
+}
+
+/* ---- crashes
+ * ------------------------------------------------------------------ */
+
+/* A second backup, then the first is deleted. */
+static int
+do_work(struct repo *repo, struct err *err)
+{
+    const char *first[] = { ids[0] };
+
+    if (write_backup(repo, ids[0], disks[1], 0, "second", ids[1], err) < 0)
+        return -1;
+    return repo_delete(repo, first, 1, err);
+}
+
+static uint64_t
+verify_damages(struct repo *repo)
+{
+    struct repo_verify_sink sink = { 0 };
+    struct err err = { 0 };
+    uint64_t damages = 99;
+
+    CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
+             &err);
+    return damages;
+}
+
+/* Is backup i there? Then it is whole. */
+static bool
+check_if_there(struct repo *repo, unsigned i)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    struct err err = { 0 };
+
+    if (ids[i][0] == 0)
+        return false;
+    if (repo_view_open(repo, ids[i], &v, &err) < 0) {
+        CHECK_INT(err.code, ==, ERR_NOT_FOUND);
+        return false;
+    }
+    for (unsigned d = 0; d < DISKS; d++)
+        testing_disk_check(&disks[i][d], v);
+    return true;
+}
+
+static void
+crash_once(struct blob_fault_plan plan)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct err err = { 0 };
+    bool first, second;
+    int rc;
+
+    testing_seed(seed);
+    make_repo(plan.n % 2 == 0, 1);
+    ids[1][0] = 0;
+    for (unsigned d = 0; d < DISKS; d++) {
+        testing_disk_copy(&disks[1][d], &disks[0][d]);
+        for (uint64_t c = 0; c < 9; c++)
+            testing_disk_set(&disks[1][d], 3 * c, TESTING_RANDOM, 1000 + c);
+    }
+    repo = testing_repo_open(plan);
+    rc = do_work(repo, &err);
+    repo_close(TAKE(repo));
+
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    first = check_if_there(repo, 0);
+    second = check_if_there(repo, 1);
+    CHECK(first || second); /* never neither */
+    CHECK(rc < 0 || (second && !first));
+    /* A store that tears objects can tear an entry of the log, which is then
+     * reported; a directory cannot. */
+    if (plan.kind != BLOB_FAULT_TORN)
+        CHECK_INT(verify_damages(repo), ==, 0);
+    else
+        CHECK_INT(verify_damages(repo), <=, 1);
+    CHECK_OK(write_backup(repo, first ? ids[0] : ids[1], disks[first ? 0 : 1],
+                          0, "after", ids[2], &err),
+             &err);
+    forget_repo(2);
+}
+
+static uint64_t
+count_changes(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct err err = { 0 };
+
+    /* The plan's number is past every change: nothing happens. */
+    for (uint64_t n = 1;; n++) {
+        struct blob_fault_plan plan = { BLOB_FAULT_CRASH, n, 0 };
+        int rc;
+
+        testing_seed(seed);
+        make_repo(true, 1);
+        for (unsigned d = 0; d < DISKS; d++)
+            testing_disk_copy(&disks[1][d], &disks[0][d]);
+        repo = testing_repo_open(plan);
+        rc = do_work(repo, &err);
+        repo_close(TAKE(repo));
+        forget_repo(2);
+        if (rc == 0)
+            return n - 1;
+    }
+}
+
+static void
+a_crash_leaves_the_old_state_or_the_new(void)
+{
+    static const enum blob_fault_kind kinds[] = {
+        BLOB_FAULT_CRASH, BLOB_FAULT_TORN, BLOB_FAULT_LOST, BLOB_FAULT_ERROR
+    };
+    uint64_t changes = count_changes();
+
+    CHECK(changes >= 6);
+    for (size_t k = 0; k < (rounds > 0 ? ARRAY_SIZE(kinds) : 2); k++)
+        for (uint64_t n = 1; n <= changes + 1; n++)
+            crash_once((struct blob_fault_plan){
+                kinds[k], n, (uint32_t)testing_below(1000) });
+    printf("# %llu changes, %zu kinds of fault\n", (unsigned long long)changes,
+           ARRAY_SIZE(kinds));
+}
+
+static void
+a_read_error_is_an_error(void)
+{
+    struct blob_fault_plan plan = { .kind = BLOB_FAULT_GET_ERROR };
+    unsigned failures = 0;
+
+    testing_seed(seed);
+    make_repo(true, 1);
+    for (plan.n = 4; plan.n < 60; plan.n += 3) {
+        CLEANUP(repo_close) struct repo *repo = testing_repo_open(plan);
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+        struct repo_sink sink = { .write = drop, .arg = &disks[0][1] };
+        struct err err = { 0 };
+        unsigned n = 0;
+
+        if (repo_view_open(repo, ids[0], &v, &err) < 0 ||
+            repo_view_find_disk(v, "disk1", &n, &err) < 0 ||
+            repo_view_restore(v, n, 0, disks[0][1].size, 2, &sink, &err) < 0) {
+            CHECK_INT(err.code, ==, ERR_UNAVAILABLE);
+            failures++;
+        }
+    }
+    CHECK(failures > 0);
+    forget_repo(1);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct test_case tests[] = {
+        { "damage is found and named", damage_is_found_and_named },
+        { "a crash leaves the old state or the new",
+          a_crash_leaves_the_old_state_or_the_new },
+        { "a read error is an error", a_read_error_is_an_error },
+    };
+
+    if (argc > 1)
+        rounds = (unsigned)strtoul(argv[1], NULL, 10);
+    if (argc > 2)
+        seed = strtoull(argv[2], NULL, 10);
+    return test_main(tests, ARRAY_SIZE(tests));
+}
