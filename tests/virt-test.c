@@ -157,6 +157,34 @@ cut_and_kill(const struct call *c)
     return overlay(&cut);
 }
 
+/* kill-on FILE TEXT PID US: wait (60 s) until a line that is added to FILE from
+ * now on has TEXT in it, then so many microseconds, then SIGKILL for PID. */
+static int
+kill_on(const struct call *c)
+{
+    FILE *f = c->argc < 4 ? NULL : fopen(c->argv[0], "re");
+    uint64_t until_ms = clock_mono_ms() + 60000;
+    char line[512];
+
+    if (f == NULL || fseek(f, 0, SEEK_END) < 0)
+        return err_set(c->err, ERR_INVALID, "kill-on FILE TEXT PID US");
+    printf("waiting\n");
+    (void)fflush(stdout);
+    while (clock_mono_ms() < until_ms) {
+        if (fgets(line, sizeof line, f) == NULL) {
+            clearerr(f);
+            (void)usleep(200);
+        } else if (strstr(line, c->argv[1]) != NULL) {
+            (void)usleep((useconds_t)number(c, 3, 0));
+            (void)kill((pid_t)number(c, 2, 0), SIGKILL);
+            (void)fclose(f);
+            return 0;
+        }
+    }
+    (void)fclose(f);
+    return err_set(c->err, ERR_TIMEOUT, "no %s", c->argv[1]);
+}
+
 /* commit TARGET BASE TOP [TIMEOUT_MS] */
 static int
 commit(const struct call *c)
@@ -348,6 +376,7 @@ static const struct command {
     { "thaw-until", thaw_until },
     { "cut-and-kill", cut_and_kill },
     { "rebuild", rebuild },
+    { "kill-on", kill_on },
 };
 
 int
