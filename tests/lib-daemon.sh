@@ -21,12 +21,13 @@ vmkeepd_configure() {
     mkdir -p "$T/state" "$T/run"
 }
 
-# vmkeepd_start [VARIABLE=VALUE...]: start it and wait for its socket.
+vmkeepd_listens() { [ -S "$SOCKET" ] && (exec 3<>"/dev/tcp/${LISTEN/://}") 2>/dev/null; }
+# vmkeepd_start [VARIABLE=VALUE...]: start it and wait until it listens.
 vmkeepd_start() {
     [ -e "$T/vmkeep.conf" ] || vmkeepd_configure
     rm -f "$SOCKET"
     start_process vmkeepd env "$@" "$(program vmkeepd)" --config "$T/vmkeep.conf"
-    wait_until 20 test -S "$SOCKET" || { echo "vmkeepd does not listen" >&2; return 1; }
+    wait_until 20 vmkeepd_listens || { echo "vmkeepd does not listen" >&2; return 1; }
 }
 vmkeepd_stop() { stop_process vmkeepd TERM 20; }
 vmkeepd_kill() { stop_process vmkeepd KILL 5; }
