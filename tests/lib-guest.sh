@@ -165,8 +165,9 @@ guest_kill() {
     kill -KILL "$(guest_pid "$1")"
     wait_until 30 guest_is "$1" "shut off"
 }
-# guest_pid NAME: its QEMU's process, as this shell's /proc counts.
-guest_pid() { pgrep -f -- "qemu-system-x86_64 -name guest=$1,"; }
+# guest_pid NAME: its QEMU's process, as this shell's /proc counts. By UUID: the
+# name may be that of a guest of another test at the same time.
+guest_pid() { pgrep -f -- "qemu-system-x86_64 .* -uuid $(guest_uuid "$1") "; }
 
 # guest_exec NAME SHELL-TEXT: run it in the guest; its output and exit code.
 guest_exec() {

@@ -160,6 +160,16 @@ duty_list_free(struct duty_list *l)
     free(l);
 }
 
+/* vmkeepd freezes a guest only after it has thawed it from the last time, so
+ * a duty that it forgot to disarm must not thaw it in the midst of this one. */
+static void
+forget(struct duty_list *l, const char *uuid)
+{
+    for (size_t i = l->n; i-- > 0;)
+        if (strcmp(l->v[i]->arm.uuid, uuid) == 0)
+            duty_list_disarm(l, l->v[i]->arm.id);
+}
+
 int
 duty_list_arm(struct duty_list *l, const struct guardproto *arm,
               struct err *err)
@@ -173,6 +183,7 @@ duty_list_arm(struct duty_list *l, const struct guardproto *arm,
                            (unsigned long long)arm->id);
     if (l->n == DUTIES_MAX)
         return err_set(err, ERR_BUSY, "more than %d duties", DUTIES_MAX);
+    forget(l, arm->uuid);
     d = xcalloc(1, sizeof *d);
     d->arm = *arm;
     d->deadline_ms = clock_mono_ms() + arm->deadline_ms;

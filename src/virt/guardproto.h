@@ -11,7 +11,8 @@
  * ids are chosen by vmkeepd, and not used twice in the life of one guard. The
  * deadline counts from the ARM. On the deadline, the end of the socket or
  * SIGTERM the guard resumes (resume=1) and thaws (thaw=1) the domain until that
- * succeeds; a DISARM meanwhile ends it.
+ * succeeds; a DISARM meanwhile ends it, and so does a later ARM for the same
+ * domain, which takes its place.
  * Threads: pure functions.
  * source  DESIGN 5, "The guard"
  */
