@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# check: timeout=600
 # tests/api-conformance.sh: what unmodified kubectl does with the API, by the
 # checklist of spec k8swire 15, once with the machine's kubectl and once with
 # Debian's own (1.20).

@@ -38,6 +38,7 @@
 #define IDLE_TIMEOUT_S 120
 #define HEADER_MEMORY  (64u << 10) /* per connection; more headers: 431 */
 #define STREAM_BLOCK   (64u << 10)
+#define TLS_VERSIONS   "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define TICK_MS        1000
 #define BODY_PATIENCE  (64u << 20)
 
@@ -508,6 +509,7 @@ server_listen(struct server *s, const struct server_listener *l,
     struct MHD_OptionItem tls[] = {
         { MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)l->key_pem },
         { MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)l->cert_pem },
+        { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS },
         { MHD_OPTION_END, 0, NULL },
     };
 
@@ -524,7 +526,8 @@ server_listen(struct server *s, const struct server_listener *l,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, to, MHD_OPTION_NOTIFY_COMPLETED,
         on_done, to, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, to,
-        MHD_OPTION_ARRAY, l->key_pem != NULL ? tls : &tls[2], MHD_OPTION_END);
+        MHD_OPTION_ARRAY, l->key_pem != NULL ? tls : &tls[ARRAY_SIZE(tls) - 1],
+        MHD_OPTION_END);
     if (to->mhd == NULL) {
         (void)close(l->fd);
         return err_set(err, ERR_INTERNAL, "libmicrohttpd does not start");
