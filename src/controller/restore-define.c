@@ -374,6 +374,8 @@ rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
         .n_disks = n,
         .macs = macs,
         .keep_identity = t->is_same_uuid,
+        /* Sealed by us: this host's libvirt gave it, nobody changed it. */
+        .keep_kernel = t->is_xml_ours,
         .memory_kib = t->memory_kib,
         .vcpus = t->vcpus,
     };
