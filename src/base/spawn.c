@@ -46,25 +46,58 @@ child_env(void)
     return env;
 }
 
+/* What a child gets besides /dev/null as 0. */
+struct child_fds {
+    int out, err; /* -1: ours */
+    const int *keep;
+    size_t n_keep; /* become 3, 4, ... */
+};
+
+enum {
+    KEEP_MAX = 32,
+    HIGH_FD = 128, /* above what the kept ones become */
+};
+
+/* Copies out of the way of their own targets: dup2() of 4 to 3 must not
+ * overwrite a 3 that is still wanted. They share locks and offset. */
 static int
-start(const char *const argv[], int out_fd, int err_fd, int keep_fd,
-      pid_t *ret_pid, struct err *err)
+copy_high(const struct child_fds *fds, int high[KEEP_MAX], struct err *err)
+{
+    for (size_t i = 0; i < fds->n_keep; i++) {
+        high[i] = fcntl(fds->keep[i], F_DUPFD_CLOEXEC, HIGH_FD);
+        if (high[i] >= 0)
+            continue;
+        int saved = errno;
+
+        while (i > 0)
+            close(high[--i]);
+        return err_sys(err, saved, "dup");
+    }
+    return 0;
+}
+
+static int
+start(const char *const argv[], const struct child_fds *fds, pid_t *ret_pid,
+      struct err *err)
 {
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t attr;
     sigset_t none, defaults;
     CLEANUP(mem_free) char **env = child_env();
+    int high[KEEP_MAX];
     int rc;
 
+    if (copy_high(fds, high, err) < 0)
+        return -1;
     posix_spawn_file_actions_init(&fa);
     posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
-    if (out_fd >= 0)
-        posix_spawn_file_actions_adddup2(&fa, out_fd, 1);
-    if (err_fd >= 0)
-        posix_spawn_file_actions_adddup2(&fa, err_fd, 2);
-    if (keep_fd >= 0)
-        posix_spawn_file_actions_adddup2(&fa, keep_fd, 3);
-    posix_spawn_file_actions_addclosefrom_np(&fa, keep_fd >= 0 ? 4 : 3);
+    if (fds->out >= 0)
+        posix_spawn_file_actions_adddup2(&fa, fds->out, 1);
+    if (fds->err >= 0)
+        posix_spawn_file_actions_adddup2(&fa, fds->err, 2);
+    for (size_t i = 0; i < fds->n_keep; i++)
+        posix_spawn_file_actions_adddup2(&fa, high[i], 3 + (int)i);
+    posix_spawn_file_actions_addclosefrom_np(&fa, 3 + (int)fds->n_keep);
     posix_spawnattr_init(&attr);
     sigemptyset(&none);
     sigfillset(&defaults);
@@ -84,6 +117,8 @@ start(const char *const argv[], int out_fd, int err_fd, int keep_fd,
     effect_end(&e);
     posix_spawn_file_actions_destroy(&fa);
     posix_spawnattr_destroy(&attr);
+    for (size_t i = 0; i < fds->n_keep; i++)
+        close(high[i]);
     return rc != 0 ? err_sys(err, rc, "%s: start", argv[0]) : 0;
 }
 
@@ -91,7 +126,9 @@ int
 spawn_start(const char *const argv[], int keep_fd, pid_t *ret_pid,
             struct err *err)
 {
-    return start(argv, -1, -1, keep_fd, ret_pid, err);
+    const struct child_fds fds = { -1, -1, &keep_fd, keep_fd >= 0 ? 1 : 0 };
+
+    return start(argv, &fds, ret_pid, err);
 }
 
 /* Read what there is; false at end of file. */
@@ -163,8 +200,8 @@ last_line(struct buf *b)
 }
 
 static int
-run(const char *const argv[], uint64_t timeout_ms, struct buf *out,
-    struct buf *errs, int *ret_status, struct err *err)
+run(const char *const argv[], const struct child_fds *keep, uint64_t timeout_ms,
+    struct buf *out, struct buf *errs, int *ret_status, struct err *err)
 {
     uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
     int op[2], ep[2];
@@ -179,7 +216,8 @@ run(const char *const argv[], uint64_t timeout_ms, struct buf *out,
         close(op[1]);
         return err_sys(err, saved, "pipe");
     }
-    int rc = start(argv, op[1], ep[1], -1, &pid, err);
+    const struct child_fds fds = { op[1], ep[1], keep->keep, keep->n_keep };
+    int rc = start(argv, &fds, &pid, err);
 
     close(op[1]);
     close(ep[1]);
@@ -196,6 +234,8 @@ run(const char *const argv[], uint64_t timeout_ms, struct buf *out,
     return rc;
 }
 
+static const struct child_fds no_fds = { -1, -1, NULL, 0 };
+
 int
 spawn_run_code(const char *const argv[], uint64_t timeout_ms,
                struct buf *ret_out, int *ret_code, struct err *err)
@@ -203,25 +243,42 @@ spawn_run_code(const char *const argv[], uint64_t timeout_ms,
     CLEANUP(buf_fini) struct buf errs = BUF_INIT;
     int status = 0;
 
-    if (run(argv, timeout_ms, ret_out, &errs, &status, err) < 0)
+    if (run(argv, &no_fds, timeout_ms, ret_out, &errs, &status, err) < 0)
         return -1;
     *ret_code =
         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return 0;
 }
 
-int
-spawn_run(const char *const argv[], uint64_t timeout_ms, struct buf *ret_out,
-          struct err *err)
+static int
+run_checked(const char *const argv[], const struct child_fds *keep,
+            uint64_t timeout_ms, struct buf *ret_out, struct err *err)
 {
     CLEANUP(buf_fini) struct buf errs = BUF_INIT;
     int status = 0;
 
-    if (run(argv, timeout_ms, ret_out, &errs, &status, err) < 0)
+    if (run(argv, keep, timeout_ms, ret_out, &errs, &status, err) < 0)
         return -1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     if (strstr(buf_str(&errs), "No space left on device") != NULL)
         return err_set(err, ERR_NO_SPACE, "%s: %s", argv[0], last_line(&errs));
     return err_set(err, ERR_INTERNAL, "%s: %s", argv[0], last_line(&errs));
+}
+
+int
+spawn_run(const char *const argv[], uint64_t timeout_ms, struct buf *ret_out,
+          struct err *err)
+{
+    return run_checked(argv, &no_fds, timeout_ms, ret_out, err);
+}
+
+int
+spawn_run_keeping(const char *const argv[], const int *fds, size_t n,
+                  uint64_t timeout_ms, struct err *err)
+{
+    const struct child_fds keep = { -1, -1, fds, n };
+
+    assert(n <= KEEP_MAX);
+    return run_checked(argv, &keep, timeout_ms, NULL, err);
 }

@@ -28,6 +28,12 @@ int spawn_run_code(const char *const argv[], uint64_t timeout_ms,
                    struct buf *ret_out, int *ret_code, struct err *err)
     NODISCARD;
 
+/* spawn_run() with descriptors (at most 32) that the child holds too, as 3 and
+ * up: open file description locks stay held until it has ended, even if we
+ * are killed before it. */
+int spawn_run_keeping(const char *const argv[], const int *fds, size_t n,
+                      uint64_t timeout_ms, struct err *err) NODISCARD;
+
 /* Start argv[0] and let it run. Descriptor `keep_fd` (or -1) becomes the
  * child's descriptor 3. The caller reaps `ret_pid`. */
 int spawn_start(const char *const argv[], int keep_fd, pid_t *ret_pid,

@@ -102,9 +102,9 @@ merge(struct driver *d, const struct driver_merge *m, struct err *err)
 
 static int
 rebase(struct driver *d, const char *path, const struct qimg_file *parent,
-       struct err *err)
+       const struct imglock *locks, struct err *err)
 {
-    STEP("rebase", driver_rebase(f->inner, path, parent, err));
+    STEP("rebase", driver_rebase(f->inner, path, parent, locks, err));
 }
 
 static int

@@ -96,11 +96,12 @@ driver_merge(struct driver *d, const struct driver_merge *m, struct err *err)
 
 int
 driver_rebase(struct driver *d, const char *path,
-              const struct qimg_file *parent, struct err *err)
+              const struct qimg_file *parent, const struct imglock *locks,
+              struct err *err)
 {
     if (check_path(path, err) < 0 || check_file(parent, err) < 0)
         return -1;
-    return d->ops->rebase(d, path, parent, err);
+    return d->ops->rebase(d, path, parent, locks, err);
 }
 
 int

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "virt/block.h"
+#include "volume/imglock.h"
 #include "volume/qimg.h"
 
 struct driver;
@@ -22,6 +23,7 @@ struct driver_merge {
     struct qimg_file base;     /* stays, with the content of top */
     struct qimg_file top;
     uint64_t base_size, top_size;
+    const struct imglock *locks; /* stopped only: held on base and top */
     const volatile bool *cancel; /* may be NULL */
 };
 
@@ -35,11 +37,13 @@ struct driver_ops {
                   struct err *err);
     int (*merge_live)(struct driver *d, const struct driver_merge *m,
                       struct err *err);
-    /* The image locks of base and top are the caller's. */
+    /* The image locks of base and top are the caller's, in m->locks. */
     int (*merge)(struct driver *d, const struct driver_merge *m,
                  struct err *err);
+    /* The image lock of path is the caller's, in `locks`. */
     int (*rebase)(struct driver *d, const char *path,
-                  const struct qimg_file *parent, struct err *err);
+                  const struct qimg_file *parent, const struct imglock *locks,
+                  struct err *err);
     /* A full copy that needs nothing else; `like` as in create. */
     int (*clone)(struct driver *d, const struct qimg_file *from, const char *to,
                  const char *like, struct err *err);
@@ -68,7 +72,8 @@ int driver_merge_live(struct driver *d, const struct driver_merge *m,
 int driver_merge(struct driver *d, const struct driver_merge *m,
                  struct err *err) NODISCARD;
 int driver_rebase(struct driver *d, const char *path,
-                  const struct qimg_file *parent, struct err *err) NODISCARD;
+                  const struct qimg_file *parent, const struct imglock *locks,
+                  struct err *err) NODISCARD;
 int driver_clone(struct driver *d, const struct qimg_file *from, const char *to,
                  const char *like, struct err *err) NODISCARD;
 int driver_remove(struct driver *d, const char *path, struct err *err)

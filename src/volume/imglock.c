@@ -12,18 +12,18 @@
  * Having taken its own it looks whether somebody holds the opposite ones. We
  * say that we use all and share none, and look for anybody at all. Open file
  * description locks: another descriptor of ours that is closed does not drop
- * them, and qemu-img that we start with file.locking=off is not in the way. */
+ * them, and qemu-img that we start with file.locking=off is not in the way.
+ * Byte 99 is ours: "a child of vmkeep is making this file". */
 enum {
+    MAKING_AT = 99,
     USED_AT = 100,
     UNSHARED_AT = 200,
     PERMISSIONS = 4, /* consistent read, write, write unchanged, resize */
 };
 
 struct imglock {
-    struct held {
-        int fd;
-        struct file_id file;
-    } * v;
+    struct file_id *files; /* of fds[i] */
+    int *fds;
     size_t n;
 };
 
@@ -39,8 +39,9 @@ imglock_free(struct imglock *l)
     if (l == NULL)
         return;
     for (size_t i = 0; i < l->n; i++)
-        close(l->v[i].fd);
-    free(l->v);
+        close(l->fds[i]);
+    free(l->fds);
+    free(l->files);
     free(l);
 }
 
@@ -61,8 +62,8 @@ take(int fd, const char *path, struct err *err)
     for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
         struct flock f = { .l_type = F_WRLCK,
                            .l_whence = SEEK_SET,
-                           .l_start = at[i],
-                           .l_len = PERMISSIONS };
+                           .l_start = i == 0 ? MAKING_AT : at[i],
+                           .l_len = PERMISSIONS + (i == 0) };
 
         if (fcntl(fd, F_OFD_GETLK, &f) < 0)
             return err_sys(err, errno, "%s: image lock", path);
@@ -92,12 +93,34 @@ imglock_add(struct imglock *l, const char *path, const struct file_id *want,
         return err_set(err, ERR_CONFLICT,
                        "%s: is not the file that was recorded", path);
     for (size_t i = 0; i < l->n; i++)
-        if (file_id_equal(&l->v[i].file, &is))
+        if (file_id_equal(&l->files[i], &is))
             return 0;
     if (take(fd, path, err) < 0)
         return -1;
-    l->v = xrealloc(l->v, l->n + 1, sizeof *l->v);
-    l->v[l->n++] = (struct held){ .fd = fd, .file = is };
+    l->fds = xrealloc(l->fds, l->n + 1, sizeof *l->fds);
+    l->files = xrealloc(l->files, l->n + 1, sizeof *l->files);
+    l->files[l->n] = is;
+    l->fds[l->n++] = fd;
     fd = -1;
+    return 0;
+}
+
+const int *
+imglock_fds(const struct imglock *l, size_t *ret_n)
+{
+    *ret_n = l->n;
+    return l->fds;
+}
+
+int
+imglock_mark(int fd, const char *path, struct err *err)
+{
+    struct flock f = { .l_type = F_RDLCK,
+                       .l_whence = SEEK_SET,
+                       .l_start = MAKING_AT,
+                       .l_len = 1 };
+
+    if (fcntl(fd, F_OFD_SETLK, &f) < 0)
+        return err_sys(err, errno, "%s: mark", path);
     return 0;
 }

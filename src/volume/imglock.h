@@ -15,6 +15,15 @@ struct imglock *imglock_new(void) NODISCARD;
 void imglock_free(struct imglock *l); /* releases all; NULL is fine */
 DEFINE_CLEANUP(imglock_free, struct imglock *)
 
+/* For children that work on the files under these locks: they hold them too,
+ * so that a child that outlives us keeps its files locked until it ends.
+ * Borrowed; valid until the next add or free. */
+const int *imglock_fds(const struct imglock *l, size_t *ret_n);
+
+/* Mark a file that is being made: QEMU's tools can open it, imglock_add() of
+ * another process says BUSY. Goes with all copies of `fd`. */
+int imglock_mark(int fd, const char *path, struct err *err) NODISCARD;
+
 /* Take the file for ourselves alone. A file that is held already by `l` is
  * success.
  *

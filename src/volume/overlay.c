@@ -14,7 +14,8 @@
  * readable by more people than the disk, and QEMU under its own user can open
  * it even where libvirt does not change owners (dynamic_ownership = 0). A
  * file left half written by a crash is removed and made again: its name holds
- * a UUID of our journal, so it is nobody else's. */
+ * a UUID of our journal, so it is nobody else's. A qemu-img that outlives us
+ * holds the mark (volume/imglock.h) on it, and recovery waits for its end. */
 
 enum {
     /* A commit that makes no progress for so long is given up. */
@@ -40,7 +41,7 @@ cut(struct driver *d, const char *uuid, const struct virt_overlay *overlays,
 }
 
 static int
-create_empty(const char *path, const char *like, struct err *err)
+create_empty(const char *path, const char *like, int *ret_fd, struct err *err)
 {
     struct stat st;
 
@@ -51,23 +52,31 @@ create_empty(const char *path, const char *like, struct err *err)
     struct effect e = effect_begin("create", path);
     CLEANUP(fd_close)
     int fd =
-        open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     int saved = errno;
 
     effect_end(&e);
     if (fd < 0)
         return err_sys(err, saved, "%s: create", path);
-    /* Not more than 0600 in any case; a group that the disk has stays. */
-    if (fchown(fd, st.st_uid, st.st_gid) < 0)
-        return err_sys(err, errno, "%s: chown", path);
+    if (imglock_mark(fd, path, err) < 0)
+        return -1;
+    /* A group that may use the disk may use this; nobody else ever. */
+    if (fchown(fd, st.st_uid, st.st_gid) < 0 ||
+        fchmod(fd, 0600 | (st.st_mode & 0060)) < 0)
+        return err_sys(err, errno, "%s: owner and mode", path);
+    *ret_fd = fd;
+    fd = -1;
     return 0;
 }
 
 static int
 create(struct driver *d, const struct driver_create *c, struct err *err)
 {
-    if (create_empty(c->path, c->like, err) < 0 ||
-        qimg_create(c->path, &c->parent, c->size, err) < 0)
+    CLEANUP(fd_close) int fd = -1;
+
+    if (create_empty(c->path, c->like, &fd, err) < 0 ||
+        qimg_create(c->path, &c->parent, c->size, &(struct qimg_keep){ &fd, 1 },
+                    err) < 0)
         return -1;
     return file_sync_path(c->path, err);
 }
@@ -83,23 +92,32 @@ merge_live(struct driver *d, const struct driver_merge *m, struct err *err)
 static int
 merge(struct driver *d, const struct driver_merge *m, struct err *err)
 {
-    return qimg_commit(m->top.path, m->top_size, &m->base, m->base_size, err);
+    struct qimg_keep keep;
+
+    keep.fds = imglock_fds(m->locks, &keep.n);
+    return qimg_commit(m->top.path, m->top_size, &m->base, m->base_size, &keep,
+                       err);
 }
 
 static int
 rebase(struct driver *d, const char *path, const struct qimg_file *parent,
-       struct err *err)
+       const struct imglock *locks, struct err *err)
 {
-    return qimg_rebase(path, parent, err);
+    struct qimg_keep keep;
+
+    keep.fds = imglock_fds(locks, &keep.n);
+    return qimg_rebase(path, parent, &keep, err);
 }
 
 static int
 clone_file(struct driver *d, const struct qimg_file *from, const char *to,
            const char *like, struct err *err)
 {
-    if (create_empty(to, like, err) < 0)
+    CLEANUP(fd_close) int fd = -1;
+
+    if (create_empty(to, like, &fd, err) < 0)
         return -1;
-    return qimg_convert(from, to, err);
+    return qimg_convert(from, to, &(struct qimg_keep){ &fd, 1 }, err);
 }
 
 static int

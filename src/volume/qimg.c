@@ -37,7 +37,7 @@ add_image(struct buf *b, const char *prefix, const struct qimg_file *f)
 
 int
 qimg_create(const char *path, const struct qimg_file *backing, uint64_t size,
-            struct err *err)
+            const struct qimg_keep *keep, struct err *err)
 {
     char size_text[32];
     const char *const argv[] = {
@@ -47,13 +47,14 @@ qimg_create(const char *path, const struct qimg_file *backing, uint64_t size,
 
     (void)snprintf(size_text, sizeof size_text, "%llu",
                    (unsigned long long)size);
-    if (spawn_run(argv, SHORT_MS, NULL, err) < 0)
+    if (spawn_run_keeping(argv, keep->fds, keep->n, SHORT_MS, err) < 0)
         return err_wrap(err, "create %s", path);
     return 0;
 }
 
 static int
-shrink(const struct qimg_file *f, uint64_t size, struct err *err)
+shrink(const struct qimg_file *f, uint64_t size, const struct qimg_keep *keep,
+       struct err *err)
 {
     CLEANUP(buf_fini) struct buf image = BUF_INIT;
     char size_text[32];
@@ -65,12 +66,12 @@ shrink(const struct qimg_file *f, uint64_t size, struct err *err)
                                  "--shrink",      "--image-opts", "--",
                                  buf_str(&image), size_text,      NULL };
 
-    return spawn_run(argv, COPY_MS, NULL, err);
+    return spawn_run_keeping(argv, keep->fds, keep->n, COPY_MS, err);
 }
 
 int
 qimg_commit(const char *top, uint64_t top_size, const struct qimg_file *base,
-            uint64_t base_size, struct err *err)
+            uint64_t base_size, const struct qimg_keep *keep, struct err *err)
 {
     CLEANUP(buf_fini) struct buf image = BUF_INIT;
 
@@ -82,15 +83,16 @@ qimg_commit(const char *top, uint64_t top_size, const struct qimg_file *base,
         "--",       buf_str(&image), NULL
     };
 
-    if (spawn_run(argv, COPY_MS, NULL, err) < 0 ||
-        (top_size < base_size && shrink(base, top_size, err) < 0) ||
+    if (spawn_run_keeping(argv, keep->fds, keep->n, COPY_MS, err) < 0 ||
+        (top_size < base_size && shrink(base, top_size, keep, err) < 0) ||
         file_sync_path(base->path, err) < 0)
         return err_wrap(err, "merge %s into %s", top, base->path);
     return 0;
 }
 
 int
-qimg_rebase(const char *path, const struct qimg_file *backing, struct err *err)
+qimg_rebase(const char *path, const struct qimg_file *backing,
+            const struct qimg_keep *keep, struct err *err)
 {
     CLEANUP(buf_fini) struct buf image = BUF_INIT;
 
@@ -101,20 +103,21 @@ qimg_rebase(const char *path, const struct qimg_file *backing, struct err *err)
         buf_str(&image), NULL
     };
 
-    if (spawn_run(argv, SHORT_MS, NULL, err) < 0 ||
+    if (spawn_run_keeping(argv, keep->fds, keep->n, SHORT_MS, err) < 0 ||
         file_sync_path(path, err) < 0)
         return err_wrap(err, "rebase %s on %s", path, backing->path);
     return 0;
 }
 
 int
-qimg_convert(const struct qimg_file *from, const char *to, struct err *err)
+qimg_convert(const struct qimg_file *from, const char *to,
+             const struct qimg_keep *keep, struct err *err)
 {
     const char *const argv[] = { "qemu-img",   "convert", "-q",    "-f",
                                  from->format, "-O",      "qcow2", "--",
                                  from->path,   to,        NULL };
 
-    if (spawn_run(argv, COPY_MS, NULL, err) < 0)
+    if (spawn_run_keeping(argv, keep->fds, keep->n, COPY_MS, err) < 0)
         return err_wrap(err, "copy %s", from->path);
     return file_sync_path(to, err);
 }

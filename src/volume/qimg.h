@@ -16,23 +16,30 @@ struct qimg_file {
     const char *format; /* "qcow2" or "raw" */
 };
 
+/* Descriptors that the child holds as well, see imglock_fds(). */
+struct qimg_keep {
+    const int *fds;
+    size_t n;
+};
+
 /* A new, empty qcow2 on `backing`, into a file that exists. The backing file
  * is not opened. */
 int qimg_create(const char *path, const struct qimg_file *backing,
-                uint64_t size, struct err *err) NODISCARD;
+                uint64_t size, const struct qimg_keep *keep, struct err *err)
+    NODISCARD;
 /* Write what `top` (qcow2) has over `base`, its backing file, into `base`;
  * `top` is left as it is. `base` grows if it must and is made smaller if
  * `top` is. May be repeated. fsynced. */
 int qimg_commit(const char *top, uint64_t top_size,
                 const struct qimg_file *base, uint64_t base_size,
-                struct err *err) NODISCARD;
+                const struct qimg_keep *keep, struct err *err) NODISCARD;
 /* Change the name of the backing file in the header, and nothing else. */
 int qimg_rebase(const char *path, const struct qimg_file *backing,
-                struct err *err) NODISCARD;
+                const struct qimg_keep *keep, struct err *err) NODISCARD;
 /* The whole content, flat, as qcow2 into a file that exists; holes stay. The
  * source takes qemu-img's own read locks. */
-int qimg_convert(const struct qimg_file *from, const char *to, struct err *err)
-    NODISCARD;
+int qimg_convert(const struct qimg_file *from, const char *to,
+                 const struct qimg_keep *keep, struct err *err) NODISCARD;
 /* How many bytes qimg_convert() will need at most. */
 int qimg_measure(const struct qimg_file *from, uint64_t *ret_bytes,
                  struct err *err) NODISCARD;

@@ -546,9 +546,12 @@ undo_disk(struct volume *v, struct layer_table *t, const struct virt_vm *vm,
     struct layer *new = layer_find(t, d->b);
     const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
     const struct domxml_source source = { d->target, new->path, new->format };
+    CLEANUP(imglock_free) struct imglock *lock = imglock_new();
 
     if (volume_names(now, d->target, old, new) != VOLUME_NAMES_B) {
         if (check_unused(v, vm, new, err) < 0 ||
+            (imglock_add(lock, new->path, NULL, err) < 0 &&
+             err->code != ERR_NOT_FOUND) ||
             driver_remove(v->driver, new->path, err) < 0)
             return -1;
         layer_remove(t, d->b);

@@ -131,6 +131,7 @@ commit(struct merge *m, struct err *err)
     if (m->vm == NULL || is_in_live_chain(m, m->c) ||
         is_in_live_chain(m, m->l) || is_committed(m))
         return err_set(err, ERR_BUSY, "the VM was started or changed");
+    d.locks = m->locks;
     return driver_merge(m->v->driver, &d, err);
 }
 
@@ -199,15 +200,35 @@ retarget_child(struct merge *m, const struct layer *k, struct err *err)
                        m->l->path);
     if (imglock_add(m->locks, k->path, &k->file, err) < 0)
         return -1;
-    return driver_rebase(m->v->driver, k->path, &parent, err);
+    return driver_rebase(m->v->driver, k->path, &parent, m->locks, err);
+}
+
+/* The definition: its disk, or a backing chain that libvirt wrote down in it
+ * (it would start with that chain, whatever the headers say). */
+static int
+retarget_definition(struct merge *m, struct err *err)
+{
+    const struct domxml_disk *disk;
+    struct domxml_source source = { m->c->target, m->l->path, m->l->format };
+
+    if (!m->vm->is_persistent ||
+        !volume_chain_has(m->vm->inactive, m->c->target, m->c))
+        return 0;
+    disk = domxml_disk(m->vm->inactive, m->c->target);
+    if (volume_names(m->vm->inactive, m->c->target, m->l, m->c) !=
+        VOLUME_NAMES_B) {
+        source.path = disk->chain[0].path;
+        source.format = disk->chain[0].format;
+    } else if (m->c->state != LAYER_ACTIVE) {
+        return err_set(err, ERR_CONFLICT,
+                       "the domain names a sealed layer as its disk");
+    }
+    return volume_retarget(m->v, m->t->vm, &source, 1, err);
 }
 
 static int
 retarget(struct merge *m, struct err *err)
 {
-    const struct domxml_source source = { m->c->target, m->l->path,
-                                          m->l->format };
-
     for (size_t i = 0; i < m->t->n_layers; i++)
         if (strcmp(m->t->layers[i].parent, m->c->id) == 0 &&
             retarget_child(m, &m->t->layers[i], err) < 0)
@@ -216,11 +237,7 @@ retarget(struct merge *m, struct err *err)
         return -1;
     if (m->vm == NULL)
         return err_set(err, ERR_NOT_FOUND, "the domain is gone");
-    if (m->c->state != LAYER_ACTIVE || !m->vm->is_persistent ||
-        volume_names(m->vm->inactive, m->c->target, m->l, m->c) !=
-            VOLUME_NAMES_B)
-        return 0;
-    return volume_retarget(m->v, m->t->vm, &source, 1, err);
+    return retarget_definition(m, err);
 }
 
 /* Does anybody still lead to C? Invariant 1. */

@@ -224,7 +224,7 @@ undo_disk(struct volume *v, struct layer_table *t, const char *id,
         l->state = LAYER_DETACHED;
         return 0;
     }
-    if (is_at(l->path, &l->file) && imglock_add(lock, l->path, NULL, err) < 0)
+    if (imglock_add(lock, l->path, NULL, err) < 0 && err->code != ERR_NOT_FOUND)
         return -1;
     if (driver_remove(v->driver, l->path, err) < 0)
         return -1;
