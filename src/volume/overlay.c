@@ -60,9 +60,9 @@ create_empty(const char *path, const char *like, int *ret_fd, struct err *err)
         return err_sys(err, saved, "%s: create", path);
     if (imglock_mark(fd, path, err) < 0)
         return -1;
-    /* A group that may use the disk may use this; nobody else ever. */
+    /* Ours and the owner's alone, unless the disk is meant for a group. */
     if (fchown(fd, st.st_uid, st.st_gid) < 0 ||
-        fchmod(fd, 0600 | (st.st_mode & 0060)) < 0)
+        fchmod(fd, (st.st_mode & 0060) == 0060 ? 0660 : 0600) < 0)
         return err_sys(err, errno, "%s: owner and mode", path);
     *ret_fd = fd;
     fd = -1;
