@@ -114,18 +114,33 @@ wait_for_vm(struct snapshot_loop *l, const char *key)
     unlock(l);
 }
 
-static void
-wake_waiting(struct snapshot_loop *l)
+/* One of them, taken out; the caller frees. NULL: none. */
+static char *
+take_waiting(struct snapshot_loop *l)
 {
     const char *key;
     void *value;
+    size_t at = 0;
+    char *taken = NULL;
 
     lock(l);
-    for (size_t i = 0; map_next(l->waiting, &i, &key, &value);) {
-        loop_add_key(l->loop, key, 0);
-        (void)map_remove(l->waiting, key);
+    if (map_next(l->waiting, &at, &key, &value)) {
+        taken = xstrdup(key);
+        (void)map_remove(l->waiting, taken);
     }
     unlock(l);
+    return taken;
+}
+
+static void
+wake_waiting(struct snapshot_loop *l)
+{
+    char *key;
+
+    while ((key = take_waiting(l)) != NULL) {
+        loop_add_key(l->loop, key, 0);
+        free(key);
+    }
 }
 
 /* ---- observe ---- */
