@@ -21,6 +21,7 @@
 #   VMKEEP_CACHE  what is downloaded or built once (.cache)
 #   TEST_KEEP=1   keep the scratch directory
 #   TEST_LIMIT    seconds (900)
+#   TEST_BAIL=1   end at the first failure
 set -euo pipefail
 
 tests_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -47,6 +48,7 @@ cleanup_fn() { cleanup_list+=("$(printf '%q ' "$@")"); }
 
 ok() { test_count=$((test_count + 1)); echo "ok $test_count - $*"; }
 not_ok() { test_count=$((test_count + 1)); test_failed=$((test_failed + 1)); echo "not ok $test_count - $*"; }
+bail() { [ -z "${TEST_BAIL:-}" ] || exit 1; }
 note() { sed 's/^/# /' <<<"$*"; }
 
 # check SENTENCE COMMAND...: ok if the command succeeds; else its output is
@@ -60,6 +62,7 @@ check() {
         not_ok "$sentence"
         note "failed: $*"
         note "$output"
+        bail
         return 0
     fi
 }
@@ -80,6 +83,7 @@ check_equal() {
     if [ "$2" = "$3" ]; then ok "$1"; else
         not_ok "$1"
         note "got '$2', wanted '$3'"
+        bail
     fi
 }
 

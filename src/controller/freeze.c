@@ -34,6 +34,11 @@
 /* The guard waits longer than every step of ours between arm and thaw. */
 #define GUARD_EXTRA_MS 30000
 
+/* A thaw that is owed, and the guard's duty for it. */
+struct owed {
+    uint64_t arm_id; /* 0: of an earlier run of the daemon */
+};
+
 struct freeze {
     struct virt *virt;                         /* [C] */
     struct guardclient *guard;                 /* [C] */
@@ -43,7 +48,7 @@ struct freeze {
     void (*done)(void *arg, const char *uuid); /* [C] after freeze_recover */
     void *done_arg;                            /* [C] */
     pthread_mutex_t mutex;
-    struct map *owed GUARDED_BY(freeze_lock); /* uuid -> f itself */
+    struct map *owed GUARDED_BY(freeze_lock); /* uuid -> struct owed */
 };
 
 static void
@@ -59,14 +64,30 @@ unlock(struct freeze *f) RELEASE(freeze_lock) NO_TSA
 }
 
 static void
-mark_owed(struct freeze *f, const char *uuid, bool is_owed)
+set_owed(struct freeze *f, const char *uuid, uint64_t arm_id)
 {
+    struct owed *o = xcalloc(1, sizeof *o);
+
+    o->arm_id = arm_id;
     lock(f);
-    if (is_owed)
-        (void)map_put(f->owed, uuid, f);
-    else
-        (void)map_remove(f->owed, uuid);
+    o = map_put(f->owed, uuid, o);
     unlock(f);
+    free(o);
+}
+
+/* Returns the guard's duty, or 0. */
+static uint64_t
+clear_owed(struct freeze *f, const char *uuid)
+{
+    struct owed *o;
+    uint64_t arm_id;
+
+    lock(f);
+    o = map_remove(f->owed, uuid);
+    unlock(f);
+    arm_id = o == NULL ? 0 : o->arm_id;
+    free(o);
+    return arm_id;
 }
 
 bool
@@ -100,6 +121,7 @@ thaw_owed(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
     struct freeze *f = arg;
     struct err why;
     unsigned count = 0;
+    uint64_t arm_id;
 
     *ret_again_ms = THAW_AGAIN_MS;
     if (!freeze_is_owed(f, uuid)) {
@@ -111,7 +133,9 @@ thaw_owed(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
         return 0;
     if (file_unlink(f->dir_fd, uuid, err) < 0)
         return err_wrap(err, "freeze journal");
-    mark_owed(f, uuid, false);
+    arm_id = clear_owed(f, uuid);
+    if (arm_id != 0)
+        guardclient_disarm(f->guard, arm_id);
     *ret_again_ms = QUEUE_DONE;
     if (f->done != NULL)
         f->done(f->done_arg, uuid);
@@ -146,10 +170,15 @@ freeze_new(const char *state_dir, struct virt *virt, struct guardclient *guard,
 void
 freeze_free(struct freeze *f)
 {
+    const char *key;
+    void *owed;
+
     if (f == NULL)
         return;
     queue_free(f->thaws);
     lock(f);
+    for (size_t i = 0; map_next(f->owed, &i, &key, &owed);)
+        free(owed);
     map_free(f->owed);
     unlock(f);
     pthread_mutex_destroy(&f->mutex);
@@ -171,7 +200,7 @@ freeze_recover(struct freeze *f, void (*done)(void *arg, const char *uuid),
     for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
         if (!uuid_is_valid(e->d_name))
             continue; /* ".", "..", a temporary file of file_replace() */
-        mark_owed(f, e->d_name, true);
+        set_owed(f, e->d_name, 0);
         queue_add(f->thaws, e->d_name);
     }
     (void)closedir(d);
@@ -199,7 +228,7 @@ journal_remove(struct freeze *f, const char *uuid)
 
     /* What stays only leads to a thaw too many. */
     if (file_unlink(f->dir_fd, uuid, &err) < 0) {
-        mark_owed(f, uuid, true);
+        set_owed(f, uuid, 0);
         queue_add_after(f->thaws, uuid, THAW_AGAIN_MS);
     }
 }
@@ -226,7 +255,7 @@ thaw_now(struct freeze *f, struct freeze_hold *h)
     if (virt_thaw(f->virt, h->uuid, f->timeout_ms, &h->thawed, &err) < 0 &&
         !is_off(f, h->uuid)) {
         h->is_thaw_failed = true;
-        mark_owed(f, h->uuid, true);
+        set_owed(f, h->uuid, h->arm_id);
         queue_add_after(f->thaws, h->uuid, THAW_AGAIN_MS);
         return;
     }
