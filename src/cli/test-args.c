@@ -26,8 +26,7 @@ options_stand_anywhere(void)
     static const char *const lines[] = {
         "vmkeep snapshot create web s1 -n ns --deadline 1m --wait -o json",
         "vmkeep -n=ns -ojson snapshot --wait create --deadline=1m web s1",
-        "vmkeep --namespace ns snapshot create -w --deadline 1m -o json -- web "
-        "s1",
+        "vmkeep --namespace ns snapshot create -w --deadline 1m -ojson -- web s1",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {

@@ -24,7 +24,7 @@ char *rules_domain_of(const json_t *vm) NODISCARD;
  * false: they are equal. */
 bool rules_find_difference(const json_t *a, const json_t *b, struct buf *path);
 
-/* Something else than spec.runStrategy (or running), labels, annotations, finalizers and
- * ownerReferences of a projected object was changed. */
+/* Something else than spec.runStrategy (or running), labels, annotations,
+ * finalizers and ownerReferences of a projected object was changed. */
 void rules_check_projected(const struct kind_request *rq,
                            struct causes *causes);
