@@ -57,6 +57,7 @@ help_all(FILE *out)
         had_verb = c->verb != NULL;
         print_command(out, c);
     }
+    fputs("\nBackup repositories, without a daemon: vmkeep repo --help\n", out);
     fputs("\nOptions of every command:\n", out);
     print_options(out, cli_global_options);
     fputs("\nA snapshot before an upgrade, and back if it went wrong:\n"

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/args.h"
 #include "cli/help.h"
+#include "cli/libexec.h"
 #include "cli/table.h"
 
 #define DEFAULT_SOCKET "/run/vmkeep/vmkeepd.sock"
@@ -155,7 +156,9 @@ main(int argc, char **argv)
     struct args a;
     int code = 0;
 
-    if (args_parse(&c, argc, argv, &a, &err) < 0)
+    if (libexec_has(argc, argv))
+        code = libexec_exec(argv, &err) < 0 ? complain(&c, &err) : 0;
+    else if (args_parse(&c, argc, argv, &a, &err) < 0)
         code = complain(&c, &err);
     else if (c.command == NULL)
         code = guide(&a);

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""repo-reader.py REPOSITORY KEYFILE|- BACKUP [DISK OUTPUT]: restore a disk.
+
+A reader of the backup repository written from docs/formats/ alone: it shares
+no line with the C code, so that both agreeing says that the pages are right
+and complete. Prints the disks without DISK. Needs libcrypto and libzstd.
+"""
+import ctypes
+import ctypes.util
+import hashlib
+import hmac
+import os
+import struct
+import sys
+
+crypto = ctypes.CDLL(ctypes.util.find_library("crypto"))
+zstd = ctypes.CDLL(ctypes.util.find_library("zstd"))
+for function in ("EVP_CIPHER_CTX_new", "EVP_aes_256_gcm"):
+    getattr(crypto, function).restype = ctypes.c_void_p
+zstd.ZSTD_decompress.restype = ctypes.c_size_t
+
+
+class Damage(Exception):
+    """What was read is not what was written."""
+
+
+def need(condition, message):
+    if not condition:
+        raise Damage(message)
+
+
+def uuid(data):
+    h = data.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def crc32c_table():
+    table = []
+    for i in range(256):
+        for _ in range(8):
+            i = (i >> 1) ^ (0x82F63B78 if i & 1 else 0)
+        table.append(i)
+    return table
+
+
+TABLE = crc32c_table()
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def mac(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def gcm_open(key, nonce, aad, data, tag, what):
+    """repository.md: AEAD is AES-256-GCM, 12-byte nonce, 16-byte tag."""
+    ctx = ctypes.c_void_p(crypto.EVP_CIPHER_CTX_new())
+    out, n = ctypes.create_string_buffer(len(data) + 16), ctypes.c_int()
+    try:
+        crypto.EVP_DecryptInit_ex(ctx, ctypes.c_void_p(crypto.EVP_aes_256_gcm()), None, key, nonce)
+        crypto.EVP_DecryptUpdate(ctx, None, ctypes.byref(n), aad, len(aad))
+        crypto.EVP_DecryptUpdate(ctx, out, ctypes.byref(n), data, len(data))
+        crypto.EVP_CIPHER_CTX_ctrl(ctx, 0x11, 16, tag)
+        good = crypto.EVP_DecryptFinal_ex(ctx, ctypes.byref(out, len(data)), ctypes.byref(n))
+    finally:
+        crypto.EVP_CIPHER_CTX_free(ctx)
+    need(good == 1, f"{what}: does not decrypt")
+    return out.raw[:len(data)]
+
+
+class Repository:
+    def __init__(self, path, key_file):
+        self.path, self.packs = path, {}
+        cfg = self.get("repo.cfg")  # repository.md, "repo.cfg"
+        need(len(cfg) == 128 and cfg[:8] == b"VMKREPO\0", "repo.cfg: not one")
+        need(crc32c(cfg[:124]) == struct.unpack_from("<I", cfg, 124)[0], "repo.cfg: checksum")
+        version, self.cipher = struct.unpack_from("<HB", cfg, 8)
+        need(version == 0 and struct.unpack_from("<Q", cfg, 32)[0] == 0, "repo.cfg: newer format")
+        self.uuid = cfg[40:56]
+        root = self.root_key(key_file) if self.cipher else bytes(32)
+        self.key = {label: mac(root, b"vmkeep/0/" + label.encode()) for label in ("id", "data", "meta", "log")}
+        self.backups = self.read_log()
+
+    def get(self, name, offset=0, length=-1):
+        with open(os.path.join(self.path, name), "rb") as f:
+            f.seek(offset)
+            return f.read(length)
+
+    def root_key(self, key_file):
+        """keys.md: the slot that our key file opens."""
+        with open(key_file, encoding="ascii") as f:
+            word, digits = f.read().split()
+        need(word == "vmkeep-key-0" and len(digits) == 64, "not a key file")
+        for name in os.listdir(os.path.join(self.path, "keys")):
+            slot = self.get("keys/" + name)
+            if len(slot) != 160 or slot[:8] != b"VMKSLOT\0" or slot[10] != 0:
+                continue
+            need(slot[16:32] == self.uuid and uuid(slot[32:48]) == name, "slot of another repository")
+            try:
+                return gcm_open(bytes.fromhex(digits), slot[80:92], slot[:80], slot[92:124], slot[124:140], name)
+            except Damage:
+                continue
+        raise Damage("the key file opens no slot")
+
+    def read_log(self):
+        """log.md: fold the entries in order."""
+        backups, ended, previous = {}, set(), bytes(32)
+        for number, name in enumerate(sorted(os.listdir(os.path.join(self.path, "log"))), 1):
+            need(name == f"{number:020d}", f"log/{name}: a number is missing before it")
+            entry = self.get("log/" + name)
+            need(entry[:8] == b"VMKLOGE\0", f"log/{name}: magic")
+            need(mac(self.key["log"], entry[:-32]) == entry[-32:], f"log/{name}: MAC")
+            version, kind, flags, length, seq = struct.unpack_from("<HBBIQ", entry, 8)
+            need(version == 0 and seq == number and length == len(entry) - 120, f"log/{name}: header")
+            need(entry[24:56] == previous and entry[56:72] == self.uuid, f"log/{name}: chain")
+            previous, body = hashlib.sha256(entry).digest(), entry[88:-32]
+            if kind == 2 and body[:16] not in ended:
+                ended.add(body[:16])
+                backups[uuid(body[:16])] = (body[56:88], body[88:120])
+            elif kind == 3:
+                ended.add(body[:16])
+            elif kind == 4:
+                for i in range(struct.unpack_from("<H", body)[0]):
+                    backups.pop(uuid(body[2 + 16 * i:18 + 16 * i]), None)
+            need(kind in (1, 2, 3, 4) or not flags & 1, f"log/{name}: unknown critical type")
+        return backups
+
+    def origins(self, kind, session, n):
+        """pack.md, "Header" and "Key table"."""
+        name = f"{'pm'[kind]}/{uuid(session)}/{n}"
+        if name in self.packs:
+            return self.packs[name]
+        head = self.get(name, 0, 64)
+        need(head[:8] == b"VMKPACK\0", f"{name}: magic")
+        version, k, cipher, count, _, incompat = struct.unpack_from("<HBBHHQ", head, 8)
+        need(version == 0 and k == kind and cipher == self.cipher and incompat == 0, f"{name}: header")
+        need(head[24:40] == session and struct.unpack_from("<I", head, 40)[0] == n, f"{name}: another pack")
+        table = self.get(name, 64, 88 * count)
+        need(crc32c(head[:60] + table) == struct.unpack_from("<I", head, 60)[0], f"{name}: checksum")
+        keys = []
+        for i in range(count):
+            entry = table[88 * i:88 * i + 88]
+            aad = self.uuid + bytes([kind]) + entry[:21]
+            wrapping = self.key["data" if kind == 0 else "meta"]
+            keys.append((entry[:20], gcm_open(wrapping, entry[24:36], aad, entry[36:68], entry[68:84], name)))
+        self.packs[name] = keys
+        return keys
+
+    def frame(self, kind, location, digest):
+        """pack.md, "Frame": the plaintext at a location, checked."""
+        session, (n, off8, flen, ulen) = location[:16], struct.unpack_from("<IIII", location, 16)
+        what = f"{'pm'[kind]}/{uuid(session)}/{n} at {off8 * 8}"
+        keys = self.origins(kind, session, n)
+        data = self.get(f"{'pm'[kind]}/{uuid(session)}/{n}", off8 * 8, flen)
+        need(len(data) == flen and crc32c(data[:20]) == struct.unpack_from("<I", data, 20)[0], f"{what}: header")
+        clen, ulen2, ordinal, codec, slot = struct.unpack_from("<IIIBB", data)
+        need(ulen2 == ulen and clen <= ulen, f"{what}: lengths")
+        stored = data[24:24 + clen]
+        if self.cipher:
+            origin, key = keys[slot]
+            aad = origin + bytes([kind, codec, 0, 0]) + struct.pack("<II", ordinal, ulen)
+            stored = gcm_open(key, struct.pack("<I", ordinal) + bytes(8), aad, stored, data[24 + clen:40 + clen], what)
+        if codec == 2:
+            out = ctypes.create_string_buffer(ulen)
+            need(zstd.ZSTD_decompress(out, ctypes.c_size_t(ulen), stored, ctypes.c_size_t(clen)) == ulen, f"{what}: zstd")
+            stored = out.raw
+        need(len(stored) == ulen and mac(self.key["id"], stored) == digest, f"{what}: digest mismatch")
+        return stored
+
+    def root(self, backup):
+        """tree.md, "Root": name -> (size, chunk size, top level, location or None, id)."""
+        data = self.frame(1, *self.backups[backup])
+        need(data[:4] == b"VMKR" and data[8:24] == self.uuid and uuid(data[24:40]) == backup, "root: another backup")
+        count = struct.unpack_from("<H", data, 6)[0]
+        at = 66 + struct.unpack_from("<H", data, 64)[0]
+        metadata = None
+        at += 1
+        if data[at - 1] == 1:
+            metadata = self.frame(1, data[at:at + 32], data[at + 32:at + 64])
+            at += 64
+        disks = {}
+        for _ in range(count):
+            end = at + 1 + data[at]
+            name = data[at + 1:end].decode("ascii")
+            size, log2, top, kind = struct.unpack_from("<QBBB", data, end)
+            at = end + 11
+            disks[name] = (size, 1 << log2, top, data[at:at + 32] if kind == 2 else None, data[at + 32:at + 64])
+            at += 64 if kind == 2 else 0
+        need(at == len(data), "root: length")
+        return disks, metadata
+
+    def node(self, level, location, digest):
+        """tree.md, "Node": yields (place, type, pattern or location, id)."""
+        data = self.frame(1, location, digest)
+        version, its_level, count, packs, _ = struct.unpack_from("<BBHHH", data, 4)
+        need(data[:4] == b"VMKN" and version == 0 and its_level == level, "node: header")
+        types, at = 12 + 20 * packs, 12 + 20 * packs + count
+        for i in range(count):
+            if data[types + i] == 1:
+                yield i, 1, data[at:at + 8], None
+                at += 8
+            elif data[types + i] == 2:
+                place = struct.unpack_from("<H", data, at + 32)[0]
+                pack = data[12 + 20 * place:32 + 20 * place]
+                yield i, 2, pack + data[at + 34:at + 46], data[at:at + 32]
+                at += 46
+        need(at == len(data), "node: length")
+
+    def chunks(self, level, index, location, digest):
+        """Every chunk that is not zero: (number, bytes or pattern)."""
+        for i, kind, where, child in self.node(level, location, digest):
+            if level > 0:
+                yield from self.chunks(level - 1, 256 * index + i, where, child)
+            elif kind == 1:
+                yield 256 * index + i, kind, where
+            else:
+                yield 256 * index + i, kind, self.frame(0, where, child)
+
+
+def main():
+    repo = Repository(sys.argv[1], sys.argv[2])
+    disks, metadata = repo.root(sys.argv[3])
+    if len(sys.argv) < 6:
+        for name, disk in disks.items():
+            print(name, disk[0])
+        print("metadata", 0 if metadata is None else len(metadata))
+        return
+    size, chunk, top, location, digest = disks[sys.argv[4]]
+    with open(sys.argv[5], "wb") as out:
+        out.truncate(size)
+        if location is None:
+            return
+        for number, kind, data in repo.chunks(top, 0, location, digest):
+            if kind == 1:
+                data = data * (chunk // 8)
+            out.seek(number * chunk)
+            out.write(data[:max(0, min(len(data), size - number * chunk))])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Damage as problem:
+        sys.exit(f"repo-reader: {problem}")
