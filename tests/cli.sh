@@ -113,6 +113,7 @@ check "kubeconfig prints YAML" grep -q '^current-context: vmkeep' "$T/kubeconfig
 check "with it, vmkeep speaks HTTPS" eval "v --kubeconfig '$T/kubeconfig' vm list | grep -q ^web-1"
 sed 's/token: .*/token: wrong/' "$T/kubeconfig" >"$T/wrong"
 check_equal "a wrong token exits with 6" "$(status_of --kubeconfig "$T/wrong" vm list)" 6
+check "and the way to a new one is told" says 'vmkeep kubeconfig'
 sed '/certificate-authority-data/d' "$T/kubeconfig" >"$T/noca"
 check_equal "a server of an unknown authority exits with 6" "$(status_of --kubeconfig "$T/noca" vm list)" 6
 check "version tells the server's" eval "v version | grep -qE '^vmkeepd v'"

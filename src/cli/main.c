@@ -60,19 +60,28 @@ print_causes(const json_t *status)
     }
 }
 
+/* What the server said stands for itself, but for a bad token. */
+static const char *
+hint_of(const struct cli *c, const struct err *err)
+{
+    const json_t *status = client_status(c->client);
+    bool is_local = !cli_has(c, "server") && !cli_has(c, "kubeconfig");
+
+    if (jsonx_int(status, "code", 0) == 401)
+        return "The token is not valid (any more). Make a new one on the host: "
+               "vmkeep kubeconfig";
+    if (strcmp(jsonx_str_or(status, "message", ""), err->msg) == 0)
+        return NULL;
+    return hint_for(err->code, is_local);
+}
+
 static int
 complain(const struct cli *c, const struct err *err)
 {
-    const json_t *status = client_status(c->client);
-    const char *hint =
-        status != NULL &&
-                strcmp(jsonx_str_or(status, "message", ""), err->msg) == 0
-            ? NULL
-            : hint_for(err->code,
-                       !cli_has(c, "server") && !cli_has(c, "kubeconfig"));
+    const char *hint = hint_of(c, err);
 
     fprintf(stderr, "vmkeep: %s\n", err->msg);
-    print_causes(status);
+    print_causes(client_status(c->client));
     if (hint != NULL)
         fprintf(stderr, "  %s\n", hint);
     return err_code_exit(err->code);
