@@ -181,7 +181,11 @@ restore(struct run *r, struct err *err)
         (void)getchar();
         return volume_restore_abort(x, err);
     }
-    if (define(r, x, disks, n, clone, err) < 0)
+    if (volume_restore_policy(x,
+                              strcmp(how, "retain") == 0 ? VOLUME_OLD_RETAIN
+                                                         : VOLUME_OLD_TRASH,
+                              3600, err) < 0 ||
+        define(r, x, disks, n, clone, err) < 0)
         return -1;
     volume_restore_unlock(x);
     if (volume_restore_finish(x,

@@ -211,6 +211,16 @@ restore_firmware(struct attempt *a)
                       "%s", ignored.msg);
 }
 
+static enum volume_old_disk
+old_disks(const struct attempt *a)
+{
+    const char *policy =
+        jsonx_str(a->job->restore_json, "spec.volumeRestorePolicy");
+
+    return restore_plan_naming(policy) == RESTORE_IN_PLACE ? VOLUME_OLD_TRASH
+                                                           : VOLUME_OLD_RETAIN;
+}
+
 static int
 define(struct attempt *a, struct err *err)
 {
@@ -221,7 +231,10 @@ define(struct attempt *a, struct err *err)
         disks = volume_restore_disks(a->volume, &n);
     if (restore_define_xml(&a->target, disks, n, &a->xml, err) < 0 ||
         write_plan(a, disks, n, err) < 0 || check_unchanged(a, err) < 0 ||
-        put_firmware(a, err) < 0)
+        put_firmware(a, err) < 0 ||
+        (a->volume != NULL &&
+         volume_restore_policy(a->volume, old_disks(a), a->ctl->config.trash_s,
+                               err) < 0))
         return -1;
     if (a->volume != NULL)
         volume_restore_unlock(a->volume);
@@ -251,17 +264,12 @@ tell_notes(struct attempt *a)
 static void
 finish(struct attempt *a)
 {
-    const char *policy =
-        jsonx_str(a->job->restore_json, "spec.volumeRestorePolicy");
-    enum volume_old_disk old = restore_plan_naming(policy) == RESTORE_IN_PLACE
-                                   ? VOLUME_OLD_TRASH
-                                   : VOLUME_OLD_RETAIN;
     CLEANUP(mem_free) char *kept = NULL;
     struct err err;
 
     if (a->volume != NULL &&
-        volume_restore_finish(a->volume, old, a->ctl->config.trash_s, &kept,
-                              &err) < 0) {
+        volume_restore_finish(a->volume, old_disks(a), a->ctl->config.trash_s,
+                              &kept, &err) < 0) {
         recover_again(a->ctl, a->source_uid);
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "old disks: %s", err.msg);

@@ -92,8 +92,8 @@ encode_job(const struct layer_job *j, struct buf *out)
 {
     if (j->kind == LAYER_JOB_NONE)
         return;
-    buf_printf(out, "job %s %s %s %s %zu\n", job_names[j->kind], j->id,
-               step_names[j->step], or_dash(j->owner), j->n);
+    buf_printf(out, "job %s %s %s %s %" PRIu64 " %zu\n", job_names[j->kind],
+               j->id, step_names[j->step], or_dash(j->owner), j->trash_s, j->n);
     for (size_t i = 0; i < j->n; i++)
         buf_printf(out, "jobdisk %s %s %s %s\n", j->disks[i].target,
                    j->disks[i].a, j->disks[i].b, or_dash(j->disks[i].c));
@@ -329,15 +329,18 @@ static bool
 decode_job(struct layer_table *t, const struct line *l)
 {
     unsigned kind, step;
+    uint64_t trash_s;
     char id[UUID_STR_SIZE], owner[UUID_STR_SIZE];
 
-    if (l->n != 6 || t->job.kind != LAYER_JOB_NONE ||
+    if (l->n != 7 || t->job.kind != LAYER_JOB_NONE ||
         !word_of(job_names, ARRAY_SIZE(job_names), l->field[1], &kind) ||
         kind == LAYER_JOB_NONE || !read_id(id, l->field[2], false) ||
         !word_of(step_names, ARRAY_SIZE(step_names), l->field[3], &step) ||
-        !read_id(owner, l->field[4], true))
+        !read_id(owner, l->field[4], true) ||
+        !read_number(l->field[5], UINT32_MAX, &trash_s))
         return false;
     layer_job_begin(t, (enum layer_job_kind)kind, id, owner);
+    t->job.trash_s = trash_s;
     t->job.step = (enum layer_step)step;
     return true;
 }
@@ -484,7 +487,8 @@ check_job(const struct layer_table *t, struct err *err)
 
     if (j->kind == LAYER_JOB_NONE)
         return 0;
-    if (!has_step || j->n == 0 || wants_owner != (j->owner[0] != 0))
+    if (!has_step || j->n == 0 || wants_owner != (j->owner[0] != 0) ||
+        (j->kind != LAYER_JOB_INPLACE && j->trash_s != 0))
         return err_set(err, ERR_CORRUPT, "job %s", j->id);
     for (size_t i = 0; i < j->n; i++) {
         const struct layer_job_disk *d = &j->disks[i];

@@ -75,6 +75,7 @@ struct layer_job {
     char id[UUID_STR_SIZE];
     enum layer_step step;
     char owner[UUID_STR_SIZE]; /* "" for cut and merge */
+    uint64_t trash_s;          /* inplace: old disks' time there; 0: retained */
     struct layer_job_disk *disks;
     size_t n;
 };

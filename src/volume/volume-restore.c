@@ -13,16 +13,13 @@
  * puts the old disks away. Between prepare and finish the domain decides what
  * a crash means: if it names the new files the restore is completed, if not it
  * is undone. A restore that was completed by recovery is found again by its
- * id, and its caller's word on the old disks is then applied to them.
+ * id, and its caller's last word on the old disks is then applied to them.
  *
  * Old disks go last, by a rename beside their place: nothing is copied, and
  * until the trash is emptied a rename brings them back. One that is not the
  * recorded file, was not made by vmkeep, or is named by anybody stays where it
  * is, listed as detached. */
 
-enum {
-    TRASH_DEFAULT_S = 24 * 3600,
-};
 #define TRASH_MARK ".trash"
 
 struct volume_restore {
@@ -289,9 +286,12 @@ volume_restore_settle(struct volume *v, struct layer_table *t,
                        "and not others; correct it with virsh edit",
                        t->job.id);
     *ret_is_open = false;
-    return named == 0 ? undo(v, t, err)
-                      : complete(v, t, VOLUME_OLD_TRASH,
-                                 clock_wall_s() + TRASH_DEFAULT_S, &kept, err);
+    return named == 0
+               ? undo(v, t, err)
+               : complete(v, t,
+                          t->job.trash_s > 0 ? VOLUME_OLD_TRASH
+                                             : VOLUME_OLD_RETAIN,
+                          clock_wall_s() + (int64_t)t->job.trash_s, &kept, err);
 }
 
 /* ---- prepare ---- */
@@ -605,11 +605,22 @@ volume_restore_is_finished(const struct volume_restore *r)
 
 /* ---- finish and abort ---- */
 
-/* Completed by recovery, which could not know what its caller wants: the old
- * disks are in the trash, or stayed for a reason. */
+int
+volume_restore_policy(struct volume_restore *r, enum volume_old_disk old,
+                      uint64_t trash_s, struct err *err)
+{
+    if (r->is_done || r->t->job.kind != LAYER_JOB_INPLACE)
+        return 0;
+    r->t->job.trash_s = old != VOLUME_OLD_TRASH ? 0
+                        : trash_s < UINT32_MAX  ? trash_s
+                                                : UINT32_MAX;
+    return volume_save(r->v, r->t, err);
+}
+
+/* Completed already, perhaps by recovery: what is asked now counts. */
 static int
 apply_policy(struct volume_restore *r, enum volume_old_disk old,
-             int64_t until_s, struct err *err)
+             int64_t until_s, struct buf *kept, struct err *err)
 {
     const struct layer_done *d = layer_done_find(r->t, r->id);
 
@@ -617,11 +628,14 @@ apply_policy(struct volume_restore *r, enum volume_old_disk old,
         struct layer *l =
             d->disks[i].old[0] == 0 ? NULL : layer_find(r->t, d->disks[i].old);
 
-        if (l == NULL || l->state != LAYER_TRASH)
+        if (l == NULL)
             continue;
-        if (old == VOLUME_OLD_TRASH)
+        if (l->state == LAYER_TRASH && old == VOLUME_OLD_TRASH)
             l->until_s = until_s;
-        else if (untrash(r->v, l, err) < 0)
+        else if (l->state == LAYER_TRASH && untrash(r->v, l, err) < 0)
+            return -1;
+        else if (l->state == LAYER_DETACHED && old == VOLUME_OLD_TRASH &&
+                 trash_old(r->v, r->t, l, until_s, kept, err) < 0)
             return -1;
     }
     return volume_save(r->v, r->t, err);
@@ -638,8 +652,13 @@ volume_restore_finish(struct volume_restore *r, enum volume_old_disk old,
 
     imglock_free(TAKE(r->locks));
     *ret_kept = NULL;
-    if (r->is_done)
-        return apply_policy(r, old, until_s, err);
+    if (r->is_done) {
+        if (apply_policy(r, old, until_s, &kept, err) < 0)
+            return -1;
+        if (kept.len > 0)
+            *ret_kept = buf_take_str(&kept);
+        return 0;
+    }
     named = count_named(r->v, r->t, &is_known, err);
     if (named < 0)
         return -1;

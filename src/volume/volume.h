@@ -128,6 +128,11 @@ int volume_restore_prepare(struct volume *v, const char *vm_uuid,
 bool volume_restore_is_finished(const struct volume_restore *r);
 const struct volume_new_disk *volume_restore_disks(struct volume_restore *r,
                                                    size_t *ret_n);
+/* Write down what finish will do with the old disks: what recovery does if
+ * finish is never called after the redefinition. Without it they are retained.
+ * Call it before the redefinition. */
+int volume_restore_policy(struct volume_restore *r, enum volume_old_disk old,
+                          uint64_t trash_s, struct err *err) NODISCARD;
 /* Release the image locks: just before virt_define's effect is visible to
  * `virsh start` nothing else may come between. */
 void volume_restore_unlock(struct volume_restore *r);
