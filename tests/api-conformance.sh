@@ -222,6 +222,7 @@ watches() {
     t W12 28 '(?si)200.*transfer-encoding: chunked' 'c -D- -o/dev/null -m 2 "$V?watch=1&resourceVersion=$(c $V?limit=1 | jq -r .metadata.resourceVersion)"'
     t W13 0 '400' 'c "$V?watch=1&resourceVersion=abc" | jq .code'
     t W14 0 '"ERROR".*"code": ?410' 'c "$V?watch=1&resourceVersion=1&timeoutSeconds=1"'
+    t W16 0 'BOOKMARK' 'c "$V?watch=1&resourceVersion=$(c $V?limit=1 | jq -r .metadata.resourceVersion)&timeoutSeconds=1&allowWatchBookmarks=true" | jq -r .type | tail -1'
     t W15 0 '422' 'c "$V?watch=1&sendInitialEvents=true" | jq .code'
 }
 
@@ -229,6 +230,7 @@ others() {
     t E01 0 '(?s)Events:.*Started.*hello ev' \
         'u=$(k get vmsnapshot w2 -o jsonpath={.metadata.uid}); jq -n --arg u "$u" "{apiVersion:\"v1\",kind:\"Event\",metadata:{generateName:\"w2.\"},involvedObject:{apiVersion:\"snapshot.kubevirt.io/v1beta1\",kind:\"VirtualMachineSnapshot\",name:\"w2\",namespace:\"default\",uid:\$u},reason:\"Started\",message:\"hello ev\",type:\"Normal\",lastTimestamp:\"2025-01-01T00:00:00Z\",count:1,source:{component:\"ck\"}}" | k create -f - && k describe vmsnapshot w2'
     new E02 0 'hello ev' 'k events --for vmsnapshot/w2'
+    t E05 0 '^LAST SEEN +TYPE +REASON +OBJECT +MESSAGE' 'k get events'
     t E03 0 'Started' 'k get events --field-selector involvedObject.name=w2'
     t E04 0 '(Used By|Mounted By):\s+<none>' 'k describe pvc c1-vda'
     t E05 0 'Status:\s+Active' 'k describe ns default'
@@ -241,6 +243,33 @@ others() {
     t S07 0 'MethodNotAllowed' 'c -XPUT $V -d "{}" | jq -r .reason'
     t S08 1 'NotFound|could not find the requested resource|MethodNotAllowed' 'k scale vm c1 --replicas=1'
     t S09 1 'Forbidden.*User "bob" cannot list resource "virtualmachines"' 'k --as=bob get vm'
+}
+
+# put_action NAME STATUS: PUT start, and be the controller that ends the action.
+put_action() {
+    local i name=
+    c -w '\n%{http_code}' -XPUT "$R/virtualmachines/$1/start" >"$T/put.out" &
+    local pid=$!
+    for i in {1..50}; do
+        name=$(c $S/apis/vmkeep.io/v1alpha1/namespaces/default/virtualmachineactions | jq -r '.items[]|select(.status.phase==null)|.metadata.name')
+        if [ -n "$name" ]; then break; fi
+        sleep 0.1
+    done
+    c -XPATCH -H 'Content-Type: application/merge-patch+json' \
+        "$S/apis/vmkeep.io/v1alpha1/namespaces/default/virtualmachineactions/$name/status" -d "$2" >/dev/null
+    wait $pid
+    cat "$T/put.out"
+}
+
+subresources() {
+    R=$S/apis/subresources.kubevirt.io/v1/namespaces/default
+    t R01 0 '^\n202$' "put_action c1 '{\"status\":{\"phase\":\"Succeeded\"}}'"
+    t R02 0 '"message":"VM is already running".*"code":409' \
+        "put_action c1 '{\"status\":{\"phase\":\"Failed\",\"code\":409,\"reason\":\"Conflict\",\"message\":\"VM is already running\"}}'"
+    t R03 0 'virtualmachines.kubevirt.io \\"nosuch\\" not found' 'c -XPUT $R/virtualmachines/nosuch/start'
+    t R04 0 '^404405$' 'c -o /dev/null -w "%{http_code}" -XPUT $R/virtualmachines/c1/fly; c -o /dev/null -w "%{http_code}" $R/virtualmachines/c1/start'
+    t R05 0 '"code":422' 'c -XPUT -H "Content-Type: application/json" -d "{\"paused\":7}" $R/virtualmachines/c1/start'
+    k delete vmactions --all >/dev/null
 }
 
 security() {
@@ -286,7 +315,7 @@ run_all() {
     is_old=no
     if "$kubectl" version --client 2>&1 | grep -q '1\.20\.'; then is_old=yes; fi
     server_start
-    discovery; create; gets; updates; applies; deletes; watches; others; security; ends
+    discovery; create; gets; updates; applies; deletes; watches; others; subresources; security; ends
 }
 
 run_all "$(kubectl_find)" new

@@ -40,16 +40,29 @@ add_partial(const struct render *r, const json_t *object, struct buf *out)
     buf_add_char(out, '}');
 }
 
+/* A kind whose own columns hold the name says where it goes; else it is the
+ * first. */
+static bool
+has_own_name(const struct kind *k)
+{
+    for (const struct kind_column *c = k->columns; c->name != NULL; c++) {
+        if (strcmp(c->name, "Name") == 0)
+            return true;
+    }
+    return false;
+}
+
 static void
 add_columns(const struct render *r, struct buf *out)
 {
     const struct kind *k = r->target->kind;
     CLEANUP(json_decref) json_t *list = json_array();
 
-    json_array_append_new(
-        list, json_pack("{s:s, s:s, s:s, s:s, s:i}", "name", "Name", "type",
-                        "string", "format", "name", "description",
-                        "Name of the object.", "priority", 0));
+    if (!has_own_name(k))
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:s, s:i}", "name", "Name", "type",
+                            "string", "format", "name", "description",
+                            "Name of the object.", "priority", 0));
     for (const struct kind_column *c = k->columns; c->name != NULL; c++) {
         /* An age is sent as text: clients print it as it comes. */
         bool is_date = strcmp(c->type, "date") == 0;
@@ -74,7 +87,8 @@ add_row(const struct render *r, const struct object *o, struct buf *out)
     CLEANUP(json_decref) json_t *cells = json_array();
     int64_t now_s = clock_wall_s();
 
-    json_array_append_new(cells, json_string(object_name(o)));
+    if (!has_own_name(k))
+        json_array_append_new(cells, json_string(object_name(o)));
     for (const struct kind_column *c = k->columns; c->name != NULL; c++)
         json_array_append_new(cells, kind_cell(k, c, json, now_s));
     buf_add_str(out, "{\"cells\":");

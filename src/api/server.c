@@ -385,10 +385,11 @@ answer(struct conn *c)
 {
     struct err err = { 0 };
 
-    if (c->waker == 0)
+    if (c->waker == 0) {
+        reply_header(&c->rp, "Retry-After", "1"); /* clients obey */
         status_reply(&c->rp, 503, "ServiceUnavailable",
                      "more than %d requests at once; try again", CONNS_MAX);
-    else if (c->is_too_big)
+    } else if (c->is_too_big)
         status_reply(&c->rp, 413, "RequestEntityTooLarge",
                      "the body is larger than %u bytes", SERVER_BODY_MAX);
     else if (uri_parse(c->target, &c->rq.uri, &err) < 0)

@@ -19,6 +19,7 @@ static const struct kind_column columns[] = {
     { "Object", "string", NULL, "To what it happened.", 0 },
     { "Message", "string", ".message", "What happened.", 0 },
     { "Count", "integer", ".count", "How often.", 1 },
+    { "Name", "string", ".metadata.name", "Of the event itself.", 1 },
     { NULL },
 };
 

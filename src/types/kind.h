@@ -69,7 +69,9 @@ struct kind {
      * UNSUPPORTED, which the API answers as 405, before any other check, and
      * DELETE with DENIED or CONFLICT; the text says what to do instead. */
     bool is_projected;
-    const struct kind_column *columns; /* after NAME; name NULL at the end */
+    /* After NAME, unless one of them is called "Name"; name NULL at the
+     * end. */
+    const struct kind_column *columns;
     /* Text of a column without a path. Caller frees; NULL: blank. */
     char *(*cell)(const struct kind_column *col, const json_t *object);
     /* Fill in defaults before validation. May be NULL. */
