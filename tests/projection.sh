@@ -41,6 +41,22 @@ virsh -q domstats web >/dev/null
 sleep 2
 check_equal "what does not change is not written" "$(field vm web .metadata.resourceVersion)" "$before"
 
+# ---- freeze ----
+check "freeze" put virtualmachineinstances web/freeze '{"unfreezeTimeout":"5s"}'
+check "the guest is still" guest_is_still web
+check "fsFreezeStatus says so" field_is vmi web .status.fsFreezeStatus frozen
+check "a second freeze does nothing" put virtualmachineinstances web/freeze '{"unfreezeTimeout":"1h"}'
+check "it thaws when its time is over" wait_until 10 guest_is_writing web
+check "fsFreezeStatus is gone" wait_until 5 field_is vmi web .status.fsFreezeStatus ""
+check "freeze again" put virtualmachineinstances web/freeze '{"unfreezeTimeout":"1h"}'
+check "unfreeze" put virtualmachineinstances web/unfreeze
+check "the guest writes" guest_is_writing web
+check_fails "a freeze without a timeout is refused" put virtualmachineinstances web/freeze
+check "freeze a third time" put virtualmachineinstances web/freeze '{"unfreezeTimeout":"1h"}'
+vmkeepd_kill
+check "when vmkeepd is killed the guard thaws" wait_until 20 guest_is_writing web
+vmkeepd_start
+
 # ---- power ----
 check "pause" put virtualmachineinstances web/pause
 check "the guest is paused" guest_is web paused

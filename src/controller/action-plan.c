@@ -172,6 +172,25 @@ plan_softreboot(const struct action_seen *seen, struct action_plan *plan)
         (void)is_guarded(seen, false, plan);
 }
 
+static void
+plan_freeze(const struct action_seen *seen, struct action_plan *plan)
+{
+    plan->step = ACTION_FREEZE;
+    if (!seen->has_timeout)
+        fail(plan, 400, "BadRequest",
+             "Unfreeze timeout in freeze request is not set");
+    else if (!seen->is_active || is_paused(seen))
+        fail(plan, 409, "Conflict", "VMI is not running");
+}
+
+static void
+plan_unfreeze(const struct action_seen *seen, struct action_plan *plan)
+{
+    plan->step = ACTION_THAW;
+    if (!seen->is_active)
+        fail(plan, 409, "Conflict", "VMI is not running");
+}
+
 void
 action_plan_make(const struct action_seen *seen, struct action_plan *ret_plan)
 {
@@ -182,6 +201,7 @@ action_plan_make(const struct action_seen *seen, struct action_plan *ret_plan)
         { "start", plan_start },     { "stop", plan_stop },
         { "restart", plan_restart }, { "pause", plan_pause },
         { "unpause", plan_unpause }, { "softreboot", plan_softreboot },
+        { "freeze", plan_freeze },   { "unfreeze", plan_unfreeze },
     };
     struct action_plan plan = { .step = ACTION_FAIL };
 

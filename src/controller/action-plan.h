@@ -23,6 +23,7 @@ struct action_seen {
     bool is_begun;         /* phase Running */
     bool is_stopped;       /* restart: the guest was seen off */
     bool is_paused_wanted; /* start: leave it paused */
+    bool has_timeout;      /* freeze: unfreezeTimeout is given */
     int64_t grace_s;       /* < 0: not said */
     int64_t running_ms;    /* since it was begun */
     const char *strategy;  /* the VM's runStrategy */
@@ -44,6 +45,8 @@ enum action_step {
     ACTION_SUSPEND,
     ACTION_RESUME,
     ACTION_RELEASE,
+    ACTION_FREEZE,
+    ACTION_THAW,
 };
 
 struct action_plan {

@@ -8,6 +8,8 @@
  * change is seen once, also across a restart of the daemon, and a VM that its
  * owner starts or stops with virsh is left alone. The edge becomes an action
  * named after the VM's generation.
+ *
+ * A freeze holds only as long as this process lives (controller/userfreeze.h).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,15 +22,18 @@
 #include "controller/objutil.h"
 #include "controller/project.h"
 #include "controller/recover.h"
+#include "controller/userfreeze.h"
 
 #define LOOK_EVERY_MS 1000
 #define KEEP_S        3600
 #define LOCK_WAIT_MS  (5 * 60 * 1000)
-#define VM_PREFIX     "vm:" /* keys of VMs; others are actions */
+#define VM_PREFIX     "vm:"   /* keys of VMs: runStrategy */
+#define THAW_PREFIX   "thaw:" /* of VMs too: a freeze that is due to end */
 
 struct actions {
-    struct ctl *ctl;   /* [C] */
-    struct loop *loop; /* [C] */
+    struct ctl *ctl;           /* [C] */
+    struct loop *loop;         /* [C] */
+    struct userfreeze *frozen; /* [C] */
 };
 
 /* One step's view. */
@@ -120,6 +125,7 @@ make_plan(struct step *s, const json_t *action, struct err *err)
             strcmp(jsonx_str_or(action, "status.phase", ""), "Running") == 0,
         .is_stopped = jsonx_bool(action, "status.result.stopped"),
         .is_paused_wanted = jsonx_bool(action, "spec.paused"),
+        .has_timeout = jsonx_str(action, "spec.unfreezeTimeout") != NULL,
         .grace_s = jsonx_int(action, "spec.gracePeriodSeconds", -1),
         .running_ms = started_ms == 0 ? 0 : clock_wall_s() * 1000 - started_ms,
         .strategy = strategy_of(vm),
@@ -134,6 +140,25 @@ make_plan(struct step *s, const json_t *action, struct err *err)
 }
 
 /* ---- apply ---- */
+
+static int
+freeze(struct step *s, struct err *err)
+{
+    CLEANUP(json_decref) json_t *action = object_json(s->action);
+    CLEANUP(mem_free)
+    char *key =
+        xasprintf(THAW_PREFIX "%s/%s", object_ns(s->vm), object_name(s->vm));
+    uint64_t left_ms;
+    int64_t ms;
+
+    if (clock_parse_duration(jsonx_str_or(action, "spec.unfreezeTimeout", ""),
+                             &ms, err) < 0 ||
+        userfreeze_begin(s->a->frozen, s->vm, ms < 0 ? 0 : (uint64_t)ms,
+                         &left_ms, err) < 0)
+        return -1;
+    loop_add_key(s->a->loop, key, left_ms);
+    return 0;
+}
 
 static int
 put_strategy(void *arg, json_t *object, struct err *err)
@@ -185,6 +210,11 @@ do_step(struct step *s, struct err *err)
         return virt_resume(ctl->virt, uuid, err);
     case ACTION_RELEASE:
         return volume_release(ctl->volume, uuid, err);
+    case ACTION_FREEZE:
+        return freeze(s, err);
+    case ACTION_THAW:
+        userfreeze_end(s->a->frozen, s->vm);
+        return 0;
     case ACTION_FAIL:
     case ACTION_DONE:
     case ACTION_WAIT:
@@ -206,8 +236,11 @@ apply_locked(struct step *s, struct err *err)
         jsonx_set(s->status, "result.stopped", json_true());
     if (write_status(s, "Running", err) < 0)
         return -1;
-    if (do_step(s, err) < 0 && err->code != ERR_CONFLICT)
-        return -1; /* CONFLICT: it is so already */
+    /* CONFLICT: it is so already; but a freeze of somebody else's is not ours
+     */
+    if (do_step(s, err) < 0 &&
+        (err->code != ERR_CONFLICT || s->plan.step == ACTION_FREEZE))
+        return -1;
     project_poke(ctl, object_uid(s->vm));
     return 0;
 }
@@ -243,6 +276,8 @@ is_over_with_step(const struct step *s)
     case ACTION_SUSPEND:
     case ACTION_RESUME:
     case ACTION_RELEASE:
+    case ACTION_FREEZE:
+    case ACTION_THAW:
         return true;
     case ACTION_FAIL:
     case ACTION_DONE:
@@ -263,8 +298,10 @@ judge(struct step *s, const json_t *action, int64_t *ret_again_ms,
     int64_t age_ms = clock_wall_s() * 1000 -
                      objutil_time_ms(action, "metadata.creationTimestamp");
 
-    if ((why.code == ERR_BUSY || why.code == ERR_UNAVAILABLE) &&
-        age_ms < LOCK_WAIT_MS) {
+    bool is_away =
+        why.code == ERR_UNAVAILABLE && !virt_is_connected(s->a->ctl->virt);
+
+    if ((why.code == ERR_BUSY || is_away) && age_ms < LOCK_WAIT_MS) {
         *ret_again_ms = LOOK_EVERY_MS;
         return 0;
     }
@@ -414,6 +451,26 @@ work_vm(struct actions *a, const char *key, struct err *err)
                       (void *)(uintptr_t)strategy, NULL, NULL, err);
 }
 
+/* ---- a user's freeze ends ---- */
+
+static int
+work_thaw(struct actions *a, const char *key, int64_t *ret_again_ms,
+          struct err *err)
+{
+    CLEANUP(object_unref) struct object *vm = NULL;
+    struct loop_key k;
+    uint64_t left_ms;
+
+    loop_key_parse(key, &k);
+    vm = ctl_vm(a->ctl, k.ns, k.name, err);
+    if (vm == NULL)
+        return 0; /* no domain, nothing frozen */
+    userfreeze_expire(a->frozen, vm, &left_ms);
+    if (left_ms > 0)
+        *ret_again_ms = (int64_t)left_ms;
+    return 0;
+}
+
 /* ---- the loop ---- */
 
 static int
@@ -422,6 +479,8 @@ work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
     *ret_again_ms = QUEUE_DONE;
     if (strncmp(key, VM_PREFIX, strlen(VM_PREFIX)) == 0)
         return work_vm(arg, key + strlen(VM_PREFIX), err);
+    if (strncmp(key, THAW_PREFIX, strlen(THAW_PREFIX)) == 0)
+        return work_thaw(arg, key + strlen(THAW_PREFIX), ret_again_ms, err);
     return work_action(arg, key, ret_again_ms, err);
 }
 
@@ -468,6 +527,7 @@ action_stop(void *state)
     struct actions *a = state;
 
     loop_free(a->loop);
+    userfreeze_free(a->frozen);
     free(a);
 }
 
@@ -477,6 +537,7 @@ action_start(struct ctl *ctl, struct err *err)
     struct actions *a = xcalloc(1, sizeof *a);
 
     a->ctl = ctl;
+    a->frozen = userfreeze_new(ctl);
     a->loop = loop_new(ctl, &spec, a);
     if (loop_start(a->loop, err) < 0) {
         action_stop(a);

@@ -234,12 +234,12 @@ journal_remove(struct freeze *f, const char *uuid)
 }
 
 static int
-arm(struct freeze *f, struct freeze_hold *h, struct err *err)
+arm(struct freeze *f, struct freeze_hold *h, uint64_t hold_ms, struct err *err)
 {
     struct guardclient_duty duty = {
         .vm_uuid = h->uuid,
         .thaw = true,
-        .deadline_ms = 2 * f->timeout_ms + GUARD_EXTRA_MS,
+        .deadline_ms = 2 * f->timeout_ms + GUARD_EXTRA_MS + hold_ms,
     };
 
     return guardclient_arm(f->guard, &duty, &h->arm_id, err);
@@ -279,6 +279,13 @@ int
 freeze_begin(struct freeze *f, const char *vm_uuid,
              struct freeze_hold *ret_hold, struct err *err)
 {
+    return freeze_begin_for(f, vm_uuid, 0, ret_hold, err);
+}
+
+int
+freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
+                 struct freeze_hold *ret_hold, struct err *err)
+{
     struct freeze_hold h = { .frozen = 0 };
 
     (void)snprintf(h.uuid, sizeof h.uuid, "%s", vm_uuid);
@@ -288,7 +295,7 @@ freeze_begin(struct freeze *f, const char *vm_uuid,
             "the guest still waits for the thaw after an earlier freeze");
     if (journal_write(f, vm_uuid, err) < 0)
         return -1;
-    if (arm(f, &h, err) < 0) {
+    if (arm(f, &h, hold_ms, err) < 0) {
         journal_remove(f, vm_uuid); /* no answer, no freeze */
         return -1;
     }

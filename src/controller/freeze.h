@@ -62,6 +62,11 @@ struct freeze_hold {
 int freeze_begin(struct freeze *f, const char *vm_uuid,
                  struct freeze_hold *ret_hold, struct err *err)
     NODISCARD EXCLUDES(freeze_lock);
+/* The same for a freeze that is held for up to `hold_ms`: the guard waits that
+ * much longer. */
+int freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
+                     struct freeze_hold *ret_hold, struct err *err)
+    NODISCARD EXCLUDES(freeze_lock);
 /* Thaw, at once; cannot fail: what does not succeed now is owed. */
 void freeze_end(struct freeze *f, struct freeze_hold *hold)
     EXCLUDES(freeze_lock);

@@ -112,6 +112,18 @@ pause_and_unpause_mind_the_state(void)
 }
 
 static void
+a_freeze_needs_a_timeout_and_a_running_guest(void)
+{
+    does(SEEN(.action = "freeze", .state = VIRT_RUNNING, .has_timeout = true),
+         ACTION_FREEZE, NULL);
+    does(SEEN(.action = "unfreeze", .state = VIRT_RUNNING), ACTION_THAW, NULL);
+    refused(SEEN(.action = "freeze", .state = VIRT_RUNNING), 400,
+            "Unfreeze timeout in freeze request is not set");
+    refused(SEEN(.action = "freeze", .has_timeout = true), 409,
+            "VMI is not running");
+}
+
+static void
 what_cannot_be_done_is_said(void)
 {
     refused(SEEN(.action = "reset"), 501,
@@ -128,6 +140,8 @@ main(void)
         { "restart starts once", restart_starts_once },
         { "pause and unpause mind the state",
           pause_and_unpause_mind_the_state },
+        { "a freeze needs a timeout and a running guest",
+          a_freeze_needs_a_timeout_and_a_running_guest },
         { "what cannot be done is said", what_cannot_be_done_is_said },
     };
 
