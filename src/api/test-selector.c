@@ -1,6 +1,6 @@
-#include "api/selector.h"
-
 #include <stdint.h>
+
+#include "api/selector.h"
 #include "test.h"
 
 /* The labels of an object, as pairs. */
