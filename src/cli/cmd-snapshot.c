@@ -308,30 +308,43 @@ make_snapshot(const struct cli *c, const char *name)
 struct snapshot_wait {
     struct cmd_progress progress;
     const char *name;
+    char obstacle[256]; /* what was in its way last */
     json_t *last;
 };
+
+static int
+fail(const struct snapshot_wait *w, const json_t *object, struct err *err)
+{
+    const char *why = jsonx_str(object, "status.error.message");
+
+    if (why == NULL)
+        why = *w->obstacle != 0 ? w->obstacle
+                                : "it was not done before its deadline";
+    return err_set(err, ERR_CANCELLED,
+                   "snapshot \"%s\" failed: %s; nothing of it is left on the "
+                   "disks, the object stays until: vmkeep snapshot delete %s",
+                   w->name, why, w->name);
+}
 
 static int
 seen_snapshot(void *arg, const json_t *object, struct err *err)
 {
     struct snapshot_wait *w = arg;
     const json_t *progressing = words_condition(object, "Progressing");
+    const char *reason = jsonx_str_or(progressing, "reason", "");
+    const char *error = jsonx_str(object, "status.error.message");
 
     if (object == NULL)
         return err_set(err, ERR_NOT_FOUND,
                        "snapshot \"%s\" was deleted while it was made",
                        w->name);
-    cmd_progress_say(&w->progress, jsonx_str(progressing, "reason"));
-    cmd_progress_say(&w->progress, jsonx_str(object, "status.error.message"));
     if (strcmp(jsonx_str_or(object, "status.phase", ""), "Failed") == 0)
-        return err_set(
-            err, ERR_CANCELLED,
-            "snapshot \"%s\" failed: %s; nothing of it is left on the disks, "
-            "the object stays until: vmkeep snapshot delete %s",
-            w->name,
-            jsonx_str_or(object, "status.error.message",
-                         "it was not done before its deadline"),
-            w->name);
+        return fail(w, object, err);
+    cmd_progress_say(&w->progress, error != NULL ? error : reason);
+    (void)snprintf(w->obstacle, sizeof w->obstacle, "%s",
+                   strcmp(jsonx_str_or(progressing, "status", ""), "False") == 0
+                       ? reason
+                       : "");
     if (!jsonx_bool(object, "status.readyToUse"))
         return 0;
     w->last = json_deep_copy(object);

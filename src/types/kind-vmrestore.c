@@ -53,6 +53,24 @@ set_defaults(json_t *object)
         jsonx_set_str(spec, "targetReadinessPolicy", "WaitGracePeriod");
 }
 
+/* A new VM will have this name, and its domain too. */
+static void
+check_target_name(const json_t *spec, struct causes *causes)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    const char *name = jsonx_str_or(spec, "target.name", "");
+    size_t len = strlen(name);
+
+    if (len > 0 && len <= 63 && strspn(name, letters) == len &&
+        name[0] != '-' && name[len - 1] != '-')
+        return;
+    causes_add(causes, "FieldValueInvalid", "spec.target.name",
+               "Invalid value: \"%.63s\": a lowercase RFC 1123 label must "
+               "consist of lower case alphanumeric characters or '-', and "
+               "must start and end with an alphanumeric character, 63 at most",
+               name);
+}
+
 static void
 check_patches(const json_t *spec, struct causes *causes)
 {
@@ -244,6 +262,7 @@ validate(const struct kind_request *rq, struct causes *causes, struct err *err)
     if (rq->op != KIND_CREATE)
         return 0;
     rules_check_vm_ref(json_object_get(spec, "target"), "spec.target", causes);
+    check_target_name(spec, causes);
     check_patches(spec, causes);
     check_overrides(spec, causes);
     check_policies(spec, causes);

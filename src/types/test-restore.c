@@ -66,6 +66,10 @@ rules_have_their_words(void)
     } bad[] = {
         { "{\"target\":{\"kind\":\"VirtualMachine\",\"name\":\"x\"}}",
           "spec.target.apiGroup", "missing apiGroup" },
+        { "{" TARGET("No Name") "}", "spec.target.name",
+          "Invalid value: \"No Name\": a lowercase RFC 1123 label must consist "
+          "of lower case alphanumeric characters or '-', and must start and "
+          "end with an alphanumeric character, 63 at most" },
         { "{" TARGET("x") ",\"volumeRestorePolicy\":\"X\"}",
           "spec.volumeRestorePolicy",
           "volume restore policy \"X\" doesn't exist" },
