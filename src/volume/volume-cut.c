@@ -504,37 +504,73 @@ volume_cut_finish(struct volume_cut *cut, struct volume_cut_disk *ret_disks,
 
 /* ---- undo ---- */
 
-/* Not named by libvirt: does QEMU write to it all the same, or has it? */
-static int
-check_unused(struct volume *v, const struct virt_vm *vm, const struct layer *l,
-             struct err *err)
+static bool
+is_open_in(const struct virt_open_files *files, const struct file_id *id)
 {
-    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
+    for (size_t i = 0; i < files->n; i++)
+        if (file_id_equal(&files->v[i].id, id))
+            return true;
+    return false;
+}
+
+/* Does QEMU have the new layer, which libvirt does not name, open?
+ *
+ *   ret_is_idle  it has, but nobody uses it: a libvirtd killed just before
+ *                QEMU's transaction leaves such a block node. The tops that
+ *                libvirt knows are still open for writing then; a file that
+ *                has become a backing file is not.
+ *   errors       CONFLICT: the guest writes to it
+ */
+static int
+check_open(struct volume *v, const struct virt_vm *vm, const struct layer *l,
+           const struct file_id *id, bool *ret_is_idle, struct err *err)
+{
     CLEANUP(virt_open_files_fini) struct virt_open_files open = { .n = 0 };
     struct err unused;
 
-    if (volume_image_read(l->path, "qcow2", &i, &unused) < 0)
-        return 0; /* not there, or never completed */
-    if (vm->live != NULL) {
-        if (virt_open_files(v->virt, vm->uuid, &open, err) < 0)
+    *ret_is_idle = false;
+    if (vm->live == NULL)
+        return 0;
+    if (virt_open_files(v->virt, vm->uuid, &open, err) < 0)
+        return -1;
+    if (!is_open_in(&open, id))
+        return 0;
+    if (virt_check_chain(v->virt, vm, &unused) < 0)
+        return err_set(
+            err, ERR_CONFLICT,
+            "%s: the guest writes to it, but libvirt does not name it "
+            "(libvirtd was killed during a snapshot). Do not delete "
+            "it: shut the guest down from inside, set the disk %s to "
+            "this file as qcow2 (virsh edit), start it",
+            l->path, l->target);
+    *ret_is_idle = true;
+    return 0;
+}
+
+/* Not named by libvirt: does QEMU write to it all the same, or has it? */
+static int
+check_unused(struct volume *v, const struct virt_vm *vm, const struct layer *l,
+             struct imglock *lock, struct err *err)
+{
+    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
+    bool is_idle = false;
+    struct err unused;
+
+    if (volume_image_read(l->path, "qcow2", &i, &unused) == 0) {
+        if (check_open(v, vm, l, &i.file, &is_idle, err) < 0)
             return -1;
-        for (size_t k = 0; k < open.n; k++)
-            if (file_id_equal(&open.v[k].id, &i.file))
-                return err_set(
-                    err, ERR_CONFLICT,
-                    "%s: the guest writes to it, but libvirt does not name it "
-                    "(libvirtd was killed during a snapshot). Do not delete "
-                    "it: shut the guest down from inside, set the disk %s to "
-                    "this file as qcow2 (virsh edit), start it",
-                    l->path, l->target);
-    }
-    if (i.has_data)
-        return err_set(err, ERR_CONFLICT,
-                       "%s: the guest has written to it, but the domain names "
-                       "the file below (libvirtd was killed during a "
-                       "snapshot). Set the disk %s to this file as qcow2 "
-                       "(virsh edit), or remove it if its data is not wanted",
-                       l->path, l->target);
+        if (i.has_data)
+            return err_set(
+                err, ERR_CONFLICT,
+                "%s: the guest has written to it, but the domain names "
+                "the file below (libvirtd was killed during a "
+                "snapshot). Set the disk %s to this file as qcow2 "
+                "(virsh edit), or remove it if its data is not wanted",
+                l->path, l->target);
+    } /* else not there, or never completed */
+    if (!is_idle && imglock_add(lock, l->path, NULL, err) < 0 &&
+        err->code != ERR_NOT_FOUND)
+        return -1;
     return 0;
 }
 
@@ -549,9 +585,7 @@ undo_disk(struct volume *v, struct layer_table *t, const struct virt_vm *vm,
     CLEANUP(imglock_free) struct imglock *lock = imglock_new();
 
     if (volume_names(now, d->target, old, new) != VOLUME_NAMES_B) {
-        if (check_unused(v, vm, new, err) < 0 ||
-            (imglock_add(lock, new->path, NULL, err) < 0 &&
-             err->code != ERR_NOT_FOUND) ||
+        if (check_unused(v, vm, new, lock, err) < 0 ||
             driver_remove(v->driver, new->path, err) < 0)
             return -1;
         layer_remove(t, d->b);
