@@ -50,6 +50,7 @@
 #define STEPS_MAX 16 /* of one pass: more is a plan that goes in circles */
 #define TEXT_SIZE 400
 #define LATER_MS  1000
+#define SOON_MS   200
 
 extern struct role snapshot_lock;
 
@@ -468,6 +469,13 @@ cut(struct pass *p, int64_t *ret_again_ms, struct err *err)
 
     if (rc != 0)
         return rc;
+    /* What an earlier run left is no failure of this try: wait for it. */
+    if (recover_vm(p->ctl, object_uid(p->vm), &why) < 0 &&
+        (why.code == ERR_BUSY || why.code == ERR_UNAVAILABLE)) {
+        give(p);
+        *ret_again_ms = SOON_MS;
+        return 1;
+    }
     rc = snapshot_cut(p->ctl, &job, &is_freeze_failure, &why);
     give(p);
     project_poke(p->ctl, object_uid(p->vm));
