@@ -76,6 +76,19 @@ check "a name is made up where none is given" eval "v snapshot create db | grep 
 check "snapshot delete --wait ends" v snapshot delete s2 s3 --wait
 check_equal "then it is not there" "$(status_of snapshot show s2)" 3
 
+# The server is killed while somebody waits, and comes back.
+v snapshot create web-1 s5 --wait --timeout 60s >"$T/out" 2>&1 &
+waiting=$!
+wait_until 10 v snapshot show s5
+stop_process api KILL
+sleep 0.7
+start_process api "$(program api-server)" "$T/state" "$T/sock" 127.0.0.1:0
+wait_until 20 v snapshot show s5
+set_status virtualmachinesnapshots s5 '{"phase":"Succeeded","readyToUse":true,"creationTime":"2026-08-01T10:00:07Z"}'
+wait $waiting && waited=yes || waited=no
+check_equal "a wait outlives a restart of the server" $waited yes
+check "and shows the snapshot" says '^Status: +Succeeded'
+
 # ---- restores ----
 uid=$(v vm show web-1 -o json | python3 -c 'import json, sys; print(json.load(sys.stdin)["metadata"]["uid"])')
 set_status virtualmachinesnapshots old "{\"sourceUID\":\"$uid\",\"virtualMachineSnapshotContentName\":\"c-old\"}"
