@@ -398,6 +398,32 @@ check "the original files are left" one_file_each qcow2
 check "the VM is released" t release
 check_equal "no table is left" "$(ls "$layers")" ""
 
+# ---- two disks, one instant: under a real guest that writes to both ----
+guest_layers() { # CUT: the oracle says that both layers are one instant
+    verify "$(path_of "$(layer_of "$1" vda)")" "$(path_of "$(layer_of "$1" vdb)")" "$2"
+}
+under_a_guest() {
+    local acked first second
+    vm=$(guest_uuid g1)
+    first=$(uuid) second=$(uuid)
+    guest_wait_acked g1 20 || return 1
+    acked=$(guest_acked g1)
+    t cut "$first" vda vdb && guest_layers "$first" "$acked" || return 1
+    guest_wait_more g1 20 || return 1
+    acked=$(guest_acked g1)
+    t cut "$second" vda vdb && guest_layers "$second" "$acked" && guest_layers "$first" 1 || return 1
+    guest_wait_more g1 10 && t delete "$first" && t collect && guest_layers "$second" "$acked" || return 1
+    guest_is_writing g1 && t delete "$second" && t collect && guest_is_writing g1 || return 1
+    acked=$(guest_acked g1)
+    virsh -q destroy g1
+    verify "$(guest_disk g1 vda)" "$(guest_disk g1 vdb)" "$acked" && [ "$(find "$T/g1" -name '*.qcow2' | wc -l)" = 2 ]
+}
+conf_vm=$vm
+guest_define g1
+guest_start g1
+check "a guest that writes: each cut is one instant of both disks, and it goes on writing through merges" under_a_guest
+vm=$conf_vm
+
 # ---- a driver that fails, at each of its steps ----
 # recovered: a child of the killed process may still hold its files.
 recovered() { wait_until 10 t recover || t recover; }
