@@ -236,6 +236,10 @@ check_equal "old disks are in the trash" "$(find "${dirs[@]}" -name '*.trash.qco
 t trash "$(date +%s)"
 check_equal "they stay there until it is time" "$(find "${dirs[@]}" -name '*.trash.qcow2' | wc -l)" 2
 check_equal "what builds on a snapshot in the trash holds it: nothing is merged" "$(t delete "$(cut_id s1)" && t collect)" 4
+virsh -q dumpxml conf --inactive >"$T/back.xml"; virsh -q undefine conf
+t trash 99999999999
+check_equal "nor do they go while libvirt does not show the domain" "$(find "${dirs[@]}" -name '*.trash.qcow2' | wc -l)" 2
+virsh -q define "$T/back.xml"
 t trash 99999999999
 check "then they go" eval '[ "$(find "${dirs[@]}" -name "*.trash.qcow2" | wc -l)" = 0 ] && t collect'
 check "the original files are left" one_file_each qcow2

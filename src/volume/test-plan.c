@@ -313,6 +313,40 @@ a_domain_that_names_something_else_vetoes(void)
     scene_fini(&s);
 }
 
+static enum plan_why
+unlink_why(const struct scene *s, char name)
+{
+    return plan_unlink_why(s->t, &s->f, row_of(s, name));
+}
+
+static void
+what_is_named_is_not_unlinked(void)
+{
+    struct scene s = scene_of("a=R b=S^a c=A^a d=T^b e=D^a", true);
+
+    CHECK_INT(unlink_why(&s, 'a'), ==, PLAN_WHY_CHILDREN);
+    CHECK_INT(unlink_why(&s, 'b'), ==, PLAN_WHY_CHILDREN);
+    CHECK_INT(unlink_why(&s, 'c'), ==, PLAN_WHY_NAMED);
+    CHECK_INT(unlink_why(&s, 'd'), ==, PLAN_WHY_NONE);
+    CHECK_INT(unlink_why(&s, 'e'), ==, PLAN_WHY_NONE);
+    add_user(&s, PLAN_USER_INACTIVE, true, true, 'e');
+    CHECK_INT(unlink_why(&s, 'e'), ==, PLAN_WHY_NAMED);
+    add_user(&s, PLAN_USER_TABLE, false, false, 'd');
+    CHECK_INT(unlink_why(&s, 'd'), ==, PLAN_WHY_OTHER_TABLE);
+    scene_fini(&s);
+}
+
+static void
+a_managed_save_holds_everything(void)
+{
+    struct scene s = scene_of("a=S b=R^a c=A^b d=S^b", false);
+
+    s.f.is_saved = true;
+    CHECK_INT(item_of(&s, 'a').why, ==, PLAN_WHY_SAVED);
+    CHECK_INT(item_of(&s, 'd').why, ==, PLAN_WHY_SAVED);
+    scene_fini(&s);
+}
+
 static void
 unlinks_come_first_then_merges_from_the_root(void)
 {
@@ -342,6 +376,8 @@ main(void)
           nothing_is_done_without_the_domain_or_during_a_job },
         { "a domain that names something else vetoes",
           a_domain_that_names_something_else_vetoes },
+        { "what is named is not unlinked", what_is_named_is_not_unlinked },
+        { "a managed save holds everything", a_managed_save_holds_everything },
         { "unlinks come first, then merges from the root",
           unlinks_come_first_then_merges_from_the_root },
     };

@@ -14,7 +14,7 @@
 
 int
 volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
-                  const char **ret_why, struct err *err)
+                  bool with_domain, const char **ret_why, struct err *err)
 {
     CLEANUP(plan_facts_fini) struct plan_facts f = { .files = NULL };
     CLEANUP(imglock_free) struct imglock *lock = imglock_new();
@@ -28,6 +28,8 @@ volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
     why = plan_unlink_why(t, &f, (size_t)(l - t->layers));
     if (why == PLAN_WHY_NONE && !l->is_made)
         why = PLAN_WHY_NOT_OURS;
+    if (with_domain && !f.has_domain)
+        why = PLAN_WHY_NO_DOMAIN;
     if (why != PLAN_WHY_NONE && why != PLAN_WHY_MISSING) {
         *ret_why = plan_why_text(why);
         return 0;
@@ -66,7 +68,7 @@ execute(struct volume *v, struct layer_table *t, size_t row,
         layer_remove(t, id);
         return volume_save(v, t, err);
     }
-    if (volume_remove_row(v, t, id, &why, err) < 0)
+    if (volume_remove_row(v, t, id, true, &why, err) < 0)
         return -1;
     return why == NULL ? 0 : err_set(err, ERR_BUSY, "%s", why);
 }
@@ -142,7 +144,7 @@ volume_trash_empty(struct volume *v, const char *vm_uuid, int64_t now_s,
 
         if (t->layers[i].state == LAYER_TRASH &&
             t->layers[i].until_s <= now_s &&
-            volume_remove_row(v, t, t->layers[i].id, &why, err) < 0)
+            volume_remove_row(v, t, t->layers[i].id, true, &why, err) < 0)
             return -1;
     }
     return 0;
@@ -191,7 +193,7 @@ volume_detached_delete(struct volume *v, const char *vm_uuid, const char *path,
     if (l == NULL || l->state != LAYER_DETACHED)
         return err_set(err, ERR_NOT_FOUND, "%s: not a detached disk of VM %s",
                        path, vm_uuid);
-    if (volume_remove_row(v, t, l->id, &why, err) < 0)
+    if (volume_remove_row(v, t, l->id, false, &why, err) < 0)
         return -1;
     if (why != NULL)
         return err_set(err, ERR_CONFLICT, "%s: not deleted: %s", path, why);
@@ -203,6 +205,7 @@ volume_release(struct volume *v, const char *vm_uuid, struct err *err)
 {
     CLEANUP(layer_table_free)
     struct layer_table *t = volume_load(v, vm_uuid, err);
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
 
     if (t == NULL)
         return -1;
@@ -213,7 +216,10 @@ volume_release(struct volume *v, const char *vm_uuid, struct err *err)
                        "VM %s has snapshots; delete them first", vm_uuid);
     if (t->job.kind != LAYER_JOB_NONE)
         return err_set(err, ERR_BUSY, "VM %s: a job has not ended", vm_uuid);
-    for (size_t i = 0; i < t->n_layers; i++)
+    if (volume_domain(v, vm_uuid, &vm, err) < 0)
+        return -1;
+    /* A VM that is gone for good leaves its trash to the admin, as files. */
+    for (size_t i = 0; i < t->n_layers && vm != NULL; i++)
         if (t->layers[i].state == LAYER_TRASH)
             return err_set(err, ERR_CONFLICT,
                            "VM %s has old disks in the trash (%s); empty it "

@@ -156,7 +156,8 @@ int volume_recover(struct volume *v, const char *vm_uuid, struct err *err)
 /* VMs that have a layer table. Caller frees each and the array. */
 int volume_list_vms(struct volume *v, char ***ret_uuids, size_t *ret_n,
                     struct err *err) NODISCARD;
-/* Empty what is due in the trash. now_s: wall clock. */
+/* Empty what is due in the trash. now_s: wall clock. Nothing goes while libvirt
+ * does not show the domain, or while anybody names the file. */
 int volume_trash_empty(struct volume *v, const char *vm_uuid, int64_t now_s,
                        struct err *err) NODISCARD;
 /* Detached files of ours (retained, restored): for claims. */
@@ -169,7 +170,8 @@ int volume_list_detached(struct volume *v, const char *vm_uuid,
                          struct err *err) NODISCARD;
 int volume_detached_delete(struct volume *v, const char *vm_uuid,
                            const char *path, struct err *err) NODISCARD;
-/* Forget the VM: no reference, no trash left; its disks stay as they are.
+/* Forget the VM: no reference, no trash left (unless the domain is gone: then
+ * those files stay too); its disks stay as they are.
  * `vmkeep vm release`. */
 int volume_release(struct volume *v, const char *vm_uuid, struct err *err)
     NODISCARD;
