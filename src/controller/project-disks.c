@@ -3,7 +3,10 @@
  * A claim is a disk file. Which claim a volume uses is written in the VM
  * object (so that a restore can change it); which file a claim is, in the
  * claim's annotation. A file that is detached keeps the claim that it had
- * while it was attached, unless that name is in use again.
+ * while it was attached, unless that name is in use again. Therefore nothing
+ * that exists is changed while a restore is in progress: between its new
+ * domain XML and its new claim names the old claim would be given to the new
+ * file.
  */
 #include "controller/project-disks.h"
 
@@ -118,12 +121,22 @@ struct sync {
     struct volume_detached *detached;
     size_t n_detached;
     bool is_detached_known;
+    bool is_restoring; /* claims are made, not changed */
 };
 
 static void
 write_claim(void *arg, json_t *object)
 {
     projection_claim(object, arg);
+}
+
+static bool
+is_known(const struct sync *s, const char *name)
+{
+    for (size_t i = 0; i < s->claims.n; i++)
+        if (strcmp(object_name(s->claims.v[i]), name) == 0)
+            return true;
+    return false;
 }
 
 static int
@@ -133,6 +146,8 @@ put_claim(struct sync *s, const char *name, struct projection_claim *c,
     struct obj_ref ref = { &kind_pvc.gvr, s->p->ns, name };
 
     s->wanted[s->n_wanted++] = xstrdup(name);
+    if (s->is_restoring && is_known(s, name))
+        return 0;
     return projectput_write(s->ctl, &ref, NULL, write_claim, c, NULL, err);
 }
 
@@ -340,13 +355,17 @@ project_disks_sync_claims(struct ctl *ctl, const struct projection *p,
     struct sync s = { .ctl = ctl, .p = p, .uuid = uuid };
     int rc;
 
+    s.is_restoring =
+        jsonx_str_or(p->vm_object, "status.restoreInProgress", "")[0] != 0;
+
     list_claims(&s);
-    list_detached(&s, queue);
+    if (!s.is_restoring)
+        list_detached(&s, queue);
     s.wanted = xcalloc(p->n_disks + s.n_detached + 1, sizeof *s.wanted);
     rc = put_attached(&s, err);
-    if (rc == 0)
+    if (rc == 0 && !s.is_restoring)
         rc = put_detached(&s, err);
-    if (rc == 0)
+    if (rc == 0 && !s.is_restoring)
         rc = remove_others(&s, queue, err);
     sync_fini(&s);
     return rc;
