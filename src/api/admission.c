@@ -5,6 +5,8 @@
 #include "api/status.h"
 #include "base/mem.h"
 
+#define OBJECT_MAX (1536u << 10) /* what etcd takes too */
+
 static json_t *
 lookup_get(void *arg, const struct gvr *gvr, const char *ns, const char *name)
 {
@@ -116,6 +118,20 @@ handle_unknown(const struct admission *a, json_t *object, char *text)
     return false;
 }
 
+/* Patches can make an object grow beyond any one body. */
+static bool
+check_size(const struct admission *a, const json_t *object)
+{
+    size_t size = json_dumpb(object, NULL, 0, JSON_COMPACT);
+
+    if (size <= OBJECT_MAX)
+        return true;
+    status_reply(a->rp, 413, "RequestEntityTooLarge",
+                 "the object would have %zu bytes; at most %u are kept", size,
+                 OBJECT_MAX);
+    return false;
+}
+
 static bool
 is_known_validation(const struct admission *a)
 {
@@ -153,5 +169,5 @@ admission_check(const struct admission *a, json_t *object, const json_t *old)
                        jsonx_str_or(object, "metadata.name", ""), &causes);
         return false;
     }
-    return validate(a, object, old);
+    return validate(a, object, old) && check_size(a, object);
 }

@@ -1,6 +1,6 @@
-/* CustomResourceDefinitions, read-only, one per kind outside the core group
- * that has a published schema or not: made from types/'s tables on each
- * request; nobody asks often. */
+/* CustomResourceDefinitions, read-only: one per kind outside the core group,
+ * made from types/'s tables on each request; nobody asks often.
+ */
 #include <string.h>
 
 #include "api/extra.h"

@@ -1,9 +1,12 @@
 #include "api/ssa.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+
+#define UPDATES_MAX 10 /* entries of writers other than apply */
 
 /* --- sets of fields -------------------------------------------------- */
 
@@ -413,6 +416,36 @@ ssa_apply(const json_t *live, const json_t *config,
 
 /* --- other writes ---------------------------------------------------- */
 
+/* Every name of a manager costs an entry: beyond UPDATES_MAX the oldest are
+ * put together under one name, as Kubernetes does. */
+static void
+fold_updates(json_t *list)
+{
+    size_t updates = 0, first = SIZE_MAX, ancient = SIZE_MAX, i;
+    json_t *e;
+
+    json_array_foreach(list, i, e)
+    {
+        if (strcmp(jsonx_str_or(e, "operation", ""), "Update") != 0)
+            continue;
+        updates++;
+        if (strcmp(jsonx_str_or(e, "manager", ""), "ancient-changes") == 0)
+            ancient = i;
+        else if (first == SIZE_MAX)
+            first = i;
+    }
+    if (updates <= UPDATES_MAX || first == SIZE_MAX)
+        return;
+    e = json_array_get(list, first);
+    if (ancient == SIZE_MAX) {
+        json_object_set_new(e, "manager", json_string("ancient-changes"));
+        return;
+    }
+    unite(json_object_get(json_array_get(list, ancient), "fieldsV1"),
+          json_object_get(e, "fieldsV1"));
+    (void)json_array_remove(list, first);
+}
+
 static void
 put_update_entry(json_t *list, const struct ssa_writer *who, json_t *changed)
 {
@@ -430,6 +463,7 @@ put_update_entry(json_t *list, const struct ssa_writer *who, json_t *changed)
         }
     }
     json_array_append_new(list, new_entry(who, "Update", changed));
+    fold_updates(list);
 }
 
 void

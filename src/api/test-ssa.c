@@ -126,6 +126,26 @@ a_write_without_change_keeps_the_entries(void)
 }
 
 static void
+many_writers_are_put_together(void)
+{
+    CLEANUP(json_decref) json_t *v = parse("{\"metadata\":{},\"spec\":{}}");
+
+    for (int i = 0; i < 40; i++) {
+        CLEANUP(json_decref) json_t *old = json_deep_copy(v);
+        char name[16], key[32];
+        struct ssa_writer who = { name, "v1", "2026-01-01T00:00:00Z" };
+
+        (void)snprintf(name, sizeof name, "m%d", i);
+        (void)snprintf(key, sizeof key, "spec.f%d", i);
+        jsonx_set(v, key, json_integer(i));
+        ssa_track(old, v, &who);
+    }
+    CHECK_INT(json_array_size(jsonx_get(v, "metadata.managedFields")), <=, 11);
+    CHECK(jsonx_get(v, "metadata.managedFields.0.fieldsV1.f:spec.f:f0") !=
+          NULL);
+}
+
+static void
 conflicts_beyond_the_table_are_counted(void)
 {
     struct buf a = BUF_INIT, b = BUF_INIT;
@@ -156,6 +176,7 @@ main(void)
         { "other writes take fields over", other_writes_take_fields_over },
         { "a write without a change keeps the entries",
           a_write_without_change_keeps_the_entries },
+        { "many writers are put together", many_writers_are_put_together },
         { "conflicts beyond the table are counted",
           conflicts_beyond_the_table_are_counted },
     };

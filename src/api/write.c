@@ -342,6 +342,15 @@ check_replace(const struct request *rq, const json_t *v, struct reply *rp)
     return false;
 }
 
+/* "" is the same as absent. */
+static const char *
+given(const json_t *v, const char *path)
+{
+    const char *s = jsonx_str(v, path);
+
+    return s != NULL && s[0] != 0 ? s : NULL;
+}
+
 static bool
 is_status(const struct target *t)
 {
@@ -368,6 +377,9 @@ write_replace(struct request *rq, struct reply *rp)
         return;
     author_init(&author, rq);
     c.body = v;
+    /* Who has seen an old version is told so before anything is validated. */
+    how.resource_version = given(v, "metadata.resourceVersion");
+    how.uid = given(v, "metadata.uid");
     (void)update(&c, &how);
 }
 
