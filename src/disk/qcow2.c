@@ -138,6 +138,8 @@ qcow2_decode(const uint8_t *data, size_t len, struct qcow2_info *ret_info,
         name_len = 0;
     } else if (name_len == 0 || name_len > QCOW2_BACKING_MAX ||
                name_at < header_len ||
+               /* in this order: the sum could wrap */
+               name_at > (uint64_t)1 << i.cluster_bits ||
                name_at + name_len > (uint64_t)1 << i.cluster_bits) {
         return err_set(err, ERR_CORRUPT,
                        "qcow2 header: name of the backing file");
