@@ -355,10 +355,14 @@ list_below(struct blob_dir *d, const char *dir, unsigned depth,
         (void)close(fd);
         return err_sys(err, errno, "%s: list", dir);
     }
-    while (errno = 0, (e = readdir(stream)) != NULL) { // NOLINT
-        char path[BLOB_NAME_MAX + 300];                /* NAME_MAX is 255 */
+    for (;;) {
+        char path[BLOB_NAME_MAX + 300]; /* NAME_MAX is 255 */
         bool is_dir;
 
+        errno = 0;
+        e = readdir(stream); // NOLINT(concurrency-mt-unsafe): our own stream
+        if (e == NULL)
+            break;
         if (e->d_name[0] == '.' ||
             strlen(dir) + strlen(e->d_name) + 1 > BLOB_NAME_MAX)
             continue;
