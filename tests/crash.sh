@@ -4,7 +4,7 @@
 # kill -9 of vmkeepd at its counted side effects, before and after each: then it
 # is started again, and everything must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th effect (7); 1: all
+#   CRASH_EVERY=K   every K-th point (7); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: snapshot snapshot-delete restore-in-place restore-new
 #   CRASH_AT=N:WHEN one point only
 #
@@ -14,7 +14,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 requires_program curl
-CRASH_EVERY=${CRASH_EVERY:-7}
+CRASH_EVERY=${CRASH_EVERY:-7} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-snapshot snapshot-delete restore-in-place restore-new}
 libvirt_start
 guest_define g1
@@ -157,7 +157,7 @@ for flow in $CRASH_FLOWS; do
     for ((n = 1; n <= total; n++)); do
         for when in before after; do
             if [ -n "${CRASH_AT:-}" ]; then [ "$CRASH_AT" = "$n:$when" ] || continue
-            else [ $(((n * 2 + (${#when} % 2)) % CRASH_EVERY)) = 0 ] || continue; fi
+            else [ $(((n * 2 + ${#when} % 2) % CRASH_EVERY)) = $((CRASH_OFFSET % CRASH_EVERY)) ] || continue; fi
             why='' rc=0
             point "$flow" $n $when || rc=$?
             points=$((points + 1))

@@ -26,6 +26,7 @@
 #include "controller/project.h"
 #include "controller/recover.h"
 #include "controller/restore-define.h"
+#include "controller/tidy.h"
 
 struct attempt {
     struct ctl *ctl;
@@ -236,6 +237,9 @@ define(struct attempt *a, struct err *err)
          volume_restore_policy(a->volume, old_disks(a), a->ctl->config.trash_s,
                                err) < 0))
         return -1;
+    /* Defined by an earlier process already: not again. */
+    if (a->volume != NULL && volume_restore_is_finished(a->volume))
+        return 0;
     if (a->volume != NULL)
         volume_restore_unlock(a->volume);
     if (virt_define(a->ctl->virt, a->xml, err) < 0) {
@@ -283,6 +287,7 @@ finish(struct attempt *a)
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "%s", err.msg);
     project_poke(a->ctl, a->source_uid);
+    tidy_poke(a->ctl, a->source_uid);
     if (strcmp(a->source_uid, a->target.uuid) != 0)
         project_poke(a->ctl, a->target.uuid);
 }

@@ -162,6 +162,28 @@ check_against(const struct restore_target *t, const struct virt_vm *vm,
     return 0;
 }
 
+/* Networks that the host lacks would only be missed at the first start. */
+static int
+check_networks(struct ctl *ctl, const struct restore_target *t, struct err *err)
+{
+    for (size_t i = 0; i < t->dom->n_nics; i++) {
+        const struct domxml_nic *nic = &t->dom->nics[i];
+        bool is_there = false;
+
+        if (nic->type == NULL || strcmp(nic->type, "network") != 0 ||
+            nic->source == NULL)
+            continue;
+        if (virt_network_exists(ctl->virt, nic->source, &is_there, err) < 0)
+            return -1;
+        if (!is_there)
+            return err_set(
+                err, ERR_NOT_FOUND,
+                "interface %zu is in network %s, which this host does not have: virsh net-define it first",
+                i, nic->source);
+    }
+    return 0;
+}
+
 static int
 check_against_all(struct ctl *ctl, const struct restore_target *t,
                   struct err *err)
@@ -264,6 +286,7 @@ choose_identity(struct ctl *ctl, const struct restore_job *job,
         return -1;
     t->memory_kib = md.memory_kib;
     t->vcpus = md.vcpus;
+    t->serial = md.serial;
     choose_macs(job, t);
     if (!t->is_same_uuid)
         note(t, "UUID: %s instead of %s", t->uuid, source_uid(job));
@@ -287,7 +310,7 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
     t.notes = json_array();
     t.name = jsonx_str_or(job->restore_json, "spec.target.name", "");
     t.domain_ns = strcmp(ns, "default") == 0 ? NULL : ns;
-    if (load_xml(ctl, job, &t, err) < 0)
+    if (load_xml(ctl, job, &t, err) < 0 || check_networks(ctl, &t, err) < 0)
         return -1;
     t.macs = xcalloc(t.dom->n_nics + 1, sizeof *t.macs);
     (void)snprintf(t.uuid, sizeof t.uuid, "%s", source_uid(job));
@@ -378,6 +401,7 @@ rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
         .keep_kernel = t->is_xml_ours,
         .memory_kib = t->memory_kib,
         .vcpus = t->vcpus,
+        .serial = t->serial,
     };
 
     for (size_t i = 0; i < t->dom->n_nics; i++)

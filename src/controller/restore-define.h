@@ -22,6 +22,7 @@ struct restore_target {
     char (*macs)[18];   /* one per NIC; "" : as in the XML */
     uint64_t memory_kib;
     unsigned vcpus;
+    const char *serial;    /* borrowed from manifest; NULL: as it is */
     char *nvram;           /* the new VM's file; NULL: none, or in place */
     json_t *manifest;      /* the patched definition; NULL: in place */
     struct virt_vm *old;   /* in place: the domain as preflight saw it */

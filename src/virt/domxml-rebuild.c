@@ -367,6 +367,38 @@ fix_smbios(struct rebuild *r)
         domxml_xml_remove(smbios);
 }
 
+/* The machine's serial number as the guest's firmware tells it. */
+static void
+set_serial(struct rebuild *r)
+{
+    const char *serial = r->how->serial;
+    xmlNode *os = domxml_xml_child(r->to, "os");
+    xmlNode *info = domxml_xml_child(r->to, "sysinfo");
+    xmlNode *system, *entry, *smbios;
+
+    if (serial == NULL || *serial == 0 || os == NULL)
+        return;
+    if (info == NULL) {
+        info = domxml_xml_add(r->to, "sysinfo", NULL);
+        domxml_xml_set(info, "type", "smbios");
+    }
+    system = domxml_xml_child(info, "system");
+    if (system == NULL)
+        system = domxml_xml_add(info, "system", NULL);
+    entry = domxml_xml_child(system, "entry");
+    while (entry != NULL && !domxml_xml_attr_is(entry, "name", "serial"))
+        entry = domxml_xml_next(entry, "entry");
+    if (entry == NULL) {
+        entry = domxml_xml_add(system, "entry", NULL);
+        domxml_xml_set(entry, "name", "serial");
+    }
+    domxml_xml_set_text(entry, serial);
+    smbios = domxml_xml_child(os, "smbios");
+    if (smbios == NULL)
+        smbios = domxml_xml_add(os, "smbios", NULL);
+    domxml_xml_set(smbios, "mode", "sysinfo");
+}
+
 static void
 add_elements(struct rebuild *r)
 {
@@ -384,6 +416,7 @@ add_elements(struct rebuild *r)
             domxml_xml_remove(copy);
         }
     }
+    set_serial(r);
     fix_smbios(r);
 }
 

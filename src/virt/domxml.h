@@ -104,6 +104,7 @@ struct domxml_rebuild {
                                 the guest can read those files */
     uint64_t memory_kib;     /* 0: as in the XML */
     unsigned vcpus;          /* 0: as in the XML */
+    const char *serial;      /* of the machine (SMBIOS); NULL: as kept */
 };
 
 /* Foreign XML is code that libvirt runs as root: build a new domain from an

@@ -290,6 +290,21 @@ identity_is_kept_when_asked_for(void)
               ERR_NOT_FOUND);
 }
 
+static void
+a_serial_number_can_be_given(void)
+{
+    static const char xml[] =
+        "<domain type='kvm'><name>a</name><memory>1024</memory>"
+        "<os><type>hvm</type></os></domain>";
+    struct domxml_rebuild how = { .serial = "s&9" };
+    CLEANUP(mem_free) char *out = NULL;
+    CLEANUP(mem_free) char *dropped = NULL;
+
+    CHECK_OK(domxml_rebuild(xml, &how, &out, &dropped, &err), &err);
+    CHECK(strstr(out, "<entry name=\"serial\">s&amp;9</entry>") != NULL);
+    CHECK(strstr(out, "<smbios mode=\"sysinfo\"/>") != NULL);
+}
+
 int
 main(void)
 {
@@ -304,6 +319,7 @@ main(void)
         { "foreign XML is rebuilt from the list",
           foreign_xml_is_rebuilt_from_the_list },
         { "identity is kept when asked for", identity_is_kept_when_asked_for },
+        { "a serial number can be given", a_serial_number_can_be_given },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));

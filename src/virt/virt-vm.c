@@ -222,3 +222,21 @@ virt_xml_secure(struct virt *v, const char *uuid, char **ret_xml,
     *ret_xml = xml;
     return 0;
 }
+
+int
+virt_network_exists(struct virt *v, const char *name, bool *ret_is,
+                    struct err *err)
+{
+    CLEANUP(virt_conn_unref) virConnectPtr conn = virt_connect_get(v, err);
+    virNetworkPtr net;
+
+    if (conn == NULL)
+        return -1;
+    net = virNetworkLookupByName(conn, name);
+    *ret_is = net != NULL;
+    if (net != NULL)
+        (void)virNetworkFree(net);
+    else if (!virt_errors_is(VIR_ERR_NO_NETWORK))
+        return virt_error(err, "network %s", name);
+    return 0;
+}

@@ -69,6 +69,10 @@ int virt_list(struct virt *v, char ***ret_uuids, size_t *ret_n, struct err *err)
 int virt_xml_secure(struct virt *v, const char *uuid, char **ret_xml,
                     struct err *err) NODISCARD;
 
+/* Is there a libvirt network of this name? */
+int virt_network_exists(struct virt *v, const char *name, bool *ret_is,
+                        struct err *err) NODISCARD;
+
 /* Power. Each returns when libvirt has done it, not when the guest has.
  * errors  CONFLICT (already so); NOT_FOUND; TIMEOUT */
 int virt_start(struct virt *v, const char *uuid, bool paused, struct err *err)
