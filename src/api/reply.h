@@ -18,7 +18,7 @@
 /* A body that is made while it is sent. */
 struct stream {
     ssize_t (*read)(struct stream *s, char *buf, size_t max);
-    /* Called about every second while it waits: true wants a read. */
+    /* Called some times a second while it waits: true wants a read. */
     bool (*tick)(struct stream *s, uint64_t now_ms);
     void (*free)(struct stream *s);
 };
@@ -27,7 +27,8 @@ struct reply;
 
 /* An answer that is not there yet. */
 struct pending {
-    /* True: `rp` is filled. Called after each wake and about every second. */
+    /* True: `rp` is filled. Called after each wake and some times a
+     * second. */
     bool (*poll)(struct pending *p, struct reply *rp);
     void (*free)(struct pending *p);
 };

@@ -39,7 +39,8 @@
 #define HEADER_MEMORY  (64u << 10) /* per connection; more headers: 431 */
 #define STREAM_BLOCK   (64u << 10)
 #define TLS_VERSIONS   "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-#define TICK_MS        1000
+#define TICK_MS        250
+#define TICKS_PER_PEER 4
 #define BODY_PATIENCE  (64u << 20)
 
 enum conn_state {
@@ -161,8 +162,10 @@ is_peer_gone(struct conn *c)
            (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
+/* `with_peers`: ask the kernel too whether they are there. */
 static void
-tick_locked(struct server *s, uint64_t now_ms) REQUIRES(server_lock)
+tick_locked(struct server *s, uint64_t now_ms, bool with_peers)
+    REQUIRES(server_lock)
 {
     for (size_t i = 0; i < CONNS_MAX; i++) {
         struct conn *c = s->slot[i];
@@ -173,7 +176,7 @@ tick_locked(struct server *s, uint64_t now_ms) REQUIRES(server_lock)
         /* Suspended: no server thread looks at c now, and none can begin to
          * while we hold the lock. */
         stream = c->rp.stream;
-        if (is_peer_gone(c))
+        if (with_peers && is_peer_gone(c))
             c->is_closing = true;
         if (c->is_closing || stream == NULL || stream->tick(stream, now_ms))
             conn_resume_locked(c);
@@ -186,13 +189,15 @@ ticker_main(void *arg)
     struct server *s = arg;
 
     lock(s);
-    while (!s->is_stopping) {
+    for (unsigned n = 0; !s->is_stopping; n++) {
         struct timespec until;
 
         (void)clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += TICK_MS / 1000;
+        until.tv_nsec += TICK_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
         (void)pthread_cond_timedwait(&s->tick, &s->mutex, &until);
-        tick_locked(s, clock_mono_ms());
+        tick_locked(s, clock_mono_ms(), n % TICKS_PER_PEER == 0);
     }
     unlock(s);
     return NULL;
