@@ -174,6 +174,8 @@ testing_disk_zero(struct testing_disk *d, uint64_t c0, uint64_t c1)
 {
     size_t a = place(d, c0), b = place(d, c1);
 
+    if (a == b)
+        return;
     memmove(d->chunks + a, d->chunks + b, (d->count - b) * sizeof *d->chunks);
     d->count -= b - a;
 }
