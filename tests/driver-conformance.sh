@@ -341,6 +341,21 @@ check "and the disks are as they were" now_is now
 check "the VM starts" set_power running
 vm_stop
 
+# ---- a libvirtd that was killed in its snapshot names the old file ----
+set_power running
+VMKEEP_CRASH_AT=t:5:before t cut "$(uuid)" vda >/dev/null 2>&1 || true
+overlay=$(path_of "$(table | awk '$1 == "layer" && $5 == "planned" {print $2}')")
+vm_stop # (its data can be written by qemu-io only then)
+qemu-img create -q -u -f qcow2 -F qcow2 -b "$(disk vda)" "$overlay" 8M
+qemu-io -f qcow2 -c 'write -P 3 0 64k' "$overlay" >/dev/null
+check "a new layer that has data but is not named: recovery refuses" refused_as Conflict t recover
+check "nor is anything else done" refused_as Conflict cut_again
+check "the file is kept" qemu-img check -q -f qcow2 "$overlay"
+rm "$overlay"
+check "after the admin's decision it goes on" t recover
+check "nothing is left" tidy
+vm_stop
+
 # ---- managed save, lost files, a vanished domain ----
 set_power running
 virsh -q managedsave conf
@@ -469,6 +484,7 @@ crash_cut() {
 }
 crash_delete() { t delete "$(cut_id s1)"; }
 crash_collect() { t collect; }
+crash_clone() { t restore "$(cut_id s1)" "$(cat "$T/ref/restore.id")" clone=$other vda vdb; }
 crash_restore() { t restore "$(cut_id s1)" "$(cat "$T/ref/restore.id")" "$how" vda vdb; }
 # crash_round POWER FLOW N before|after: 0 killed and right, 2 not reached
 crash_round() {
@@ -486,13 +502,18 @@ crash_round() {
 }
 crash_check() {
     local power=$1 flow=$2
-    recovered && tidy || return 1
+    recovered || return 1
+    virsh -q domuuid clon >/dev/null 2>&1 || tidy || return 1
     case $flow in
     cut)
         now_is now && cut_is s1 || return 1
         if table | grep -q "ref cut $(cut_id s2)"; then cut_is s2; else [ $3 = 137 ]; fi ;;
     delete) now_is now && cut_is s2 && { ! table | grep -q "ref cut $(cut_id s1)" || cut_is s1; } ;;
     collect) now_is now && cut_is s2 ;;
+    clone)
+        now_is now && cut_is s1 && crash_clone >/dev/null && clone_is s1 || return 1
+        virsh -q undefine clon
+        [ "$(find "${dirs[@]}" -name 'vmkeep-*' | wc -l)" = 2 ] && find "${dirs[@]}" -name 'vmkeep-*' -delete ;;
     restore)
         # The caller tries again with the same id: done once, not twice.
         crash_restore >/dev/null && now_is s1 && cut_is s1 && tidy &&
@@ -522,9 +543,9 @@ crash_flow() { # POWER FLOW: prints the rounds
 }
 # The quick run takes every 13th side effect, from a random one on.
 vm_define qcow2
-for flow in cut delete collect restore; do
+for flow in cut delete collect restore clone; do
     for power in off running; do
-        [ $flow$power != restorerunning ] && [ $flow$power != deleterunning ] || continue
+        [[ $power = off || $flow = cut || $flow = collect ]] || continue
         check "$power: $flow killed at its side effects, recovered" crash_flow $power $flow
         note "$flow $power: $(cat "$T/crash.points") side effects or a few less"
     done
