@@ -138,23 +138,41 @@ overlay(const struct call *c)
     return 0;
 }
 
-/* cut-and-kill PID US TARGET PATH...: kill libvirtd (PID) with SIGKILL so many
- * microseconds after the call has begun. */
-static int
-cut_and_kill(const struct call *c)
+static bool
+writes_to(const struct virt_open_files *f, const struct file_id *id)
 {
-    struct call cut = { c->v, c->uuid, c->argc - 2, c->argv + 2, c->err };
-    pid_t killer;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].is_writable && file_id_equal(&f->v[i].id, id))
+            return true;
+    return false;
+}
 
-    if (c->argc < 4)
-        return err_set(c->err, ERR_INVALID, "cut-and-kill PID US TARGET PATH");
-    killer = fork();
-    if (killer == 0) {
-        (void)usleep((useconds_t)number(c, 1, 0));
-        (void)kill((pid_t)number(c, 0, 0), SIGKILL);
-        _exit(0);
+/* kill-on-switch FILE PID: SIGKILL for PID as soon as the domain's QEMU does
+ * not write to FILE any more: an overlay has just been put above it. */
+static int
+kill_on_switch(const struct call *c)
+{
+    uint64_t until_ms = clock_mono_ms() + 60000;
+    struct file_id id;
+
+    if (c->argc < 2 || file_id_of_path(c->argv[0], &id, c->err) < 0)
+        return -1;
+    printf("waiting\n");
+    (void)fflush(stdout);
+    while (clock_mono_ms() < until_ms) {
+        struct virt_open_files f;
+        bool is_switched;
+
+        if (virt_open_files(c->v, c->uuid, &f, c->err) < 0)
+            return -1;
+        is_switched = !writes_to(&f, &id);
+        virt_open_files_fini(&f);
+        if (is_switched) {
+            (void)kill((pid_t)number(c, 1, 0), SIGKILL);
+            return 0;
+        }
     }
-    return overlay(&cut);
+    return err_set(c->err, ERR_TIMEOUT, "no switch");
 }
 
 /* kill-on FILE TEXT PID US: wait (60 s) until a line that is added to FILE from
@@ -374,9 +392,9 @@ static const struct command {
     { "watch", watch },
     { "retarget", retarget },
     { "thaw-until", thaw_until },
-    { "cut-and-kill", cut_and_kill },
     { "rebuild", rebuild },
     { "kill-on", kill_on },
+    { "kill-on-switch", kill_on_switch },
 };
 
 int
