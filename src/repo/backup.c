@@ -59,7 +59,7 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     uint8_t id[16];
     struct repo_backup *b;
 
-    if (repo_private_need_key(repo, err) < 0)
+    if (repo_private_need_write(repo, err) < 0)
         return -1;
     if (options->parent != NULL &&
         repo_view_open(repo, options->parent, &parent, err) < 0)

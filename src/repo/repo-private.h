@@ -15,6 +15,7 @@ struct repo {
     struct repo_info info;     /* [C] */
     uint8_t uuid[16];          /* [C] */
     uint8_t cipher;            /* [C] 0, 1 */
+    bool is_read_only;         /* [C] a newer format allows reading only */
     struct keys keys;          /* [C] zeros when locked */
     struct pack_wrap wrap;     /* [C] */
     struct commitlog *log;     /* [C] */
@@ -26,6 +27,9 @@ struct repo {
 
 /* DENIED when the key is not known. */
 int repo_private_need_key(const struct repo *repo, struct err *err) NODISCARD;
+
+/* The same; UNSUPPORTED when the format allows reading only. */
+int repo_private_need_write(const struct repo *repo, struct err *err) NODISCARD;
 
 /* A context from the repository's store of them. */
 struct frame_ctx *repo_private_ctx_take(struct repo *repo) NODISCARD;

@@ -166,6 +166,7 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     repo->blob = blob;
     memcpy(repo->uuid, cfg->uuid, 16);
     repo->cipher = cfg->cipher;
+    repo->is_read_only = cfg->is_read_only;
     repo_id_format(cfg->uuid, repo->info.uuid);
     repo->info.is_encrypted = cfg->cipher != 0;
     repo->info.chunk_log2 = cfg->chunk_log2;
@@ -334,7 +335,7 @@ repo_key_add(struct repo *repo, const struct repo_secret *secret,
 {
     if (repo->cipher == 0)
         return err_set(err, ERR_INVALID, "this repository is not encrypted");
-    if (repo_private_need_key(repo, err) < 0)
+    if (repo_private_need_write(repo, err) < 0)
         return -1;
     if (secret->key_file != NULL && access(secret->key_file, F_OK) == 0)
         return err_set(err, ERR_EXISTS, "key file %s: exists already",
@@ -351,6 +352,19 @@ repo_private_need_key(const struct repo *repo, struct err *err)
         return err_set(err, ERR_DENIED,
                        "%s: is encrypted; give the key file or the passphrase",
                        blob_what(repo->blob));
+    return 0;
+}
+
+int
+repo_private_need_write(const struct repo *repo, struct err *err)
+{
+    if (repo_private_need_key(repo, err) < 0)
+        return -1;
+    if (repo->is_read_only)
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "%s: a newer vmkeep allows this one to read only; upgrade to write",
+            blob_what(repo->blob));
     return 0;
 }
 
@@ -449,7 +463,7 @@ repo_delete(struct repo *repo, const char *const *ids, size_t count,
 {
     CLEANUP(mem_free) uint8_t(*bytes)[16] = NULL;
 
-    if (repo_private_need_key(repo, err) < 0)
+    if (repo_private_need_write(repo, err) < 0)
         return -1;
     if (count < 1 || count > COMMITLOG_DELETES)
         return err_set(err, ERR_INVALID, "delete 1 to %u backups at once",

@@ -3,6 +3,8 @@
 #include <limits.h>
 
 #include "base/mem.h"
+#include "codec/crc.h"
+#include "codec/le.h"
 #include "repo/test-model.h"
 
 #define DISKS 3
@@ -287,6 +289,51 @@ a_wrong_key_opens_nothing(void)
     testing_dir_remove();
 }
 
+/* Byte `at` of repo.cfg becomes 1, with a right checksum. */
+static void
+set_feature(unsigned at)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    uint8_t cfg[128];
+    size_t n = 0;
+    bool existed;
+
+    CHECK_OK(blob_get(b, "repo.cfg", 0, cfg, sizeof cfg, &n, &err), &err);
+    memset(cfg + 16, 0, 24);
+    cfg[at] = 1;
+    le_put32(cfg + 124, crc_32c(0, cfg, 124));
+    CHECK_OK(blob_remove(b, "repo.cfg", &err), &err);
+    CHECK_OK(blob_put(b, "repo.cfg", cfg, sizeof cfg, &existed, &err), &err);
+}
+
+static void
+unknown_features_are_heeded(void)
+{
+    struct repo_backup_options o = { 0 };
+    struct repo_backup *b = NULL;
+    struct repo_entry *e = NULL;
+    struct repo *repo = NULL;
+    struct err err = { 0 };
+    size_t n, damage;
+
+    testing_dir_make();
+    repo_close(testing_repo_create(true));
+    set_feature(16); /* compat: nothing changes */
+    CHECK_OK(testing_repo_try_open(&repo, &err), &err);
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    repo_backup_free(b);
+    repo_close(repo);
+    set_feature(24); /* ro_compat: read only */
+    CHECK_OK(testing_repo_try_open(&repo, &err), &err);
+    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
+    CHECK_ERR(repo_backup_begin(repo, &o, &b, &err), &err, ERR_UNSUPPORTED);
+    repo_close(repo);
+    set_feature(32); /* incompat: nothing at all */
+    CHECK_ERR(testing_repo_try_open(&repo, &err), &err, ERR_UNSUPPORTED);
+    testing_dir_remove();
+}
+
 int
 main(int argc, char **argv)
 {
@@ -297,6 +344,7 @@ main(int argc, char **argv)
           what_is_not_committed_does_not_exist },
         { "wrong writes are refused", wrong_writes_are_refused },
         { "a wrong key opens nothing", a_wrong_key_opens_nothing },
+        { "unknown features are heeded", unknown_features_are_heeded },
     };
 
     if (argc > 1)
