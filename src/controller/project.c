@@ -620,7 +620,7 @@ static const struct loop_spec spec = {
     .work = work,
 };
 
-static void
+static void NO_TSA
 project_stop(void *state)
 {
     struct project *pr = state;
@@ -632,7 +632,7 @@ project_stop(void *state)
     free(pr);
 }
 
-static void *
+static void *NO_TSA
 project_start(struct ctl *ctl, struct err *err)
 {
     struct project *pr = xcalloc(1, sizeof *pr);

@@ -28,7 +28,7 @@ unlock(struct userfreeze *u) RELEASE(userfreeze_lock) NO_TSA
     pthread_mutex_unlock(&u->mutex);
 }
 
-struct userfreeze *
+struct userfreeze *NO_TSA
 userfreeze_new(struct ctl *ctl)
 {
     struct userfreeze *u = xcalloc(1, sizeof *u);
