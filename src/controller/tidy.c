@@ -6,6 +6,8 @@
  */
 #include "controller/tidy.h"
 
+#include <pthread.h>
+
 #include "base/clock.h"
 #include "base/effect.h"
 #include "base/mem.h"
@@ -19,6 +21,17 @@
 /* One per process; [C] while parts run. */
 static struct queue *tidy_queue;
 static struct ctl *tidy_ctl;
+/* Pokes come from threads that began before us (owed thaws) and end after us:
+ * shared while one is handed on, alone while the queue comes or goes. */
+static pthread_rwlock_t tidy_rwlock = PTHREAD_RWLOCK_INITIALIZER;
+
+static void
+tidy_queue_set(struct queue *q)
+{
+    pthread_rwlock_wrlock(&tidy_rwlock);
+    tidy_queue = q;
+    pthread_rwlock_unlock(&tidy_rwlock);
+}
 
 static int
 tidy_locked(struct ctl *ctl, const char *uuid, struct err *err)
@@ -64,8 +77,10 @@ void
 tidy_poke(struct ctl *ctl, const char *vm_uuid)
 {
     (void)ctl;
+    pthread_rwlock_rdlock(&tidy_rwlock);
     if (tidy_queue != NULL)
         queue_add(tidy_queue, vm_uuid);
+    pthread_rwlock_unlock(&tidy_rwlock);
 }
 
 static void *
@@ -77,7 +92,7 @@ tidy_start(struct ctl *ctl, struct err *err)
     if (volume_list_vms(ctl->volume, &uuids, &n, err) < 0)
         return NULL;
     tidy_ctl = ctl;
-    tidy_queue = queue_new("tidy", TIDY_WORKERS, tidy, ctl);
+    tidy_queue_set(queue_new("tidy", TIDY_WORKERS, tidy, ctl));
     for (size_t i = 0; i < n; i++) {
         queue_add(tidy_queue, uuids[i]);
         free(uuids[i]);
@@ -94,7 +109,7 @@ tidy_stop(void *state)
 
     queue_stop(q);
     vmlock_forget_queue(tidy_ctl->locks, q);
-    tidy_queue = NULL;
+    tidy_queue_set(NULL);
     queue_free(q);
 }
 
