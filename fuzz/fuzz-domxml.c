@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A domain that can be read can be edited, and what comes out can be read. What
  * is rebuilt carries no path but ours, and is rebuilt to itself.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is decoded encodes to the same bytes. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An input is {"doc": ..., "patch": [...]}: applied, and its first operation
  * as a merge patch. The document stays as it was; the result can be parsed.
  */

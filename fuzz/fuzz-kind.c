@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Admission as the API runs it: the structural check, and the rules for what
  * passes it. An input is tried as an object of every kind, new and as a change
  * of itself.

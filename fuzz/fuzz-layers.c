@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A layer table that is taken encodes to the same bytes. */
 #include <string.h>
 

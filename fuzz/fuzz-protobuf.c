@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whatever is decoded can be printed as JSON and parsed again. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Headers of hostile images: bounded, and nothing outside the bytes is read. */
 #include <string.h>
 

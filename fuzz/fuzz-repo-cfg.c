@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo.cfg with a right checksum, which no search would find: what decodes
  * encodes to the same bytes, but for unused masks. */
 #include "codec/crc.h"

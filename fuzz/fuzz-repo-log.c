@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Entries of the commit log, without their MAC and with a right one. */
 #include <string.h>
 

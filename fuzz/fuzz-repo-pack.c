@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What surrounds frames, and frames. The first byte says which: 0 header and
  * key table, 1 footer, 2 trailer, 3 frame in clear, 4 frame encrypted. */
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Key slots with a right checksum, by a key file (a passphrase would cost a
  * second each), and the key file itself. */
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tree nodes and roots: what decodes encodes to the same bytes. The first
  * byte says the level, or 255 for a root. */
 #include <string.h>

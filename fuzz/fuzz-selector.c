@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Label and field selectors: refused, or within their bounds and usable. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Request targets and Accept headers. */
 #include <string.h>
 

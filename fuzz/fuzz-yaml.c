@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What parses prints, and what is printed parses to the same. */
 #include "codec/yamlx.h"
 #include "fuzz.h"

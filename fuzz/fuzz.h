@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz/fuzz.h: a fuzz target is one function, which libFuzzer calls with what
  * it invents and replay.c with the files of a corpus.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* replay DIRECTORY...: run the target over every file. For builds without
  * libFuzzer; a crash names its file on the last line.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The API server over a store of its own, without libvirt or controllers:
  * for tests/api-conformance.sh and bench/api.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The hands of driver-conformance.sh: one operation of src/volume per run, so
  * that each is a process that can be killed at any of its side effects. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* guard-test GUARD UUID SCENARIO: a vmkeepd of a few lines for tests/guard.sh.
  *
  * It starts the guard, arms it, does something to the guest, prints "ready"

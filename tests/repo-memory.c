@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo-memory [GIB]: the writer's memory is fixed, however much is written.
  *
  * Writes GIB (default 1) of random data in chunks of 64 KiB to a store that

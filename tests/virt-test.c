@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt-test COMMAND UUID [ARGUMENT...]: one call of virt/, for tests/virt.sh.
  *
  * Prints "ok", with what the call returned, or the error's name and text.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/accept.h: what a client wants the answer to look like.
  *
  * source  RFC 9110, 12.5.1 (weights are ignored: Kubernetes clients list in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/admission.h: may this object be stored?
  *
  * Defaults, the published schema, then the kind's own rules, which look other

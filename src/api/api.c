@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Putting the server together: certificates, tokens, sockets. */
 #include "api/api.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/api.h: the HTTP server: the Kubernetes protocol over the store.
  *
  * Handlers read the cache and write objects with store/obj.h; they meet the

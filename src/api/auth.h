@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/auth.h: who sends a request.
  *
  * On the UNIX socket the kernel says who connects: root, the daemon's own

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/authz.h: who may do what.
  *
  * One question per request: may this user do this verb to this resource in

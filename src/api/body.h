@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/body.h: the bytes of a request body as a value.
  *
  * JSON (also when the header is missing), YAML and, for kinds that typed

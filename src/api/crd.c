@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* CustomResourceDefinitions, read-only: one per kind outside the core group,
  * made from types/'s tables on each request; nobody asks often.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/ctx.h: what the handlers share. Private to api/. */
 #pragma once
 #include "api/api.h"

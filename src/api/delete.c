@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Deletion of one object and of a collection.
  *
  * Dependents are the garbage collector's (controller/): with the policy Orphan

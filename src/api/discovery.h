@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/discovery.h: which groups, versions and resources there are.
  *
  * Both forms: aggregated (two requests tell all) and legacy. All texts are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/extra.h: resources that the API answers itself; the store has none of
  * them: reviews, CustomResourceDefinitions, subresources of VMs, Pods.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/filter.h: which objects of a collection a request is about.
  *
  * Namespace, label selector and field selector together. A selector is never

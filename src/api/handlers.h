@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/handlers.h: what route.c calls once it knows what a request is about.
  *
  * Each fills `rp`. The user is known and allowed. Threads: any.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Objects and lists.
  *
  * A list is read from the cache, which is waited for until it has what the

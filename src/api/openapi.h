@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/openapi.h: the published description of all kinds.
  *
  * /openapi/v3 per group version, and /openapi/v2 as JSON (Terraform) and

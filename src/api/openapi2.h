@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/openapi2.h: an OpenAPI 2.0 document in gnostic's protobuf form.
  *
  * Private to openapi.c.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/patch.h: the patch types of PATCH, applied to an object.
  *
  * JSON Patch and JSON Merge Patch are codec/'s; strategic merge is here: what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/render.h: objects as the client asked for them: plain, as rows of a
  * table, or metadata alone.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/reply.h: the answer to a request, free of any HTTP library.
  *
  * An answer is text, or a stream (watch), or "not yet": a pending reply that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/request.h: one request, free of any HTTP library.
  *
  * server.c fills a struct request, route.c finds the handler, the handler

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Questions about oneself: kubectl auth can-i, can-i --list, whoami. */
 #include <string.h>
 

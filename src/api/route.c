@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What there is:
  *
  *   /healthz /livez /readyz /version /metrics /

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/selector.h: label and field selectors.
  *
  *     a=b  a==b  a!=b  a in (x,y)  a notin (x)  a  !a     comma: and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a request:
  *
  *   on_uri()      the request line came: a struct conn with a slot is made

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/server.h: HTTP by libmicrohttpd, which no other file knows.
  *
  * A pool of threads with epoll serves all connections. A handler may block on

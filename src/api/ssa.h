@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/ssa.h: who set which field: server-side apply and managedFields.
  *
  * Semantics of a custom resource without list annotations: maps are granular,

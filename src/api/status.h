@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/status.h: errors as Kubernetes' Status objects.
  *
  * Every answer that is not a success is one. kubectl prints `details`, so the

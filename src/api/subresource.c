@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* PUT .../virtualmachines/NAME/start and its like.
  *
  * The handler writes a VirtualMachineAction and lets the connection wait,

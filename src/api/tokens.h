@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/tokens.h: bearer tokens, of which only the SHA-256 is kept.
  *
  * A text file (0600), one line per token: digest, user, when it was made.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/uri.h: a request target, taken apart.
  *
  * "/a/b%20c?x=1&y" becomes the segments "a", "b c" and the pairs x=1, y="".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* api/user.h: who asks. */
 #pragma once
 #include <stdbool.h>

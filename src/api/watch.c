@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A watch is a stream over a cursor of the cache (store/cache.h).
  *
  *   initial objects -> end-of-initial bookmark -> live events -> the end

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Create, replace, patch, apply.
  *
  * All four end the same way: the object as it shall be goes through

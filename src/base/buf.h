@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/buf.h: a byte buffer that grows; always followed by a NUL byte. */
 #pragma once
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/clock.h: time. Durations by the monotonic clock, stamps by the wall
  * clock; a wall clock that jumps may make a stamp odd, never a wait.
  */

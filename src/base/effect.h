@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/effect.h: every side effect is counted, so that a test can kill us at
  * each of them.
  *

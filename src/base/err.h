@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/err.h: the one way a function says why it failed.
  *
  * A struct err belongs to the caller, needs no allocation (so "out of memory"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/file.h: files, the careful way.
  *
  * Every change goes through base/effect.h. Paths from outside are opened

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/log.h: what the daemon says to its journal.
  *
  * One line to stderr, prefixed "<N>" (sd-daemon(3)) when the journal reads it.

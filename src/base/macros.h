@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/macros.h: the attributes and the two macros that the style needs.
  *
  * No cleverer macro exists elsewhere.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/map.h: a hash table from strings to pointers.
  *
  * Open addressing, FNV-1a, keys copied. Iteration order is unspecified.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/mem.h: allocation.
  *
  * Small sizes that we choose: the x functions, which abort when memory is out

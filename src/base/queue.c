@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The queue is one table of keys. Each entry knows when it is due and whether
  * a worker has it; a worker takes the entry that is due first. With the few
  * thousand keys of a host a scan of the table is cheaper than the care that a

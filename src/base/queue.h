@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/queue.h: the controllers' work queue.
  *
  * Keys (strings) are handed to worker threads. A key is never in two workers

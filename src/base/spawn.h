@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/spawn.h: run a program: an argv, never a shell.
  *
  * The child gets /dev/null as input, a clean signal mask, no descriptor but

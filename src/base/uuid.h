@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/uuid.h: random names. Source: RFC 4122, version 4. */
 #pragma once
 #include <stdbool.h>

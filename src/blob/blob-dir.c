@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A put is: unnamed file -> write -> fdatasync -> link under its name. Where
  * unnamed files are missing (NFS, FUSE) a temporary name ".tmp-<uuid>" takes
  * their place and is unlinked afterwards; a crash leaves it, the dot keeps it

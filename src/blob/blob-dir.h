@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* blob/blob-dir.h: objects as files below one directory.
  *
  * Every path is opened beneath the directory, no link followed; files are

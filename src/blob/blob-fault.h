@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* blob/blob-fault.h: a store that fails on demand, around another one.
  *
  * Operations that change something (put, sync, remove) are numbered from 1.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* blob/blob.h: where bytes are kept.
  *
  * Named objects that are written once, whole, and never changed. Names are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One conformance test, over every implementation. */
 #include <pthread.h>
 

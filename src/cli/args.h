@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/args.h: the command line, by the tables of cli/cli.h. */
 #pragma once
 #include "cli/cli.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/cli.h: one invocation of vmkeep: what was asked for, and how to say it.
  *
  * Threads: one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A wait is a GET and then a watch from its revision, again whenever the
  * stream ends: so it survives a restart of the daemon.
  */

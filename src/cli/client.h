@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/client.h: the API of vmkeepd, as a client sees it.
  *
  * Threads: one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vmkeep restore. The volume policy is InPlace unless said otherwise, as the
  * console's; the API's own default is RandomizeNames.
  */

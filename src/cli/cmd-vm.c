@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vmkeep vm: what there is, what protects it, and its power. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/cmd.h: what the commands of several nouns share. */
 #pragma once
 #include "cli/cli.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/help.h: --help, which teaches. */
 #pragma once
 #include <stdio.h>

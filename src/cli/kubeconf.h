@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/kubeconf.h: what of a kubeconfig file names a server and its user.
  *
  * Threads: pure functions.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/libexec.h: commands that are programs of their own, as git has them:
  * `vmkeep repo` is vmkeep-repo (docs/decisions/0004-repo-tool.md).
  */

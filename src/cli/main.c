@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vmkeep: the command line. Reads the words, runs one command, and says what
  * went wrong and what to do about it.
  */

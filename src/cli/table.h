@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/table.h: a table for people: columns as wide as they need to be.
  *
  * Threads: one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli/words.h: numbers and times as people read them. Threads: pure. */
 #pragma once
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/aead.h: AES-256-GCM.
  *
  * source  NIST SP 800-38D

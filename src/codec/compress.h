@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/compress.h: zstd, or stored when that does not help.
  *
  * source  RFC 8878

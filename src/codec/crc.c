@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* With SSE 4.2 three streams run side by side, because crc32q takes three
  * cycles to answer and one to begin; their checksums are joined by moving a
  * checksum over 1 KiB of zeros, which is linear: one table look-up per byte.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/crc.h: CRC-32C (Castagnoli), against accidents only.
  *
  * source  RFC 3720, appendix B.4

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/gvr.h: which API resource something belongs to.
  *
  * Known to store/ (which keeps objects) and to types/ (which knows their

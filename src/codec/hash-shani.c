@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The instruction sha256rnds2 takes four cycles to answer and two to begin:
  * one message alone waits for itself. Four independent messages, interleaved
  * round by round, fill the gaps. The loops over the lane have a constant

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/hash-shani.h: SHA-256 by the SHA instructions; see hash.h. */
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/hash.h: SHA-256 and HMAC-SHA-256, four messages at once.
  *
  * One core hashes 1.3 GB/s with OpenSSL and 4 GB/s with four messages of one

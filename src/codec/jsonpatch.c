@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The document is copied once; each operation then works on the copy. A
  * pointer is split into its last token and the container that holds it, which
  * is all that add, remove and replace need; move and copy are made of them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/jsonpatch.h: the two ways to say a change of a JSON value.
  *
  * Both return a new value and leave their inputs alone, so that a patch that

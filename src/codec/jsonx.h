@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/jsonx.h: JSON values, and what jansson lacks.
  *
  * json_t is the project's JSON value (docs/decisions/0002-json.md); this is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/keys.h: the root key of a repository, its slots and what is derived.
  *
  * source  docs/formats/keys.md

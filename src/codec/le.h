@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/le.h: little-endian integers in bytes, and a bounded reader. */
 #pragma once
 #include <stdbool.h>

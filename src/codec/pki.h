@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/pki.h: the daemon's own certificate authority.
  *
  * In a directory (0700): ca.crt, ca.key, server.crt, server.key, all PEM, keys

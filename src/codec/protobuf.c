@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Table-driven: a message is a list of fields; unknown fields are skipped, as
  * protobuf wants. gogo-protobuf writes every scalar that is no pointer in Go,
  * set or not, and Go's JSON leaves empty ones out; so do we, but for fields

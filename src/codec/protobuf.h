@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/protobuf.h: request bodies in Kubernetes' protobuf.
  *
  * kubectl 1.32 and newer and controller-runtime send core kinds this way and

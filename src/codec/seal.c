@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/seal.c: the frame around codec/aead.h. */
 #include "codec/seal.h"
 

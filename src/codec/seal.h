@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/seal.h: small secrets at rest, sealed with one key.
  *
  * AES-256-GCM: what comes out of seal_open() is exactly what went into

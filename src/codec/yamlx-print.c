@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Written by libyaml's emitter: it knows which text can stand plain. What it
  * does not know is what the text would mean; that is asked of the reader's own
  * table, and such text is quoted.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Words first, then numbers by yaml.v2's order: integer of any base that Go's
  * ParseInt(s, 0, 64) takes, then a float, else a string. Time stamps stay
  * strings, as there.

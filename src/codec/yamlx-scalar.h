@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/yamlx-scalar.h: what a plain YAML scalar means. Private to yamlx.
  * source  gopkg.in/yaml.v2 resolve.go
  */

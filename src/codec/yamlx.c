@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* libyaml's events become values by a stack without recursion on our side: the
  * containers that are open, and for a mapping the key that waits for its
  * value. An anchor names a finished value; an alias copies it. Merge keys

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* codec/yamlx.h: YAML text to and from JSON values.
  *
  * Scalars mean what they mean to Kubernetes, whose YAML library is Go's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/action-plan.h: what to do next for a VirtualMachineAction.
  *
  * Pure: from what is seen of action, VM and domain to one step.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/action.c: VirtualMachineActions, and runStrategy.
  *
  * An action is one request for a VM's power; the API waits for its status to

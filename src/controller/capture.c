@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/capture.c: from a VM to the content that remembers it.
  *
  * A running VM is kept as it was started: processors and memory come from the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/capture.h: what a snapshot keeps of a VM besides its bytes: which
  * disks, and the definition, as the VirtualMachineSnapshotContent holds them.
  *

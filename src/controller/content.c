@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/content.c: VirtualMachineSnapshotContent: is it there, and its
  * end.
  *

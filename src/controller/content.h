@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/content.h: the status of a VirtualMachineSnapshotContent.
  *
  * Threads: any. source  spec kubevirt 1.2, 2.5

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/ctl.h: what every controller works with.
  *
  * One struct ctl per process, made by the daemon, constant while controllers

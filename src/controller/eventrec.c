@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/eventrec.c: Events.
  *
  * The name of an Event is made of the object's name and a hash of what is

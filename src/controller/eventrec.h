@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/eventrec.h: Kubernetes Events, for `kubectl describe`.
  *
  * Best effort: what cannot be written is logged. Every event is logged too.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/firmware.c: small trees of small files, copied whole.
  *
  * QEMU's user can write the sources, so nothing in them is believed: links

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/firmware.h: what a VM remembers outside its disks: UEFI variables
  * (its NVRAM file) and the state of its software TPM.
  *

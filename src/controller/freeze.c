@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/freeze.c: the freeze journal and the thaws that it owes.
  *
  *   freeze_begin   journal file, fsync -> guard armed -> FSFreeze

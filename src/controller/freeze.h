@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/freeze.h: guests that we froze, and how they thaw whatever
  * happens.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/guardclient.c: one request, one answer, over a SEQPACKET pair.
  *
  * The socket belongs to one thread at a time: take_turn() waits for it under

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/guardclient.h: our side of vmkeep-guard.
  *
  * The guard is a program of its own that resumes and thaws guests when this

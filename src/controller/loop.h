@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/loop.h: the reconcile loop that every controller runs on.
  *
  * A thread follows the cache and turns each changed object into keys; workers

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/manifest.c: JSON Patch on a VM, and the few fields of it that a
  * new domain takes over. */
 #include "controller/manifest.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/manifest.h: the definition of a VM as the API shows it, read and
  * patched: what of it reaches the domain that a restore defines.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/namespace.c: a namespace that is being deleted is emptied first.
  *
  * Admission refuses to delete a namespace that holds virtual machines or

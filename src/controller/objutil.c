@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/objutil.c: status, finalizers and conditions of objects. */
 #include "controller/objutil.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/objutil.h: what the snapshot and restore controllers do to
  * objects, on top of store/obj.h.
  *

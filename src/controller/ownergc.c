@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/ownergc.c: objects whose owners are all gone go too; and what
  * else only has to be swept: old events, the store's history.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/project-disks.c: disks and claims.
  *
  * A claim is a disk file. Which claim a volume uses is written in the VM

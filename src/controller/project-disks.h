@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/project-disks.h: the disks of a domain, and their claims. */
 #pragma once
 #include "controller/ctl.h"

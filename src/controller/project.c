@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/project.c: libvirt's domains become objects.
  *
  * Keys of the queue are UUIDs, and two words: "list" compares all domains with

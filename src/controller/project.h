@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/project.h: libvirt's domains as objects.
  *
  * The only writer of projected kinds: VirtualMachine, VirtualMachineInstance,

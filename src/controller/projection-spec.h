@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/projection-spec.h: the part of a VirtualMachine that describes
  * the guest: spec.template.spec, and spec of the instance. */
 #pragma once

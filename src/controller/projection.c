@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/projection.c: domains as objects.
  *
  * The persistent XML is the VM's spec, the live XML is the instance's; a disk

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/projection.h: what a libvirt domain looks like as objects.
  *
  * Pure: from what virt/ and volume/ say to the content of VirtualMachine,

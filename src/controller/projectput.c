@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/projectput.h"
 
 static const struct obj_write all = { .part = OBJ_ALL };

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/projectput.h: how projected objects are written. */
 #pragma once
 #include "controller/ctl.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/recover.c: the once-per-VM settling after a start.
  *
  * "Settled" is a set of UUIDs in memory: empty at start, so a crash can never

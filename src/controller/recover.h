@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/recover.h: after a crash: who must be put right before anybody
  * touches him, and the parts that outlive a restart.
  *

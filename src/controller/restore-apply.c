@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-apply.c: the order of a restore.
  *
  *   restore_define_preflight   everything that could refuse it; no change

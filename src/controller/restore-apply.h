@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-apply.h: one try to restore: preflight, new disks, the
  * definition, the old disks.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-define.c: preflight, identity, and the XML.
  *
  * Identity (DESIGN 7): the VM itself keeps everything. A VM whose UUID exists

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-define.h: which domain a restore defines.
  *
  * Two cases. The VM itself, in place, from XML that we sealed: what libvirt

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-mark.c: what objects say about a restore that is done.
  *
  * All of it may be repeated: marks are set, never counted. What users wrote

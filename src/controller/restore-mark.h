@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-mark.h: the marks that a restore leaves on the VM, its
  * claims and itself once the domain is defined.
  *

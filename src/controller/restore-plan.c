@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-plan.c: the state machine of a restore, as a function.
  *
  * One question after the other; the first that applies decides. Whether the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore-plan.h: what to do next for a VirtualMachineRestore.
  *
  * Pure: from what was observed (struct restore_seen) to the status that the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/restore.c: VirtualMachineRestore.
  *
  * One request, end to end (`kubectl create -f restore.yaml`):

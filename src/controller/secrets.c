@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/secrets.c: a directory of sealed texts and its key.
  *
  * On crash: file_replace() leaves the old text or the new one. The key is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/secrets.h: what of a VM must not be read in the API: its domain
  * XML with passwords, sealed (codec/seal.h) under a key of this host.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/snapshot-cut.c: the critical section.
  *
  *   read the VM and its secure XML        (may be slow)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/snapshot-cut.h: one try to take a snapshot, from the VM's lock to
  * the content object.
  *

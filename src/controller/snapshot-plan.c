@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/snapshot-plan.c: the state machine of a snapshot, as a function.
  *
  * One question after the other, in the order of spec kubevirt 2.1; the first

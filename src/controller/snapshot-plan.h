@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/snapshot-plan.h: what to do next for a VirtualMachineSnapshot.
  *
  * Pure: from what was observed (struct snapshot_seen) to the status that the

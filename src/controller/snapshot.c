@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/snapshot.c: VirtualMachineSnapshot.
  *
  * One request, end to end (`kubectl create -f snapshot.yaml`):

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What goes by itself: contents of namespaces, objects without owners, and
  * what must not go. Over a real store. */
 #include <stdio.h>

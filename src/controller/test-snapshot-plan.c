@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "base/macros.h"
 #include "controller/snapshot-plan.h"
 #include "test.h"

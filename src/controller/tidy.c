@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/tidy.c: a queue of VMs.
  *
  * The merge of a layer can be refused for a while (a paused domain, a backup,

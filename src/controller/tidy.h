@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/tidy.h: layers that nobody needs any more, and the trash.
  *
  * Works VM by VM in the background: what a deleted snapshot leaves, what a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/userfreeze.h: freezes that a user asked for, and holds.
  *
  * A backup tool freezes a guest, does its work, and thaws it. The hold lives

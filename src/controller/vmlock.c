@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/vmlock.c: two short lists: who holds what, who wants to hear.
  *
  * A host has tens of VMs and few of them are worked on at a time: lists are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* controller/vmlock.h: one lock per VM, with a reason.
  *
  * Taken by a named holder (an object: "snapshot default/s1"), kept across the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* daemon/config.h: vmkeep.conf.
  *
  * Lines `key = value`; `#` begins a comment line. A key that is unknown or

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* daemon/main.c: vmkeepd.
  *
  * Everything is opened in the order in which it is needed and closed in the

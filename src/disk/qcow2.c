@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "disk/qcow2.h"
 
 #include <sys/types.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* disk/qcow2.h: what a qcow2 file says about itself, read without QEMU.
  *
  * The header is under the guest's or a stranger's control: every field is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Doing a duty: resume what was suspended, then thaw until the guest says yes.
  *
  * A thaw that succeeds is repeated once, SETTLE_MS later: the freeze of a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* guard/duty.h: what the guard has promised for one guest, and doing it.
  *
  * A duty is armed, and then either forgotten (disarmed) or done: by a thread

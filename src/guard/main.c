@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vmkeep-guard: no guest stays frozen or suspended because vmkeepd died.
  *
  * vmkeepd starts it with one end of a SOCK_SEQPACKET pair as descriptor 3 and

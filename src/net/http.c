@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One libcurl easy handle per client; its options that belong to the peer are
  * set again for each request, because curl_easy_reset() is the only way to be
  * sure that nothing of the last request is left.

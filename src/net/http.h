@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* net/http.h: an HTTP client.
  *
  * A client is one peer: its address, how it is authenticated, and a connection

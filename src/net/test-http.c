@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Against a server of a dozen lines on a UNIX socket. */
 #include <sys/socket.h>
 #include <sys/un.h>

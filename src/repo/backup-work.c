@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One caller hands in chunks, in batches of four because four are hashed at
  * once; workers take a batch through all stages, while it is in their cache:
  * zero and pattern test, HMAC, comparison with the parent's entry, look-up

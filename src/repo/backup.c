@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The caller's thread walks each disk in ascending order. A leaf of the tree
  * is opened when its first chunk is handed in, and closed, in order, when a
  * few later ones are open: by then its chunks are stored. So the tree grows

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/backup.h: a backup being written, for the files of repo/ only.
  *
  * backup.c is what the caller sees; backup-work.c the buffers, the queue and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A node is opened (as the parent has it) when the first entry below it
  * changes, and closed (encoded, stored, its entry set in the node above) when
  * the order moves on.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/builder.h: builds the tree of one disk, from its parent's tree and the
  * entries that differ, in ascending order.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes of the log's entries: docs/formats/log.md. */
 #include <string.h>
 

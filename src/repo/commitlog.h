@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/commitlog.h: the hash-chained log that says which backups exist.
  *
  * Bytes and rules: docs/formats/log.md. A log is read once from its begin;

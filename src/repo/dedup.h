@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/dedup.h: which chunks this backup has stored already.
  *
  * Bounded: when full it learns nothing more, which costs space, not safety.

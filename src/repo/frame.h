@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/frame.h: frames, the pieces of a pack.
  *
  * A frame holds 1 byte to 4 MiB, compressed and encrypted. Its id, the HMAC

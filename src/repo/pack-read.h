@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/pack-read.h: frames out of packs, with the heads of packs cached.
  *
  * Threads: any; a frame_ctx is one thread's at a time.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/pack.h: what surrounds the frames of a pack.
  *
  * Bytes: docs/formats/pack.md. Only encoding and decoding: packer.h writes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pack in memory goes FREE -> OPEN -> CLOSED -> WRITING -> FREE. A thread
  * that adds a frame reserves its place under the lock, encrypts into it
  * without, and then says so; a closed pack is written when its last such

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/packer.h: fills packs and has them written.
  *
  * Frames come from several threads at once; two packs are in memory, so that

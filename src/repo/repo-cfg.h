@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/repo-cfg.h: the object repo.cfg.
  *
  * Bytes: docs/formats/repository.md. Threads: any.

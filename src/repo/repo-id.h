@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/repo-id.h: UUIDs as 16 bytes, as the formats keep them. */
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/repo-private.h: an open repository, for the files of repo/ only. */
 #pragma once
 #include "base/mutex.h"

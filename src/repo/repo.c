@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opening and creating. Created is: key file -> key slots -> repo.cfg, each
  * durable before the next; a crash before repo.cfg leaves a store without a
  * repository, whose slots no other repository takes for its own.

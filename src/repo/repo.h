@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/repo.h: the backup repository.
  *
  * A place that keeps disks. A backup is a set of disks, each a range of bytes

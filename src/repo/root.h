@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/root.h: the root of a backup: its disks and its metadata.
  *
  * Bytes: docs/formats/tree.md, "Root". Threads: any.

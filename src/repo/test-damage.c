@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Crashes at every change of the store, and damage to every object: never a
  * wrong byte returned as good, and verify names what is damaged and which
  * backups it affects. test-damage [ROUNDS [SEED]]. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/test-model.h: for the tests of repo/: a random source, a store in a
  * temporary directory, and a model of a disk to compare with.
  */

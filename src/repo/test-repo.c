@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Property tests: random disks, random chains of backups, compared with a
  * model. test-repo [CASES [FIRST SEED]]. */
 #include <limits.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/tree.h: the nodes that map a disk to frames.
  *
  * Fanout 256; leaves (level 0) hold chunks, nodes above hold nodes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pack is read once from front to end through a window. Its stripes are
  * checked as they come; with a key, its frames are decoded as soon as they lie
  * in the window, four digests at once, against the ids in the footer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every backup is walked from its root. Backups share most of their nodes, so
  * a node is read once, and how many bytes below it are lost is remembered
  * under its id. A reference is good when its pack is not damaged there and,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/verify.h: what the files of verify share; see repo_verify().
  *
  * verify.c is the order of work, verify-pack.c reads one pack, verify-walk.c

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A restore goes in windows of 128 leaves (8 GiB of disk): the frames of the
  * window are sorted by pack and offset, neighbours joined to ranges of a few
  * MiB, and the workers take range after range: read, decrypt, decompress,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A node is found from the root downwards; the last few are cached, so a
  * sequential walk reads each once. Random reads keep the last few chunks.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repo/view.h: an open backup, for the files of repo/ only; see repo.h. */
 #pragma once
 #include "repo/repo-private.h"

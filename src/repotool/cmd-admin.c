@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* init, key-add, info, list, delete, verify. */
 #include <stdio.h>
 #include <string.h>

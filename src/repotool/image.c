@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "repotool/image.h"
 
 #include <sys/ioctl.h>

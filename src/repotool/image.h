@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repotool/image.h: raw image files and block devices.
  *
  * Threads: image_write() and image_zero() any; the rest one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* vmkeep-repo: backup repositories without a daemon. */
 #include <sys/stat.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repotool/progress.h: one line on a terminal that says how far it is.
  *
  * Threads: progress_show() any.

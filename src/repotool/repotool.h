@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* repotool/repotool.h: the program vmkeep-repo, which is `vmkeep repo`.
  *
  * main.c reads the command line; cmd-*.c do the work.

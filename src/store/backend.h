@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/backend.h: what a backend of the store provides.
  *
  * Called by store.c only, which has checked the arguments and counted the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/cache.c: all objects in memory, and what happened to them lately.
  *
  * Each resource has a sorted array of its newest objects and a ring of its

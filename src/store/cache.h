@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/cache.h: all objects in memory, and what happened to them lately.
  *
  * One watch of the store feeds it. Lists, watches and controllers read it; a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/obj.c: objects on top of keys and values.
  *
  * An update reads, lets the caller change a copy, applies the rules

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/obj.h: objects and the rules that hold for all of them.
  *
  * The same functions serve API handlers and controllers: uid, generation,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/object.c: one version of an object, as text.
  *
  * The text is what jsonx_canonical() wrote, so it is trusted: two places in it

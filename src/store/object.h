@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/object.h: one version of one object, immutable and shared.
  *
  * Kept as canonical JSON text without resourceVersion; what selectors need is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/objmeta.c: the rules of object metadata.
  *
  * A Namespace is special in one way: like in Kubernetes it has the finalizer

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/objmeta.h: the rules of object metadata, without I/O.
  *
  * Threads: pure functions.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/sqlconn.h: one connection to the SQLite file: its statements, and
  * SQLite's errors in our words.
  *

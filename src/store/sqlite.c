@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/sqlite.c: the store in one SQLite file.
  *
  * Two tables (docs/formats/store-sqlite.md): `log` has a row per write, its

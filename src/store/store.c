@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/store.c: the checked front of every backend.
  *
  * Arguments are checked, and each write is counted as a side effect, once and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/store.h: keys, values, one global revision.
  *
  * A store keeps bytes under keys and numbers every write with one revision

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/storefault.h: a store that fails when it is told to, for tests.
  *
  * Wraps another backend. With an empty plan it behaves exactly like that one;

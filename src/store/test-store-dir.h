@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* store/test-store-dir.h: an empty store in a directory of its own, for the
  * tests of this folder. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One conformance test, run over every backend; what is SQLite's own comes
  * after it. */
 #include <sys/wait.h>

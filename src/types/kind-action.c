@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* VirtualMachineAction: one thing to do to a virtual machine now. The API
  * makes one for each subresource request and answers when its status is final.
  * source  DESIGN 2, 4; spec kubevirt 5

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The structural check: the part of OpenAPI v3 that our schemas use, which is
  * type, properties, additionalProperties, items, required, enum, minimum and
  * three of Kubernetes' extensions. Schemas are parsed at their first use and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Event: what happened to an object. Written by controllers and by clients.
  * source  spec k8swire 4
  */

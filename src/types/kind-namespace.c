@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Namespace: a name that other objects live under.
  * source  spec k8swire 4; DESIGN 4 (deleting one that holds VMs, snapshots or
  *         backups is refused with a list)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* PersistentVolumeClaim: a disk file, projected. One that is attached to a
  * domain can not be deleted; a detached one that vmkeep owns can, and its file
  * goes with it. Such a claim carries the label vmkeep.io/detached=true.

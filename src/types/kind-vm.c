@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* VirtualMachine: a libvirt domain, projected. Labels, annotations,
  * finalizers, owners and spec.runStrategy can be written; the rest is
  * libvirt's. While a snapshot or a restore holds the VM, its disks and its

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* VirtualMachineInstance: exists while the domain is active, projected.
  * source  spec kubevirt 1.5
  */

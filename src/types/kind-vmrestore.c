@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* VirtualMachineRestore. The snapshot may not exist or not be ready yet: the
  * controller waits for it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* VirtualMachineSnapshot. The source may not exist yet: the controller waits
  * for it until the deadline.
  * source  spec kubevirt 1.1, 4.1

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* VirtualMachineSnapshotContent: what a snapshot keeps. Made by vmkeep; one
  * written by hand would name disks and XML that nobody kept, so creation is
  * refused. It may be deleted: the snapshot is then not ready any more.

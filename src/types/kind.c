@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of kinds, in the order in which discovery lists them: short names
  * that two groups share (vmrestore) mean the group that comes first.
  */

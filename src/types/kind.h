@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* types/kind.h: what the API knows about a kind.
  *
  * A kind is one JSON schema file with its printer columns (src/types/schema/,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A table of paths, in which * stands for one member or place. KubeVirt's own
  * check splits the text at commas and colons and so refuses MAC addresses and
  * objects; this one parses it.

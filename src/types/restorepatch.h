@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* types/restorepatch.h: the patches of a VirtualMachineRestore.
  *
  * Each string of spec.patches is one JSON Patch operation (or a list of them)

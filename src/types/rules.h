@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* types/rules.h: checks that several kinds share. Private to types/. */
 #pragma once
 #include "types/kind.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* types/schema.h: the published schemas, as text (src/types/schema/).
  *
  * Made at build time by tools/embed-schema. Private to types/.

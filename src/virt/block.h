@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/block.h: the disks of a running domain: cut, merge, and who has which
  * file open.
  *

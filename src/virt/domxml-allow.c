@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The allow-list for domain XML from outside.
  *
  * libvirt runs domain XML as root: it names programs (emulator, scripts),

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/domxml-allow.h: what foreign domain XML may contain. For domxml-*.c. */
 #pragma once
 #include <libxml/tree.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Changing a domain's XML in a few places and leaving the rest as it was.
  *
  * A secret has a slot: an attribute or the text of an element, found by a walk

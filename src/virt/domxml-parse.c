@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading a domain: from the document to struct domxml.
  *
  * What this program does not know it does not see; what it cannot protect it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A new domain out of foreign XML: what the allow-list (domxml-allow.c) lets
  * through, then our own values in the places that carry a path, an identity or
  * a right.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/domxml-xml.h: the little that domxml-*.c need of libxml2.
  *
  * For the domxml files only; everybody else sees virt/domxml.h.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/domxml.h: domain XML as the rest of the program sees it.
  *
  * Read and written by libxml2 only: no string is ever pasted into XML.

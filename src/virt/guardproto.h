@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/guardproto.h: the words between vmkeepd and vmkeep-guard.
  *
  * One text message per packet of a SOCK_SEQPACKET pair, which is descriptor 3

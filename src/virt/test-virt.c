@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/ against libvirt's own test driver, which is in the library. What QEMU
  * and the agent do is in tests/virt.sh.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The guest agent: freeze, thaw, ping.
  *
  * libvirt waits for an agent without end unless a timeout is set for the

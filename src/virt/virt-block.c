@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Merging layers of a running domain, and jobs that are in the way.
  *
  * An active commit copies the top down into `base`, stays "ready" while the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The split-brain check: does libvirt know which files QEMU writes to?
  *
  * A libvirtd that is killed between QEMU's snapshot transaction and its own

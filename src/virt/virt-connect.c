@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The connection: open, watched, opened again.
  *
  * libvirt's default event loop runs in one thread of the process, started at

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one place where libvirt's error codes become ours. */
 #include <libvirt/virterror.h>
 #include <stdarg.h>

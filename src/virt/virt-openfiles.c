@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which files a domain's QEMU has open, by /proc.
  *
  * The process is found by its command line (`-uuid UUID` of a program named

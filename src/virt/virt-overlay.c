@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The cut: one libvirt call that gives every disk a new overlay.
  *
  * VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC makes QEMU switch all disks in one

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Starting, stopping, pausing and defining domains.
  *
  * "Already so" is CONFLICT: libvirt says VIR_ERR_OPERATION_INVALID for most of

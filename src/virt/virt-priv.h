@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/virt-priv.h: what the virt-*.c files share. For them only. */
 #pragma once
 #include <libvirt/libvirt.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is on the host: the list of domains and one domain's state. */
 #include <libvirt/virterror.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* virt/virt.h: the one connection to libvirt, and what is on the host.
  *
  * Opened once; an own thread runs libvirt's events and connects again when

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/driver-fault.h: a driver that goes wrong on purpose, for tests.
  *
  * Wraps another one. Steps (calls of any slot) are counted from 1.

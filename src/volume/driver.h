@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/driver.h: how layers are made, merged and removed on one kind of
  * storage. What may be done to which layer is decided elsewhere (plan.h);
  * a driver does it. Every step may be repeated after a crash.

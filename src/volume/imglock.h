@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/imglock.h: hold QEMU's image locks on files, so that no QEMU starts
  * on them meanwhile: `virsh start` and qemu-img fail cleanly instead.
  *

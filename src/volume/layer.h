@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/layer.h: the layer table of one VM.
  *
  * Which files make up the VM's disks, as trees; which cut refers to which;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/overlay.h: the driver for qcow2 overlays on any file system.
  *
  * A cut of a running VM is one atomic libvirt call and no pause. See

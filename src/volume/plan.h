@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/plan.h: what to unlink, what to merge, what stays and why.
  *
  * Pure: a table and facts in, a plan out; no I/O, no clock. The reasons why

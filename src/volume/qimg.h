@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/qimg.h: qemu-img, run with an argv, explicit formats, absolute paths.
  *
  * No format is ever probed: a guest can write a qcow2 header into its raw

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random trees, random deletes and restores, against a model of disks.
  *
  * A model file is 16 blocks, each unallocated (0) or holding a number; reading

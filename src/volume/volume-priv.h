@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/volume-priv.h: what the volume-*.c files share. For them only. */
 #pragma once
 #include "volume/driver.h"

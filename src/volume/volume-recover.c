@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/volume-priv.h"
 
 /* At most one job is in the journal of a VM. Whoever comes next, after a crash

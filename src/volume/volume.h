@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* volume/volume.h: snapshots of a VM's disks.
  *
  * Snapshots make trees of layers. The layer table (volume/layer.h) knows each

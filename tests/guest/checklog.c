@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* checklog FILE [MIN]: is this a log of the writer without a gap, up to at
  * least record MIN?
  *

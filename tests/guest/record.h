@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* guest/record.h: the record that the test guest writes and the oracle reads.
  *
  * A log is a row of 4 KiB records, numbered from 1 without a gap. Bytes are in

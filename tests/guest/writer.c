@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* writer INTERVAL_MS ACK FILE...: the program whose data must survive.
  *
  * For every number it appends a record to the first file, fdatasync, then to
