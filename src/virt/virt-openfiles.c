@@ -123,6 +123,25 @@ is_open_for_writing(int pid_fd, const char *fd_name)
     return line != NULL && (strtoul(line + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
 }
 
+/* The kernel names a file from the outermost root. In a chroot or a container
+ * the name here is the tail of that which leads to the very same file. */
+static const char *
+name_here(const char *path, const struct file_id *id)
+{
+    struct stat st;
+
+    for (const char *p = strchr(path, '/'); p != NULL; p = strchr(p + 1, '/')) {
+        struct file_id found;
+
+        if (stat(p, &st) < 0)
+            continue;
+        found = virt_file_id_of_stat(&st);
+        if (file_id_equal(&found, id))
+            return p;
+    }
+    return path;
+}
+
 static void
 add_file(struct virt_open_files *files, const struct stat *st, const char *path,
          bool is_writable)
@@ -131,9 +150,9 @@ add_file(struct virt_open_files *files, const struct stat *st, const char *path,
 
     files->v = xrealloc(files->v, files->n + 1, sizeof *files->v);
     f = &files->v[files->n++];
-    f->path = xstrdup(path);
-    f->is_writable = is_writable;
     f->id = virt_file_id_of_stat(st);
+    f->path = xstrdup(name_here(path, &f->id));
+    f->is_writable = is_writable;
 }
 
 struct file_id
