@@ -188,11 +188,12 @@ guest_exec() {
     return "$(sed -n 's/.*"exitcode":\([0-9]*\).*/\1/p' <<<"$status" | grep . || echo 98)"
 }
 
-# guest_hang_agent NAME SECONDS: the agent stops answering in 0.3 s, for so
-# long (SIGSTOP); what was asked of it meanwhile it does when it wakes.
+# guest_hang_agent NAME SECONDS: the agent stops answering, for so long
+# (SIGSTOP); what was asked of it meanwhile it does when it wakes.
 guest_hang_agent() {
-    guest_exec "$1" "(sleep 0.3; kill -STOP \$(cat /run/qga.pid); sleep $2; kill -CONT \$(cat /run/qga.pid)) >/dev/null 2>&1 &"
-    sleep 0.6
+    local mark="AGENT STOPS $RANDOM$RANDOM"
+    guest_exec "$1" "(sleep 1; kill -STOP \$(cat /run/qga.pid); echo GUEST: $mark >/dev/console; sleep $2; kill -CONT \$(cat /run/qga.pid)) >/dev/null 2>&1 &"
+    wait_until 20 grep -q "$mark" "$T/$1/console.log"
 }
 
 # guest_acked NAME: the last record that the guest says is on both disks.
