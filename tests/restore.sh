@@ -102,16 +102,17 @@ check "and brings it back" restore_complete r8 120
 check_equal "as itself" "$(guest_uuid g1)" "$uuid"
 check "with the snapshot's instant" verify -q "$(guest_disk g1 vda)" "$(guest_disk g1 vdb)" "$seq"
 
-# ---- libvirtd away ----
+# ---- libvirtd away: 3 s, in ./check --full a minute ----
+away_s=${AWAY_S:-$([ "${VMKEEP_CHECK:-}" = full ] && echo 60 || echo 3)}
 libvirt_kill
 restore r9 g1 s1 "volumeRestorePolicy: InPlace"
-sleep 3
+sleep "$away_s"
 check "without libvirtd nothing is lost" field_is vmsnapshot s1 .status.phase Succeeded
 check "the VM object stays" exists vm g1
 mkdir "$T/aside"
 mv "$T"/lv/etc/qemu/*.xml "$T/aside/"
 libvirt_restart
-sleep 3
+sleep "$away_s"
 check "a libvirtd without domains deletes nothing" eval "exists vm g1 && exists vmsnapshot s1"
 libvirt_kill
 mv "$T"/aside/*.xml "$T/lv/etc/qemu/"
