@@ -18,6 +18,7 @@
  * that have begun before.
  */
 #include <libvirt/virterror.h>
+#include <libxml/parser.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -110,6 +111,7 @@ start_event_loop(void)
     pthread_t thread;
 
     virSetErrorFunc(NULL, ignore_error); /* else it prints to stderr */
+    xmlInitParser(); /* once, before two threads parse at the same time */
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0 ||
         virEventAddTimeout(1000, tick, NULL, NULL) < 0 ||
         pthread_create(&thread, NULL, run_events, NULL) != 0)
