@@ -27,8 +27,11 @@ vmkeepd_start() {
     [ -e "$T/vmkeep.conf" ] || vmkeepd_configure
     rm -f "$SOCKET"
     start_process vmkeepd env "$@" "$(program vmkeepd)" --config "$T/vmkeep.conf"
-    wait_until 20 eval "vmkeepd_listens || ! is_alive $pid_vmkeepd" || true
-    vmkeepd_listens || { echo "vmkeepd does not listen" >&2; return 1; }
+    wait_until 60 eval "vmkeepd_listens || ! is_alive $pid_vmkeepd" || true
+    vmkeepd_listens || wait_until 2 vmkeepd_listens || {
+        echo "vmkeepd does not listen: $(tail -n 2 "$T/vmkeepd.log")" >&2
+        return 1
+    }
 }
 vmkeepd_stop() { stop_process vmkeepd TERM 20; }
 vmkeepd_kill() { stop_process vmkeepd KILL 5; }
