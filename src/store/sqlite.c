@@ -24,15 +24,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/mutex.h"
 #include "store/backend.h"
 #include "store/sqlconn.h"
 
-#define FILE_NAME   "objects.db"
-#define LOCK_NAME   "objects.lock"
-#define WATCH_BATCH 256
+#define FILE_NAME    "objects.db"
+#define LOCK_NAME    "objects.lock"
+#define LOCK_WAIT_MS 3000
+#define WATCH_BATCH  256
 
 extern struct role sqlite_conn_lock;
 extern struct role sqlite_watch_lock;
@@ -666,20 +668,27 @@ static const struct store_ops sqlite_ops = {
     .close = sqlite_close,
 };
 
+/* A daemon that was just killed can hold the lock for a moment yet: a program
+ * that it was starting has its descriptors until its exec. */
 static int
 take_lock(struct sqlite_store *s, const char *dir, struct err *err)
 {
     CLEANUP(mem_free) char *path = xasprintf("%s/%s", dir, LOCK_NAME);
+    uint64_t until_ms = clock_mono_ms() + LOCK_WAIT_MS;
 
     s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->lock_fd < 0)
         return err_sys(err, errno, "%s: open", path);
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    if (errno == EWOULDBLOCK)
-        return err_set(err, ERR_BUSY,
-                       "%s: another vmkeepd uses this state directory", dir);
-    return err_sys(err, errno, "%s: lock", path);
+    while (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return err_sys(err, errno, "%s: lock", path);
+        if (clock_mono_ms() >= until_ms)
+            return err_set(err, ERR_BUSY,
+                           "%s: another vmkeepd uses this state directory",
+                           dir);
+        clock_sleep_ms(20);
+    }
+    return 0;
 }
 
 static struct sqlite_store *
