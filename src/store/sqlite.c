@@ -668,8 +668,8 @@ static const struct store_ops sqlite_ops = {
     .close = sqlite_close,
 };
 
-/* A daemon that was just killed can hold the lock for a moment yet: a program
- * that it was starting has its descriptors until its exec. */
+/* A daemon that was just killed was seen to hold the lock for a moment yet;
+ * what holds it then is not known, so the wait is short and bounded. */
 static int
 take_lock(struct sqlite_store *s, const char *dir, struct err *err)
 {
