@@ -34,7 +34,9 @@ struct ctl_config {
 #define CTL_MAX_PARTS 24
 
 /* All [C]: set before ctl_start(), borrowed. */
+struct jobs;
 struct recover;
+struct targets;
 struct ctl {
     struct store *store;
     struct cache *cache;
@@ -43,6 +45,8 @@ struct ctl {
     struct vmlock *locks;
     struct eventrec *events;
     struct recover *recover; /* recover_open(); borrowed as the others */
+    struct jobs *jobs;       /* jobs_new(); borrowed; NULL in small tests */
+    struct targets *targets; /* the target part's own */
     struct ctl_config config;
     /* ctl_start()'s and ctl_stop()'s own. */
     const struct ctl_part *const *parts;
@@ -67,6 +71,8 @@ extern const struct ctl_part snapshot_part;  /* VirtualMachineSnapshot */
 extern const struct ctl_part content_part;   /* ...SnapshotContent */
 extern const struct ctl_part restore_part;   /* VirtualMachineRestore */
 extern const struct ctl_part tidy_part;      /* layers nobody needs, trash */
+extern const struct ctl_part target_part;    /* BackupTarget */
+extern const struct ctl_part backup_part;    /* VirtualMachineBackup */
 
 /* Start `parts` (NULL at the end; kept) in order; on an error those that run
  * are stopped again. */

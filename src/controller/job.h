@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* controller/job.h: long work in threads of its own.
+ *
+ * A controller's step must not take minutes: it starts a job, returns "again
+ * after", and looks at the job in later steps. A job has a key (the object's
+ * uid and what is done with it); one job per key. It tells its progress and
+ * looks between two chunks whether it has been cancelled. When it ends, and
+ * when its progress is worth a look, its owner's queue gets a key. Its outcome
+ * stays until job_forget(). Jobs die with the process: what must survive is in
+ * the objects and in the repository.
+ *
+ *   WAITING -> RUNNING -> DONE | FAILED;  WAITING -> FAILED (cancelled)
+ *
+ * Threads: any; the work runs in threads of this module.
+ * source  DESIGN 3 (controller/), 10
+ */
+#pragma once
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/mutex.h"
+#include "base/queue.h"
+#include "codec/jsonx.h"
+
+struct jobs;
+struct job;
+extern struct role job_lock;
+
+#define JOB_POKE_MS      5000 /* progress pokes the owner that often, ... */
+#define JOB_POKE_PERCENT 5    /* ... or when so much more is done */
+
+enum job_state {
+    JOB_NONE,    /* no such job */
+    JOB_WAITING, /* others run */
+    JOB_RUNNING,
+    JOB_DONE,
+    JOB_FAILED, /* `err`; CANCELLED: by job_cancel() or jobs_stop() */
+};
+
+struct job_progress {
+    uint64_t done_bytes, all_bytes;
+    uint64_t moved_bytes; /* of these really read, or written */
+};
+
+/* The work. Never returns a half-made thing: what it made before an error it
+ * removes, or can use again. `arg` is its own. */
+typedef int (*job_fn)(struct job *job, void *arg, struct err *err);
+
+struct job_spec {
+    const char *key;  /* copied */
+    const char *flow; /* effect_flow_set() in its thread; static */
+    job_fn fn;
+    void *arg;                /* taken, in any case */
+    void (*free_arg)(void *); /* after fn, on any thread; NULL: nothing */
+    struct queue *queue;      /* who is told; NULL: nobody */
+    const char *queue_key;    /* copied */
+};
+
+/* At most `max` jobs run at once; more wait, in order. */
+struct jobs *jobs_new(unsigned max) NODISCARD;
+/* Cancel everything and wait for it; no job starts any more. Before the
+ * controllers are stopped. */
+void jobs_stop(struct jobs *jobs) EXCLUDES(job_lock);
+void jobs_free(struct jobs *jobs); /* stops first; NULL is fine */
+DEFINE_CLEANUP(jobs_free, struct jobs *)
+
+/* errors  EXISTS (this key has a job, perhaps an ended one); CANCELLED (after
+ *         jobs_stop()) */
+int job_start(struct jobs *jobs, const struct job_spec *spec, struct err *err)
+    NODISCARD EXCLUDES(job_lock);
+
+/* How it is. ret_progress and ret_err may be NULL; ret_err is set when the
+ * state is JOB_FAILED. */
+enum job_state job_look(struct jobs *jobs, const char *key,
+                        struct job_progress *ret_progress, struct err *ret_err)
+    EXCLUDES(job_lock);
+/* What the job noted last: a new reference, never changed by anybody; NULL:
+ * nothing. */
+json_t *job_note_get(struct jobs *jobs, const char *key)
+    NODISCARD EXCLUDES(job_lock);
+
+/* Ask it to stop; it ends as FAILED with CANCELLED, unless it was done. */
+void job_cancel(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
+/* Drop an ended job. false: it has not ended (nothing is done). No such job is
+ * fine. */
+bool job_forget(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
+/* Before a queue is freed: no key of it is added any more. */
+void jobs_forget_queue(struct jobs *jobs, const struct queue *queue)
+    EXCLUDES(job_lock);
+
+/* ---- for the work itself ---- */
+
+bool job_is_cancelled(struct job *job);
+/* The same as an error: -1 with CANCELLED. Between two chunks. */
+int job_check(struct job *job, struct err *err) NODISCARD;
+void job_progress_set(struct job *job, const struct job_progress *progress)
+    EXCLUDES(job_lock);
+/* Anything the controller wants to know: progress per disk, the result. Taken,
+ * and not changed by anybody from now on. */
+void job_note_set(struct job *job, json_t *note) EXCLUDES(job_lock);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* controller/target.h: BackupTarget objects, and the repositories behind them.
+ *
+ * The controller opens each target's repository (or creates it, once), looks
+ * at it now and then, makes VirtualMachineBackup objects for the backups that
+ * no object knows, and works off deletions that could not be done. All others
+ * get the repository from here: one open repository per target, shared.
+ * Threads: any.
+ * source  DESIGN 8, 9; docs/api.md (BackupTarget)
+ */
+#pragma once
+#include "controller/ctl.h"
+#include "repo/repo.h"
+
+#define TARGET_DEFAULT    "default"
+#define TARGET_ANNOTATION "vmkeep.io/backup-target" /* of a backup */
+
+/* A held repository. It stays open until released, even if the BackupTarget
+ * changes or goes meanwhile. */
+struct target_ref;
+
+/* The repository of a BackupTarget that was ready when it was last looked at.
+ *
+ *   name     of the BackupTarget
+ *   ret_ref  the caller's: target_release()
+ *   errors   NOT_FOUND (no such BackupTarget); UNAVAILABLE (it is not ready:
+ *            the message says why)
+ */
+int target_open(struct ctl *ctl, const char *name, struct target_ref **ret_ref,
+                struct err *err) NODISCARD;
+struct repo *target_repo(struct target_ref *ref);       /* borrowed */
+const char *target_name(const struct target_ref *ref);  /* borrowed */
+const char *target_uuid(const struct target_ref *ref);  /* of the repository */
+bool target_is_encrypted(const struct target_ref *ref); /* keeps secrets? */
+void target_release(struct target_ref *ref);            /* NULL is fine */
+DEFINE_CLEANUP(target_release, struct target_ref *)
+
+/* A call on the repository failed: look at the target soon. */
+void target_poke(struct ctl *ctl, const char *name);
+
+/* Delete the backup of `object_uid` from the target; if that cannot be done
+ * now, write it down in the BackupTarget's status (pendingDeletions), to be
+ * done when the target is back. A BackupTarget or a backup that is not there
+ * is success.
+ *
+ *   ns, name    of the VirtualMachineBackup, for the record
+ *   ret_queued  true: written down, not done
+ */
+int target_delete_backup(struct ctl *ctl, const char *target,
+                         const char *object_uid, const char *ns,
+                         const char *name, bool *ret_queued, struct err *err)
+    NODISCARD;
