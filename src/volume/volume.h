@@ -73,6 +73,46 @@ int volume_cut_abort(struct volume_cut *cut, struct err *err) NODISCARD;
 void volume_cut_free(struct volume_cut *cut);
 DEFINE_CLEANUP(volume_cut_free, struct volume_cut *)
 
+/* ---- the files behind a cut; change tracking ---- */
+struct volume_file {
+    char id[UUID_STR_SIZE]; /* of the layer: of its content, kept over merges */
+    char *path, *format;    /* absolute; "qcow2" or "raw" */
+    uint64_t size;          /* bytes, virtual, as the header says it now */
+    struct file_id file;    /* as recorded and as it is: they agree */
+};
+void volume_files_free(struct volume_file *files, size_t n);
+
+/* The chain of one disk of a cut: the sealed layer first, down to the root.
+ * All are there, and are the recorded files.
+ *
+ *   ret_files  volume_files_free()
+ *   errors     NOT_FOUND (cut, target or a file); CORRUPT (another file)
+ */
+int volume_cut_files(struct volume *v, const char *vm_uuid, const char *cut_id,
+                     const char *target, struct volume_file **ret_files,
+                     size_t *ret_n, struct err *err) NODISCARD;
+/* Why the changes of this disk cannot be recorded in a bitmap: raw, an old
+ * qcow2, internal snapshots in any file of its chain (a revert would fail with
+ * bitmaps there). Static text; *ret_why NULL: they can. */
+int volume_tracking_refusal(struct volume *v, const struct virt_vm *vm,
+                            const char *target, const char **ret_why,
+                            struct err *err) NODISCARD;
+/* Names of the bitmaps that begin with `prefix`, in any file of the VM that
+ * the layer table or the domain knows; each once. Caller frees each and the
+ * array. Bitmaps made since a running QEMU opened its files are not seen. */
+int volume_bitmap_list(struct volume *v, const char *vm_uuid,
+                       const char *prefix, char ***ret_names, size_t *ret_n,
+                       struct err *err) NODISCARD;
+/* Remove this bitmap from all those files, through libvirt from those that a
+ * running domain has open. Not there: success. May be repeated.
+ *
+ *   ret_left  files that still have it, because it is broken and QEMU has them
+ *             open: again when the VM is off
+ */
+int volume_bitmap_remove(struct volume *v, const char *vm_uuid,
+                         const char *name, size_t *ret_left, struct err *err)
+    NODISCARD;
+
 /* ---- what is kept ---- */
 /* Drop the references of a cut. Space comes back by volume_collect(). A cut
  * that is not there is success. */
@@ -97,6 +137,7 @@ int volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
 enum volume_restore_mode {
     VOLUME_IN_PLACE, /* a new overlay on the sealed layer */
     VOLUME_CLONE,    /* a full copy, independent of the VM */
+    VOLUME_FILL,     /* an empty file that the caller fills */
 };
 enum volume_old_disk {
     VOLUME_OLD_TRASH,  /* beside them, for trash_s seconds */
@@ -124,6 +165,35 @@ int volume_restore_prepare(struct volume *v, const char *vm_uuid,
                            const char *owner_uuid, const char *const *targets,
                            size_t n_targets, struct volume_restore **ret_r,
                            struct err *err) NODISCARD;
+/* One disk of a restore whose content comes from elsewhere. */
+struct volume_fill_disk {
+    const char *target;
+    const char *format; /* "qcow2" or "raw" */
+    uint64_t size;      /* bytes, virtual */
+    /* Absolute: a directory, or the disk that this one stands in for: the new
+     * file gets its directory, owner and mode and a name made from its name. */
+    const char *beside;
+};
+/* Make empty files, 0600, and leave them to the caller to fill. After this the
+ * same functions as for other restores, with volume_restore_filled() before
+ * the domain is redefined.
+ *
+ *   vm_uuid     whose table has the journal: the VM's itself in place, else any
+ *               VM's that the caller has locked (the new one's own will do)
+ *   in_place    `vm_uuid` is redefined with the new disks: it is off, its disks
+ *               are locked until finish or abort, its old ones go by
+ *               volume_restore_finish(). Else owner_uuid's are the new files.
+ *   errors      as volume_restore_prepare(); NO_SPACE is the caller's to check
+ */
+int volume_fill_prepare(struct volume *v, const char *vm_uuid,
+                        const char *restore_id, const char *owner_uuid,
+                        bool in_place, const struct volume_fill_disk *disks,
+                        size_t n, struct volume_restore **ret_r,
+                        struct err *err) NODISCARD;
+/* The caller has written all it wants and closed the files: sync them, and say
+ * so in the journal. Only now may the domain name them, and finish succeed. A
+ * crash before the domain names them undoes the restore in any case. */
+int volume_restore_filled(struct volume_restore *r, struct err *err) NODISCARD;
 /* An earlier process (or recovery) completed this very restore: the disks are
  * its result, the domain must not be redefined again; finish applies `old`. */
 bool volume_restore_is_finished(const struct volume_restore *r);
