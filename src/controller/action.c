@@ -249,18 +249,15 @@ apply_locked(struct step *s, struct err *err)
 static int
 apply(struct step *s, int64_t *ret_again_ms, struct err *err)
 {
-    struct ctl *ctl = s->a->ctl;
-    CLEANUP(mem_free)
-    char *holder = xasprintf("action %s", s->key);
     enum vmlock_reason reason =
         s->plan.step == ACTION_RELEASE ? VMLOCK_MERGE : VMLOCK_POWER;
     int rc;
 
-    if (vmlock_take(ctl->locks, object_uid(s->vm), reason, holder,
-                    loop_queue(s->a->loop), s->key, err) < 0)
-        return -1;
+    if (loop_take_vm(s->a->loop, object_uid(s->vm), reason, s->key,
+                     ret_again_ms, err) != 0)
+        return -1; /* BUSY too: judge() counts the time */
     rc = apply_locked(s, err);
-    vmlock_release(ctl->locks, object_uid(s->vm), holder);
+    loop_give_vm(s->a->loop, object_uid(s->vm), s->key);
     /* Starting, suspending ... is done when libvirt has done it; the way to
      * "off", and to "on" again, is looked at. */
     *ret_again_ms = LOOK_EVERY_MS;

@@ -25,12 +25,6 @@
 #include "controller/tidy.h"
 
 #define LOOK_AGAIN_MS (5 * 60 * 1000)
-#define LATER_MS      1000
-
-struct content_loop {
-    struct ctl *ctl;
-    struct loop *loop;
-};
 
 static const char *
 vm_uuid_of(const json_t *content)
@@ -190,30 +184,25 @@ drop_locked(struct ctl *ctl, struct object **content, const char *vm_uuid,
 }
 
 static int
-drop(struct content_loop *c, const char *key, struct object **content,
+drop(struct loop *l, const char *key, struct object **content,
      const json_t *json, int64_t *ret_again_ms, struct err *err)
 {
-    struct ctl *ctl = c->ctl;
+    struct ctl *ctl = loop_ctl(l);
     const char *vm_uuid = vm_uuid_of(json);
     const char *cut_id = cut_id_of(object_name(*content));
-    CLEANUP(mem_free) char *holder = NULL;
+    int rc;
 
     if (vm_uuid == NULL || cut_id == NULL)
         return objutil_finalizer(ctl, content, CAPTURE_FINALIZER, false, err);
-    holder = xasprintf("content %s", key);
-    if (vmlock_take(ctl->locks, vm_uuid, VMLOCK_MERGE, holder,
-                    loop_queue(c->loop), key, err) < 0) {
-        *ret_again_ms = LATER_MS;
-        return err->code == ERR_BUSY ? 0 : -1;
-    }
-
-    int rc = drop_locked(ctl, content, vm_uuid, cut_id, err);
-
-    vmlock_release(ctl->locks, vm_uuid, holder);
+    rc = loop_take_vm(l, vm_uuid, VMLOCK_MERGE, key, ret_again_ms, err);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
+    rc = drop_locked(ctl, content, vm_uuid, cut_id, err);
+    loop_give_vm(l, vm_uuid, key);
     if (rc == 0)
         project_poke(ctl, vm_uuid);
     if (rc < 0 && err->code == ERR_BUSY) {
-        *ret_again_ms = LATER_MS;
+        *ret_again_ms = LOOP_LATER_MS;
         return 0;
     }
     return rc;
@@ -222,13 +211,14 @@ drop(struct content_loop *c, const char *key, struct object **content,
 static int
 content_work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
 {
-    struct content_loop *c = arg;
+    struct loop *l = arg;
+    struct ctl *ctl = loop_ctl(l);
     struct loop_key at;
     CLEANUP(object_unref) struct object *content = NULL;
 
     loop_key_parse(key, &at);
     *ret_again_ms = QUEUE_DONE;
-    if (objutil_find(c->ctl, &kind_vmsnapshotcontent, at.ns, at.name, &content,
+    if (objutil_find(ctl, &kind_vmsnapshotcontent, at.ns, at.name, &content,
                      err) < 0)
         return -1;
     if (content == NULL)
@@ -239,47 +229,35 @@ content_work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
     if (!object_is_deleting(content)) {
         effect_flow_set("snapshot");
         *ret_again_ms = LOOK_AGAIN_MS;
-        if (content_sync(c->ctl, &content, err) == 0)
+        if (content_sync(ctl, &content, err) == 0)
             return 0;
-        *ret_again_ms = LATER_MS;
+        *ret_again_ms = LOOP_LATER_MS;
         return err->code == ERR_BUSY ? 0 : -1;
     }
     effect_flow_set("snapshot-delete");
     if (!objutil_has_finalizer(json, CAPTURE_FINALIZER))
         return 0;
-    return drop(c, key, &content, json, ret_again_ms, err);
+    return drop(l, key, &content, json, ret_again_ms, err);
 }
+
+static const struct gvr *const followed[] = { &kind_vmsnapshotcontent.gvr,
+                                              NULL };
+static const struct loop_spec spec = {
+    .name = "content",
+    .flow = "snapshot-delete",
+    .workers = 4,
+    .gvrs = followed,
+    .work = content_work,
+};
 
 static void *
 content_start(struct ctl *ctl, struct err *err)
 {
-    static const struct gvr *gvrs[2];
-    static const struct loop_spec spec = { .name = "content",
-                                           .flow = "snapshot-delete",
-                                           .workers = 4,
-                                           .gvrs = gvrs,
-                                           .work = content_work };
-    struct content_loop *c = xcalloc(1, sizeof *c);
-
-    gvrs[0] = &kind_vmsnapshotcontent.gvr;
-    c->ctl = ctl;
-    c->loop = loop_new(ctl, &spec, c);
-    if (loop_start(c->loop, err) < 0) {
-        loop_free(c->loop);
-        free(c);
-        return NULL;
-    }
-    return c;
+    return loop_part_start(ctl, &spec, err);
 }
 
-static void
-content_stop(void *state)
-{
-    struct content_loop *c = state;
-
-    vmlock_forget_queue(c->ctl->locks, loop_queue(c->loop));
-    loop_free(c->loop);
-    free(c);
-}
-
-const struct ctl_part content_part = { "content", content_start, content_stop };
+const struct ctl_part content_part = {
+    .name = "content",
+    .start = content_start,
+    .stop = loop_part_stop,
+};

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define STEPS_MAX 16 /* in a row: more is a plan that goes in circles */
+
 extern struct role loop_lock;
 
 struct loop {
@@ -55,7 +57,7 @@ loop_new(struct ctl *ctl, const struct loop_spec *spec, void *arg)
 
     l->ctl = ctl;
     l->spec = spec;
-    l->arg = arg;
+    l->arg = arg == NULL ? l : arg;
     l->queue = queue_new(spec->name, spec->workers, work, l);
     (void)pthread_mutex_init(&l->mutex, NULL);
     (void)pthread_cond_init(&l->cond, NULL);
@@ -187,12 +189,37 @@ loop_free(struct loop *l)
         unlock(l);
         (void)pthread_join(l->thread, NULL);
     }
+    /* A step that runs may still ask for a lock and leave its key there. */
+    queue_stop(l->queue);
     if (l->ctl->locks != NULL)
         vmlock_forget_queue(l->ctl->locks, l->queue);
     queue_free(l->queue);
     (void)pthread_mutex_destroy(&l->mutex);
     (void)pthread_cond_destroy(&l->cond);
     free(l);
+}
+
+void *
+loop_part_start(struct ctl *ctl, const struct loop_spec *spec, struct err *err)
+{
+    struct loop *l = loop_new(ctl, spec, NULL);
+
+    if (loop_start(l, err) == 0)
+        return l;
+    loop_free(l);
+    return NULL;
+}
+
+void
+loop_part_stop(void *loop)
+{
+    loop_free(loop);
+}
+
+struct ctl *
+loop_ctl(struct loop *l)
+{
+    return l->ctl;
 }
 
 void
@@ -213,6 +240,48 @@ struct queue *
 loop_queue(struct loop *l)
 {
     return l->queue;
+}
+
+int
+loop_steps(loop_step_fn step, void *pass, const char *kind, const char *key,
+           int64_t *ret_again_ms, struct err *err)
+{
+    *ret_again_ms = QUEUE_DONE;
+    for (int i = 0; i < STEPS_MAX; i++) {
+        int rc = step(pass, ret_again_ms, err);
+
+        if (rc > 0)
+            return 0;
+        if (rc < 0 && err->code == ERR_NOT_FOUND)
+            break;
+        if (rc < 0)
+            return err_wrap(err, "%s %s", kind, key);
+    }
+    *ret_again_ms = LOOP_LATER_MS;
+    return 0;
+}
+
+int
+loop_take_vm(struct loop *l, const char *vm_uuid, enum vmlock_reason reason,
+             const char *key, int64_t *ret_again_ms, struct err *err)
+{
+    CLEANUP(mem_free) char *holder = xasprintf("%s %s", l->spec->name, key);
+
+    if (vmlock_take(l->ctl->locks, vm_uuid, reason, holder, l->queue, key,
+                    err) == 0)
+        return 0;
+    if (err->code != ERR_BUSY)
+        return -1;
+    *ret_again_ms = LOOP_LATER_MS;
+    return 1;
+}
+
+void
+loop_give_vm(struct loop *l, const char *vm_uuid, const char *key)
+{
+    CLEANUP(mem_free) char *holder = xasprintf("%s %s", l->spec->name, key);
+
+    vmlock_release(l->ctl->locks, vm_uuid, holder);
 }
 
 void

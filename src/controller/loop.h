@@ -24,15 +24,50 @@ struct loop_spec {
     queue_work_fn work;
 };
 
-/* `spec` and `arg` are kept. */
+/* `spec` and `arg` are kept; `arg` is what map and work get, NULL: the loop
+ * itself. */
 struct loop *loop_new(struct ctl *ctl, const struct loop_spec *spec, void *arg)
     NODISCARD;
 int loop_start(struct loop *l, struct err *err) NODISCARD;
 void loop_free(struct loop *l); /* stops first; NULL is fine */
 
+/* start() and stop() of a `struct ctl_part` that has no state but its loop. */
+void *loop_part_start(struct ctl *ctl, const struct loop_spec *spec,
+                      struct err *err) NODISCARD;
+void loop_part_stop(void *loop);
+
+struct ctl *loop_ctl(struct loop *l);
+
 void loop_add(struct loop *l, const char *ns, const char *name);
 void loop_add_key(struct loop *l, const char *key, uint64_t after_ms);
 struct queue *loop_queue(struct loop *l);
+
+/* How long a key waits that found something in its way. */
+#define LOOP_LATER_MS 1000
+
+/* One look at a key and one step: 0 look again at once, 1 at rest
+ * (*ret_again_ms holds), -1. */
+typedef int (*loop_step_fn)(void *pass, int64_t *ret_again_ms, struct err *err);
+
+/* A worker's whole call: steps until one rests. NOT_FOUND is no error, it is
+ * something that went away: the key looks once more, later.
+ *
+ *   kind, key  for messages
+ */
+int loop_steps(loop_step_fn step, void *pass, const char *kind, const char *key,
+               int64_t *ret_again_ms, struct err *err) NODISCARD;
+
+/* The lock of a VM (controller/vmlock.h) for a step on `key`; its holder is
+ * "<loop's name> <key>".
+ *
+ *   returns 0 it is ours until loop_give_vm(); 1 somebody has it: err is
+ *           BUSY and says who, the key comes when it is free, or after
+ *           *ret_again_ms
+ */
+int loop_take_vm(struct loop *l, const char *vm_uuid, enum vmlock_reason reason,
+                 const char *key, int64_t *ret_again_ms, struct err *err)
+    NODISCARD;
+void loop_give_vm(struct loop *l, const char *vm_uuid, const char *key);
 
 /* "namespace/name" ("/name" for cluster-scoped) to a place; the strings are
  * the caller's buffers. */

@@ -15,11 +15,6 @@
 #define LOOK_EVERY_MS 1000
 #define WAIT_MS       10000
 
-struct namespaces {
-    struct ctl *ctl;   /* [C] */
-    struct loop *loop; /* [C] */
-};
-
 /* What is never removed because its namespace goes. */
 static bool
 is_precious(const struct kind *k)
@@ -107,7 +102,7 @@ work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
 {
     static const struct obj_write as_all = { .part = OBJ_ALL };
     static const struct obj_write as_status = { .part = OBJ_STATUS };
-    struct namespaces *n = arg;
+    struct ctl *ctl = loop_ctl(arg);
     CLEANUP(object_unref) struct object *o = NULL;
     struct left left;
     struct loop_key k;
@@ -115,14 +110,14 @@ work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
 
     *ret_again_ms = QUEUE_DONE;
     loop_key_parse(key, &k);
-    if (obj_get(n->ctl->store, &ref, &o, err) < 0)
+    if (obj_get(ctl->store, &ref, &o, err) < 0)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
     if (!object_is_deleting(o))
         return 0;
-    if (empty(n->ctl, k.name, &left, err) < 0)
+    if (empty(ctl, k.name, &left, err) < 0)
         return -1;
     if (left.n == 0) {
-        if (obj_update(n->ctl->store, &ref, &as_all, drop_finalizer, NULL, NULL,
+        if (obj_update(ctl->store, &ref, &as_all, drop_finalizer, NULL, NULL,
                        NULL, err) < 0 &&
             err->code != ERR_NOT_FOUND)
             return -1;
@@ -131,8 +126,8 @@ work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
     *ret_again_ms = left.precious > 0 ? WAIT_MS : LOOK_EVERY_MS;
     if (left.precious == 0)
         return 0;
-    return obj_update(n->ctl->store, &ref, &as_status, put_condition, &left,
-                      NULL, NULL, err);
+    return obj_update(ctl->store, &ref, &as_status, put_condition, &left, NULL,
+                      NULL, err);
 }
 
 static const struct gvr *const followed[] = { &kind_namespace.gvr, NULL };
@@ -143,31 +138,14 @@ static const struct loop_spec spec = {
     .work = work,
 };
 
-static void
-namespace_stop(void *state)
-{
-    struct namespaces *n = state;
-
-    loop_free(n->loop);
-    free(n);
-}
-
 static void *
 namespace_start(struct ctl *ctl, struct err *err)
 {
-    struct namespaces *n = xcalloc(1, sizeof *n);
-
-    n->ctl = ctl;
-    n->loop = loop_new(ctl, &spec, n);
-    if (loop_start(n->loop, err) < 0) {
-        namespace_stop(n);
-        return NULL;
-    }
-    return n;
+    return loop_part_start(ctl, &spec, err);
 }
 
 const struct ctl_part namespace_part = {
     .name = "namespace",
     .start = namespace_start,
-    .stop = namespace_stop,
+    .stop = loop_part_stop,
 };

@@ -16,10 +16,11 @@
  *   APPLY          restore-apply.c: restore_apply() with the source's lock
  *                  held: preflight (restore-define.c), volume_restore_prepare,
  *                  virt_define, volume_restore_finish
- *   MARK           restore-mark.c: the VM object gets the annotation, a new one
- * its labels too; the claims their names; we get our owner COMPLETE unlock,
- * complete = true UNDO_UNLOCK    volume_recover() by recover_vm(); firmware put
- * back; unlock
+ *   MARK           restore-mark.c: the VM object gets the annotation, a new
+ *                  one its labels too; the claims their names; we get our
+ *                  owner
+ *   COMPLETE       unlock, complete = true
+ *   UNDO_UNLOCK    volume_recover() by recover_vm(); firmware put back; unlock
  *
  * Crash: the try wrote its target and new files into our status before the
  * domain was defined, so observe() can ask the domain. If it names them the
@@ -42,18 +43,11 @@
 #include "controller/restore-plan.h"
 
 #define FINALIZER     "snapshot.kubevirt.io/vmrestore-protection"
-#define STEPS_MAX     16
-#define LATER_MS      1000
 #define CLAIM_MS      300
 #define CLAIM_WAIT_MS (10 * 1000) /* for the projection of restored claims */
 
-struct restore_loop {
-    struct ctl *ctl;
-    struct loop *loop;
-};
-
 struct pass {
-    struct restore_loop *loop;
+    struct loop *loop;
     struct ctl *ctl;
     const char *key;
     struct object *restore, *vm, *snapshot, *content;
@@ -276,11 +270,8 @@ static int
 take(struct pass *p, const char *vm_uuid, int64_t *ret_again_ms,
      struct err *err)
 {
-    if (vmlock_take(p->ctl->locks, vm_uuid, VMLOCK_RESTORE, p->key,
-                    loop_queue(p->loop->loop), p->key, err) == 0)
-        return 0;
-    *ret_again_ms = LATER_MS;
-    return err->code == ERR_BUSY ? 1 : -1;
+    return loop_take_vm(p->loop, vm_uuid, VMLOCK_RESTORE, p->key, ret_again_ms,
+                        err);
 }
 
 static int
@@ -335,7 +326,7 @@ lock_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
         return rc;
     rc = project_mark(p->ctl, p->seen.ns, object_name(p->vm),
                       "restoreInProgress", p->seen.name, NULL, err);
-    vmlock_release(p->ctl->locks, object_uid(p->vm), p->key);
+    loop_give_vm(p->loop, object_uid(p->vm), p->key);
     return rc < 0 && err->code != ERR_CONFLICT ? -1 : 0;
 }
 
@@ -373,7 +364,7 @@ do_apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
     if (rc != 0)
         return rc;
     rc = restore_apply(p->ctl, &job, &p->restore, &why);
-    vmlock_release(p->ctl->locks, p->seen.source_uid, p->key);
+    loop_give_vm(p->loop, p->seen.source_uid, p->key);
     if (rc == 0)
         return 0;
     if (why.code == ERR_NOT_FOUND && !p->seen.has_snapshot)
@@ -509,10 +500,10 @@ undo_unlock(struct pass *p, int64_t *ret_again_ms, struct err *err)
         if (rc != 0)
             return rc;
         rc = undo_locked(p, uid, err);
-        vmlock_release(p->ctl->locks, uid, p->key);
+        loop_give_vm(p->loop, uid, p->key);
     }
     if (rc < 0 && (err->code == ERR_BUSY || err->code == ERR_UNAVAILABLE)) {
-        *ret_again_ms = LATER_MS;
+        *ret_again_ms = LOOP_LATER_MS;
         return 1;
     }
     if (rc < 0 || unlock_vm(p, err) < 0)
@@ -580,64 +571,46 @@ apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
 }
 
 static int
+look_and_step(void *pass, int64_t *ret_again_ms, struct err *err)
+{
+    struct pass *p = pass;
+    bool is_there = false;
+
+    if (observe(p, &is_there, err) < 0)
+        return -1;
+    return is_there ? apply(p, ret_again_ms, err) : 1;
+}
+
+static int
 restore_work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
 {
-    struct restore_loop *l = arg;
+    struct loop *l = arg;
     CLEANUP(pass_clear)
-    struct pass p = { .loop = l, .ctl = l->ctl, .key = key };
+    struct pass p = { .loop = l, .ctl = loop_ctl(l), .key = key };
 
-    *ret_again_ms = QUEUE_DONE;
-    for (int i = 0; i < STEPS_MAX; i++) {
-        bool is_there = false;
-        int rc;
-
-        if (observe(&p, &is_there, err) < 0)
-            return -1;
-        if (!is_there)
-            return 0;
-        rc = apply(&p, ret_again_ms, err);
-        if (rc < 0 && err->code == ERR_NOT_FOUND) {
-            *ret_again_ms = LATER_MS; /* something went away: look again */
-            return 0;
-        }
-        if (rc != 0)
-            return rc < 0 ? err_wrap(err, "VirtualMachineRestore %s", key) : 0;
-    }
-    *ret_again_ms = LATER_MS;
-    return 0;
+    return loop_steps(look_and_step, &p, "VirtualMachineRestore", key,
+                      ret_again_ms, err);
 }
 
 /* ---- the loop ---- */
 
+static const struct gvr *const followed[] = { &kind_vmrestore.gvr, NULL };
+static const struct loop_spec spec = {
+    .name = "restore",
+    .flow = "restore-in-place",
+    .workers = 8,
+    .gvrs = followed,
+    .work = restore_work,
+};
+
 static void *
 restore_start(struct ctl *ctl, struct err *err)
 {
-    static const struct gvr *gvrs[2];
-    static const struct loop_spec spec = { .name = "restore",
-                                           .flow = "restore-in-place",
-                                           .workers = 8,
-                                           .gvrs = gvrs,
-                                           .work = restore_work };
-    struct restore_loop *l = xcalloc(1, sizeof *l);
-
-    gvrs[0] = &kind_vmrestore.gvr;
-    l->ctl = ctl;
-    l->loop = loop_new(ctl, &spec, l);
-    if (loop_start(l->loop, err) == 0)
-        return l;
-    loop_free(l->loop);
-    free(l);
-    return NULL;
+    return loop_part_start(ctl, &spec, err);
 }
 
-static void
-restore_stop(void *state)
-{
-    struct restore_loop *l = state;
-
-    vmlock_forget_queue(l->ctl->locks, loop_queue(l->loop));
-    loop_free(l->loop);
-    free(l);
-}
-
-const struct ctl_part restore_part = { "restore", restore_start, restore_stop };
+const struct ctl_part restore_part = {
+    .name = "restore",
+    .start = restore_start,
+    .stop = loop_part_stop,
+};

@@ -48,9 +48,7 @@
 #include "controller/snapshot-plan.h"
 
 #define FINALIZER "snapshot.kubevirt.io/vmsnapshot-protection"
-#define STEPS_MAX 16 /* of one pass: more is a plan that goes in circles */
 #define TEXT_SIZE 400
-#define LATER_MS  1000
 #define SOON_MS   200
 
 extern struct role snapshot_lock;
@@ -410,22 +408,16 @@ note_failure(struct pass *p, bool is_freeze_failure, const struct err *why,
 
 /* Take the VM's lock for one step; 1: somebody has it, come again. */
 static int
-take(struct pass *p, enum vmlock_reason reason, int64_t *ret_again_ms,
-     struct err *err)
+take(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
-    const char *vm_uuid = object_uid(p->vm);
-
-    if (vmlock_take(p->ctl->locks, vm_uuid, reason, p->key,
-                    loop_queue(p->loop->loop), p->key, err) == 0)
-        return 0;
-    *ret_again_ms = LATER_MS;
-    return err->code == ERR_BUSY ? 1 : -1;
+    return loop_take_vm(p->loop->loop, object_uid(p->vm), VMLOCK_CUT, p->key,
+                        ret_again_ms, err);
 }
 
 static void
 give(struct pass *p)
 {
-    vmlock_release(p->ctl->locks, object_uid(p->vm), p->key);
+    loop_give_vm(p->loop->loop, object_uid(p->vm), p->key);
 }
 
 /* Mark the VM as ours. Under its lock the mark is read again: two snapshots
@@ -435,7 +427,7 @@ lock_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
     CLEANUP(object_unref) struct object *now = NULL;
     CLEANUP(json_decref) json_t *json = NULL;
-    int rc = take(p, VMLOCK_CUT, ret_again_ms, err);
+    int rc = take(p, ret_again_ms, err);
 
     if (rc != 0)
         return rc;
@@ -466,7 +458,7 @@ cut(struct pass *p, int64_t *ret_again_ms, struct err *err)
     };
     bool is_freeze_failure = false;
     struct err why;
-    int rc = take(p, VMLOCK_CUT, ret_again_ms, err);
+    int rc = take(p, ret_again_ms, err);
 
     if (rc != 0)
         return rc;
@@ -487,7 +479,7 @@ static int
 unlock_vm(struct pass *p, bool undo, int64_t *ret_again_ms, struct err *err)
 {
     if (undo) {
-        int rc = take(p, VMLOCK_CUT, ret_again_ms, err);
+        int rc = take(p, ret_again_ms, err);
 
         if (rc != 0)
             return rc;
@@ -497,7 +489,7 @@ unlock_vm(struct pass *p, bool undo, int64_t *ret_again_ms, struct err *err)
                                    object_uid(p->snapshot), err);
         give(p);
         if (rc < 0 && err->code == ERR_BUSY) {
-            *ret_again_ms = LATER_MS;
+            *ret_again_ms = LOOP_LATER_MS;
             return 1;
         }
         if (rc < 0)
@@ -586,6 +578,17 @@ apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
 }
 
 static int
+look_and_step(void *pass, int64_t *ret_again_ms, struct err *err)
+{
+    struct pass *p = pass;
+    bool is_there = false;
+
+    if (observe(p, &is_there, err) < 0)
+        return -1;
+    return is_there ? apply(p, ret_again_ms, err) : 1;
+}
+
+static int
 snapshot_work(void *arg, const char *key, int64_t *ret_again_ms,
               struct err *err)
 {
@@ -593,23 +596,8 @@ snapshot_work(void *arg, const char *key, int64_t *ret_again_ms,
     CLEANUP(pass_clear)
     struct pass p = { .loop = l, .ctl = l->ctl, .key = key };
 
-    *ret_again_ms = QUEUE_DONE;
-    for (int i = 0; i < STEPS_MAX; i++) {
-        bool is_there = false;
-        int rc;
-
-        if (observe(&p, &is_there, err) < 0)
-            return -1;
-        if (!is_there)
-            return 0;
-        rc = apply(&p, ret_again_ms, err);
-        if (rc < 0 && err->code == ERR_NOT_FOUND)
-            return 0; /* gone meanwhile; if not, its event brings it back */
-        if (rc != 0)
-            return rc < 0 ? err_wrap(err, "VirtualMachineSnapshot %s", key) : 0;
-    }
-    *ret_again_ms = LATER_MS;
-    return 0;
+    return loop_steps(look_and_step, &p, "VirtualMachineSnapshot", key,
+                      ret_again_ms, err);
 }
 
 /* ---- the loop ---- */
@@ -630,49 +618,46 @@ map(void *arg, struct loop *l, const struct cache_event *ev)
         loop_add(l, object_ns(ev->object), name);
 }
 
-static void *
-snapshot_start(struct ctl *ctl, struct err *err)
-{
-    static const struct gvr *gvrs[3];
-    static const struct loop_spec spec = { .name = "snapshot",
-                                           .flow = "snapshot",
-                                           .workers = 8,
-                                           .gvrs = gvrs,
-                                           .map = map,
-                                           .work = snapshot_work };
-    struct snapshot_loop *l = xcalloc(1, sizeof *l);
+static const struct gvr *const followed[] = { &kind_vmsnapshot.gvr,
+                                              &kind_vmsnapshotcontent.gvr,
+                                              NULL };
+static const struct loop_spec spec = {
+    .name = "snapshot",
+    .flow = "snapshot",
+    .workers = 8,
+    .gvrs = followed,
+    .map = map,
+    .work = snapshot_work,
+};
 
-    gvrs[0] = &kind_vmsnapshot.gvr;
-    gvrs[1] = &kind_vmsnapshotcontent.gvr;
-    l->ctl = ctl;
-    pthread_mutex_init(&l->mutex, NULL);
-    lock(l);
-    l->waiting = map_new();
-    unlock(l);
-    l->loop = loop_new(ctl, &spec, l);
-    if (loop_start(l->loop, err) == 0)
-        return l;
-    loop_free(l->loop);
-    lock(l);
-    map_free(l->waiting);
-    unlock(l);
-    free(l);
-    return NULL;
-}
-
-static void
+static void NO_TSA
 snapshot_stop(void *state)
 {
     struct snapshot_loop *l = state;
 
-    vmlock_forget_queue(l->ctl->locks, loop_queue(l->loop));
     loop_free(l->loop);
-    lock(l);
     map_free(l->waiting);
-    unlock(l);
-    pthread_mutex_destroy(&l->mutex);
+    (void)pthread_mutex_destroy(&l->mutex);
     free(l);
 }
 
-const struct ctl_part snapshot_part = { "snapshot", snapshot_start,
-                                        snapshot_stop };
+static void *NO_TSA
+snapshot_start(struct ctl *ctl, struct err *err)
+{
+    struct snapshot_loop *l = xcalloc(1, sizeof *l);
+
+    l->ctl = ctl;
+    l->waiting = map_new();
+    (void)pthread_mutex_init(&l->mutex, NULL);
+    l->loop = loop_new(ctl, &spec, l);
+    if (loop_start(l->loop, err) == 0)
+        return l;
+    snapshot_stop(l);
+    return NULL;
+}
+
+const struct ctl_part snapshot_part = {
+    .name = "snapshot",
+    .start = snapshot_start,
+    .stop = snapshot_stop,
+};
