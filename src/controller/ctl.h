@@ -45,7 +45,7 @@ struct ctl {
     struct vmlock *locks;
     struct eventrec *events;
     struct recover *recover; /* recover_open(); borrowed as the others */
-    struct jobs *jobs;       /* jobs_new(); borrowed; NULL in small tests */
+    struct jobs *jobs;       /* job_pool_new(); borrowed; NULL in small tests */
     struct targets *targets; /* the target part's own */
     struct ctl_config config;
     /* ctl_start()'s and ctl_stop()'s own. */

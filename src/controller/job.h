@@ -34,7 +34,7 @@ enum job_state {
     JOB_WAITING, /* others run */
     JOB_RUNNING,
     JOB_DONE,
-    JOB_FAILED, /* `err`; CANCELLED: by job_cancel() or jobs_stop() */
+    JOB_FAILED, /* `err`; CANCELLED: by job_cancel() or job_pool_stop() */
 };
 
 struct job_progress {
@@ -57,15 +57,15 @@ struct job_spec {
 };
 
 /* At most `max` jobs run at once; more wait, in order. */
-struct jobs *jobs_new(unsigned max) NODISCARD;
+struct jobs *job_pool_new(unsigned max) NODISCARD;
 /* Cancel everything and wait for it; no job starts any more. Before the
  * controllers are stopped. */
-void jobs_stop(struct jobs *jobs) EXCLUDES(job_lock);
-void jobs_free(struct jobs *jobs); /* stops first; NULL is fine */
-DEFINE_CLEANUP(jobs_free, struct jobs *)
+void job_pool_stop(struct jobs *jobs) EXCLUDES(job_lock);
+void job_pool_free(struct jobs *jobs); /* stops first; NULL is fine */
+DEFINE_CLEANUP(job_pool_free, struct jobs *)
 
 /* errors  EXISTS (this key has a job, perhaps an ended one); CANCELLED (after
- *         jobs_stop()) */
+ *         job_pool_stop()) */
 int job_start(struct jobs *jobs, const struct job_spec *spec, struct err *err)
     NODISCARD EXCLUDES(job_lock);
 
@@ -74,8 +74,7 @@ int job_start(struct jobs *jobs, const struct job_spec *spec, struct err *err)
 enum job_state job_look(struct jobs *jobs, const char *key,
                         struct job_progress *ret_progress, struct err *ret_err)
     EXCLUDES(job_lock);
-/* What the job noted last: a new reference, never changed by anybody; NULL:
- * nothing. */
+/* A copy of what the job noted last, the caller's; NULL: nothing. */
 json_t *job_note_get(struct jobs *jobs, const char *key)
     NODISCARD EXCLUDES(job_lock);
 
@@ -85,7 +84,7 @@ void job_cancel(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
  * fine. */
 bool job_forget(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
 /* Before a queue is freed: no key of it is added any more. */
-void jobs_forget_queue(struct jobs *jobs, const struct queue *queue)
+void job_forget_queue(struct jobs *jobs, const struct queue *queue)
     EXCLUDES(job_lock);
 
 /* ---- for the work itself ---- */

@@ -8,6 +8,7 @@
 #include "base/effect.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "controller/job.h"
 
 #define STEPS_MAX 16 /* in a row: more is a plan that goes in circles */
 
@@ -193,6 +194,8 @@ loop_free(struct loop *l)
     queue_stop(l->queue);
     if (l->ctl->locks != NULL)
         vmlock_forget_queue(l->ctl->locks, l->queue);
+    if (l->ctl->jobs != NULL)
+        job_forget_queue(l->ctl->jobs, l->queue);
     queue_free(l->queue);
     (void)pthread_mutex_destroy(&l->mutex);
     (void)pthread_cond_destroy(&l->cond);

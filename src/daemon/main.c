@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "controller/job.h"
 #include "controller/project.h"
 #include "controller/recover.h"
 #include "daemon/config.h"
@@ -30,6 +31,9 @@
 #define DEFAULT_CONFIG "/etc/vmkeep/vmkeep.conf"
 /* A stop that takes longer is no better than a crash, and a crash is fine. */
 #define STOP_LIMIT_S 20
+/* Backups and restores that move data at the same time; each has a worker per
+ * core and up to 256 MiB of its own. */
+#define JOBS_AT_ONCE 2
 
 struct daemon {
     struct config *config;
@@ -130,6 +134,7 @@ start(struct daemon *d, struct err *err)
         open_host(d, err) < 0)
         return -1;
     d->ctl.locks = vmlock_new();
+    d->ctl.jobs = job_pool_new(JOBS_AT_ONCE);
     d->ctl.events = eventrec_new(d->ctl.store, d->ctl.cache, d->node);
     d->ctl.recover = recover_open(&d->ctl, err);
     if (d->ctl.recover == NULL || ctl_start(&d->ctl, parts, err) < 0)
@@ -142,7 +147,10 @@ static void
 stop(struct daemon *d)
 {
     api_free(d->api);
+    if (d->ctl.jobs != NULL)
+        job_pool_stop(d->ctl.jobs);
     ctl_stop(&d->ctl);
+    job_pool_free(d->ctl.jobs);
     recover_close(d->ctl.recover);
     eventrec_free(d->ctl.events);
     vmlock_free(d->ctl.locks);

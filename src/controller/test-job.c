@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "controller/job.h"
+#include "test.h"
+
+struct seen {
+    atomic_int inside, most, ended, freed;
+    atomic_bool may_end;
+    bool fails;
+};
+
+static int
+work(struct job *job, void *arg, struct err *err)
+{
+    struct seen *s = arg;
+    int now = atomic_fetch_add(&s->inside, 1) + 1;
+    int most = atomic_load(&s->most);
+
+    while (now > most && !atomic_compare_exchange_weak(&s->most, &most, now))
+        ;
+    while (!atomic_load(&s->may_end) && !job_is_cancelled(job))
+        clock_sleep_ms(1);
+    atomic_fetch_sub(&s->inside, 1);
+    atomic_fetch_add(&s->ended, 1);
+    if (s->fails)
+        return err_set(err, ERR_NO_SPACE, "the target is full");
+    return job_check(job, err);
+}
+
+static void
+count_free(void *arg)
+{
+    struct seen *s = arg;
+
+    atomic_fetch_add(&s->freed, 1);
+}
+
+static int
+start(struct jobs *jobs, const char *key, struct seen *s, struct err *err)
+{
+    struct job_spec spec = {
+        .key = key, .fn = work, .arg = s, .free_arg = count_free
+    };
+
+    return job_start(jobs, &spec, err);
+}
+
+static enum job_state
+wait_for_end(struct jobs *jobs, const char *key, struct err *err)
+{
+    enum job_state state = JOB_NONE;
+
+    for (int i = 0; i < 5000; i++) {
+        state = job_look(jobs, key, NULL, err);
+        if (state == JOB_DONE || state == JOB_FAILED)
+            break;
+        clock_sleep_ms(1);
+    }
+    return state;
+}
+
+static void
+no_more_run_at_once_than_allowed(void)
+{
+    struct jobs *jobs = job_pool_new(2);
+    struct seen s = { 0 };
+    struct err err;
+    char key[8];
+
+    for (int i = 0; i < 6; i++) {
+        (void)snprintf(key, sizeof key, "j%d", i);
+        CHECK_OK(start(jobs, key, &s, &err), &err);
+    }
+    clock_sleep_ms(20);
+    CHECK_INT(s.inside, ==, 2);
+    CHECK_INT(job_look(jobs, "j5", NULL, NULL), ==, JOB_WAITING);
+    atomic_store(&s.may_end, true);
+    for (int i = 0; i < 6; i++) {
+        (void)snprintf(key, sizeof key, "j%d", i);
+        CHECK_INT(wait_for_end(jobs, key, &err), ==, JOB_DONE);
+    }
+    CHECK_INT(s.most, ==, 2);
+    job_pool_free(jobs);
+    CHECK_INT(s.freed, ==, 6);
+}
+
+static void
+a_key_has_one_job_until_it_is_forgotten(void)
+{
+    struct jobs *jobs = job_pool_new(2);
+    struct seen s = { 0 };
+    struct err err;
+
+    CHECK_OK(start(jobs, "a", &s, &err), &err);
+    CHECK_ERR(start(jobs, "a", &s, &err), &err, ERR_EXISTS);
+    CHECK(!job_forget(jobs, "a")); /* it runs */
+    atomic_store(&s.may_end, true);
+    CHECK_INT(wait_for_end(jobs, "a", &err), ==, JOB_DONE);
+    CHECK(job_forget(jobs, "a"));
+    CHECK(job_forget(jobs, "a"));
+    CHECK_INT(job_look(jobs, "a", NULL, NULL), ==, JOB_NONE);
+    CHECK_OK(start(jobs, "a", &s, &err), &err);
+    job_pool_free(jobs);
+    CHECK_INT(s.freed, ==, 3);
+}
+
+static void
+an_error_is_kept(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    struct seen s = { .fails = true, .may_end = true };
+    struct err err;
+
+    CHECK_OK(start(jobs, "a", &s, &err), &err);
+    CHECK_INT(wait_for_end(jobs, "a", &err), ==, JOB_FAILED);
+    CHECK_INT(err.code, ==, ERR_NO_SPACE);
+    CHECK(strcmp(err.msg, "the target is full") == 0);
+    job_pool_free(jobs);
+}
+
+static void
+a_running_and_a_waiting_job_can_be_cancelled(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    struct seen s = { 0 };
+    struct err err;
+
+    CHECK_OK(start(jobs, "runs", &s, &err), &err);
+    CHECK_OK(start(jobs, "waits", &s, &err), &err);
+    while (atomic_load(&s.inside) == 0)
+        clock_sleep_ms(1);
+    job_cancel(jobs, "waits");
+    CHECK_INT(wait_for_end(jobs, "waits", &err), ==, JOB_FAILED);
+    CHECK_INT(err.code, ==, ERR_CANCELLED);
+    job_cancel(jobs, "runs");
+    CHECK_INT(wait_for_end(jobs, "runs", &err), ==, JOB_FAILED);
+    CHECK_INT(err.code, ==, ERR_CANCELLED);
+    CHECK_INT(s.ended, ==, 1); /* the other one never began */
+    job_pool_free(jobs);
+}
+
+static void
+stopping_ends_everything_and_starts_nothing(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    struct seen s = { 0 };
+    struct err err;
+
+    CHECK_OK(start(jobs, "a", &s, &err), &err);
+    CHECK_OK(start(jobs, "b", &s, &err), &err);
+    job_pool_stop(jobs);
+    CHECK_INT(job_look(jobs, "a", NULL, &err), ==, JOB_FAILED);
+    CHECK_INT(err.code, ==, ERR_CANCELLED);
+    CHECK_ERR(start(jobs, "c", &s, &err), &err, ERR_CANCELLED);
+    job_pool_free(jobs);
+    CHECK_INT(s.freed, ==, 3);
+}
+
+/* ---- the owner's queue ---- */
+
+static int
+count_key(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
+{
+    atomic_int *calls = arg;
+
+    (void)key;
+    (void)err;
+    atomic_fetch_add(calls, 1);
+    *ret_again_ms = QUEUE_DONE;
+    return 0;
+}
+
+static int
+tell_steps(struct job *job, void *arg, struct err *err)
+{
+    struct job_progress p = { .all_bytes = 100000 };
+
+    (void)arg;
+    (void)err;
+    for (; p.done_bytes < p.all_bytes; p.done_bytes += 100) {
+        job_progress_set(job, &p);
+        if (p.done_bytes % 10000 == 0)
+            clock_sleep_ms(2); /* one poke may swallow the one before */
+    }
+    job_progress_set(job, &p);
+    job_note_set(job, json_pack("{s:i}", "disks", 1));
+    job_note_set(job, json_pack("{s:i}", "disks", 2));
+    return 0;
+}
+
+static void
+progress_pokes_the_owner_now_and_then(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    atomic_int calls = 0;
+    struct queue *q = queue_new("t", 1, count_key, &calls);
+    struct job_spec spec = {
+        .key = "a", .fn = tell_steps, .queue = q, .queue_key = "ns/a"
+    };
+    struct job_progress p;
+    struct err err;
+
+    queue_start(q);
+    CHECK_OK(job_start(jobs, &spec, &err), &err);
+    CHECK_INT(wait_for_end(jobs, "a", &err), ==, JOB_DONE);
+    CHECK(queue_wait_idle(q, 5000));
+    CHECK(calls >= 5 && calls <= 25);
+    CHECK_INT(job_look(jobs, "a", &p, NULL), ==, JOB_DONE);
+    CHECK_INT(p.done_bytes, ==, 100000);
+
+    json_t *note = job_note_get(jobs, "a");
+
+    CHECK_INT(jsonx_int(note, "disks", 0), ==, 2);
+    json_decref(note);
+    job_forget_queue(jobs, q);
+    queue_free(q);
+    job_pool_free(jobs);
+}
+
+static void
+a_forgotten_queue_is_not_touched(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    atomic_int calls = 0;
+    struct queue *q = queue_new("t", 1, count_key, &calls);
+    struct seen s = { 0 };
+    struct job_spec spec = {
+        .key = "a", .fn = work, .arg = &s, .queue = q, .queue_key = "ns/a"
+    };
+    struct err err;
+
+    CHECK_OK(job_start(jobs, &spec, &err), &err);
+    job_forget_queue(jobs, q);
+    queue_free(q);
+    atomic_store(&s.may_end, true);
+    CHECK_INT(wait_for_end(jobs, "a", &err), ==, JOB_DONE);
+    job_pool_free(jobs);
+    CHECK_INT(calls, ==, 0);
+}
+
+int
+main(void)
+{
+    static const struct test_case cases[] = {
+        { "no more run at once than allowed",
+          no_more_run_at_once_than_allowed },
+        { "a key has one job until it is forgotten",
+          a_key_has_one_job_until_it_is_forgotten },
+        { "an error is kept", an_error_is_kept },
+        { "a running and a waiting job can be cancelled",
+          a_running_and_a_waiting_job_can_be_cancelled },
+        { "stopping ends everything and starts nothing",
+          stopping_ends_everything_and_starts_nothing },
+        { "progress pokes the owner now and then",
+          progress_pokes_the_owner_now_and_then },
+        { "a forgotten queue is not touched",
+          a_forgotten_queue_is_not_touched },
+    };
+
+    return test_main(cases, ARRAY_SIZE(cases));
+}
