@@ -3,7 +3,7 @@
  *
  *   restore_define_preflight   everything that could refuse it; no change
  *   status: step "creating"    from here on there may be something to undo
- *   volume_restore_prepare     new files, fsynced; image locks on all disks
+ *   source->make_disks         new files, fsynced; image locks on all disks
  *   restore_define_xml
  *   status: target, disks      what a crash needs to tell "applied" from not
  *   the domain is as preflight saw it?
@@ -21,7 +21,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "controller/capture.h"
 #include "controller/firmware.h"
 #include "controller/objutil.h"
 #include "controller/project.h"
@@ -33,7 +32,7 @@ struct attempt {
     struct ctl *ctl;
     const struct restore_job *job;
     struct object **restore;
-    const char *source_uid, *snapshot_uid, *restore_uid;
+    const char *restore_uid;
     struct restore_target target;
     struct volume_restore *volume; /* NULL: no disk is restored */
     char *xml;
@@ -58,44 +57,17 @@ status_copy(const struct attempt *a)
     return status == NULL ? json_object() : json_deep_copy(status);
 }
 
+/* From here on there may be something to undo, of this VM. */
 static int
-write_step(struct attempt *a, const char *step, struct err *err)
+write_begin(struct attempt *a, struct err *err)
 {
     CLEANUP(json_decref) json_t *status = status_copy(a);
 
-    jsonx_set_str(status, "vmkeep.step", step);
+    jsonx_set_str(status, "vmkeep.step", "creating");
+    jsonx_set(status, "vmkeep.target",
+              json_pack("{s:s, s:b}", "uid", a->target.uuid, "isNew",
+                        !a->target.is_in_place));
     return objutil_set_status(a->ctl, a->restore, status, err);
-}
-
-static const json_t *
-override_of(const struct attempt *a, const char *volume)
-{
-    const json_t *list =
-        jsonx_get(a->job->restore_json, "spec.volumeRestoreOverrides");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *o = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(o, "volumeName", ""), volume) == 0)
-            return o;
-    }
-    return NULL;
-}
-
-static void
-claim_name(const struct attempt *a, const char *volume,
-           char claim[RESTORE_CLAIM_SIZE])
-{
-    const char *policy =
-        jsonx_str(a->job->restore_json, "spec.volumeRestorePolicy");
-    const char *name = jsonx_str(override_of(a, volume), "restoreName");
-
-    restore_plan_claim(restore_plan_naming(policy), name, a->restore_uid,
-                       a->target.name, volume,
-                       capture_claim_of(jsonx_get(a->job->content_json,
-                                                  "spec.source.virtualMachine"),
-                                        volume),
-                       claim);
 }
 
 /* What is about to be defined, for whoever comes after a crash. */
@@ -107,19 +79,13 @@ write_plan(struct attempt *a, const struct volume_new_disk *disks, size_t n,
     json_t *list = json_array(), *restores = json_array();
 
     for (size_t i = 0; i < n; i++) {
-        char claim[RESTORE_CLAIM_SIZE];
-        CLEANUP(mem_free)
-        char *snapshot =
-            capture_volume_snapshot_name(a->snapshot_uid, disks[i].target);
+        const struct restore_words *w = a->job->words;
+        CLEANUP(mem_free) char *claim = w->claim(a->job, disks[i].target);
 
-        claim_name(a, disks[i].target, claim);
         (void)json_array_append_new(
             list, json_pack("{s:s, s:s, s:s}", "volume", disks[i].target,
                             "path", disks[i].path, "claim", claim));
-        (void)json_array_append_new(
-            restores, json_pack("{s:s, s:s, s:s}", "volumeName",
-                                disks[i].target, "persistentVolumeClaim", claim,
-                                "volumeSnapshotName", snapshot));
+        (void)json_array_append_new(restores, w->row(a->job, &disks[i], claim));
     }
     (void)json_object_set_new(status, "restores", restores);
     jsonx_set(status, "vmkeep.disks", list);
@@ -136,20 +102,14 @@ write_plan(struct attempt *a, const struct volume_new_disk *disks, size_t n,
 static int
 prepare_disks(struct attempt *a, struct err *err)
 {
-    const json_t *layers =
-        jsonx_get(a->job->content_json, "spec.vmkeep.layers");
-    size_t n = json_array_size(layers);
-    CLEANUP(mem_free) const char **targets = xcalloc(n + 1, sizeof *targets);
-    bool in_place = a->target.is_in_place;
+    struct restore_source *source = a->job->source;
+    const struct restore_request rq = { .restore_uid = a->restore_uid,
+                                        .owner_uuid = a->target.uuid,
+                                        .old = a->target.old };
 
-    for (size_t i = 0; i < n; i++)
-        targets[i] = jsonx_str_or(json_array_get(layers, i), "volumeName", "");
-    if (n == 0)
+    if (source->n_targets == 0)
         return 0;
-    return volume_restore_prepare(a->ctl->volume, a->source_uid,
-                                  a->snapshot_uid, a->restore_uid,
-                                  in_place ? VOLUME_IN_PLACE : VOLUME_CLONE,
-                                  a->target.uuid, targets, n, &a->volume, err);
+    return source->make_disks(a->ctl, source, &rq, &a->volume, err);
 }
 
 /* In place: is the domain still the one that preflight saw? */
@@ -181,18 +141,18 @@ put_firmware(struct attempt *a, struct err *err)
     const char *dir = a->ctl->config.state_dir;
     const struct restore_target *t = &a->target;
     const char *path = t->is_in_place ? t->old->inactive->nvram : t->nvram;
-    bool has_tpm = jsonx_bool(a->job->content_json, "spec.vmkeep.cut.tpm");
+    const struct restore_source *source = a->job->source;
     struct firmware_kept kept;
 
     if (t->is_in_place && firmware_is_wanted(t->old) &&
         (firmware_copy(dir, t->old, a->restore_uid, &kept, err) < 0 ||
          firmware_seal(dir, a->restore_uid, err) < 0))
         return -1;
-    if (path != NULL && firmware_has_nvram(dir, a->snapshot_uid) &&
-        firmware_put_nvram(dir, a->snapshot_uid, path, err) < 0)
+    if (path != NULL && firmware_has_nvram(source->firmware_dir, source->id) &&
+        firmware_put_nvram(source->firmware_dir, source->id, path, err) < 0)
         return -1;
-    if (has_tpm && t->is_same_uuid)
-        return firmware_put_tpm(dir, a->snapshot_uid, t->uuid, err);
+    if (source->has_tpm && t->is_same_uuid)
+        return firmware_put_tpm(source->firmware_dir, source->id, t->uuid, err);
     return 0;
 }
 
@@ -213,16 +173,6 @@ restore_firmware(struct attempt *a)
                       "%s", ignored.msg);
 }
 
-static enum volume_old_disk
-old_disks(const struct attempt *a)
-{
-    const char *policy =
-        jsonx_str(a->job->restore_json, "spec.volumeRestorePolicy");
-
-    return restore_plan_naming(policy) == RESTORE_IN_PLACE ? VOLUME_OLD_TRASH
-                                                           : VOLUME_OLD_RETAIN;
-}
-
 static int
 define(struct attempt *a, struct err *err)
 {
@@ -235,7 +185,7 @@ define(struct attempt *a, struct err *err)
         write_plan(a, disks, n, err) < 0 || check_unchanged(a, err) < 0 ||
         put_firmware(a, err) < 0 ||
         (a->volume != NULL &&
-         volume_restore_policy(a->volume, old_disks(a), a->ctl->config.trash_s,
+         volume_restore_policy(a->volume, a->job->old, a->ctl->config.trash_s,
                                err) < 0))
         return -1;
     /* Defined by an earlier process already: not again. */
@@ -273,9 +223,9 @@ finish(struct attempt *a)
     struct err err;
 
     if (a->volume != NULL &&
-        volume_restore_finish(a->volume, old_disks(a), a->ctl->config.trash_s,
+        volume_restore_finish(a->volume, a->job->old, a->ctl->config.trash_s,
                               &kept, &err) < 0) {
-        recover_again(a->ctl, a->source_uid);
+        recover_again(a->ctl, a->job->table_uuid);
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "old disks: %s", err.msg);
     }
@@ -287,9 +237,9 @@ finish(struct attempt *a)
     if (objutil_set_status(a->ctl, a->restore, status, &err) < 0)
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "%s", err.msg);
-    project_poke(a->ctl, a->source_uid);
-    tidy_poke(a->ctl, a->source_uid);
-    if (strcmp(a->source_uid, a->target.uuid) != 0)
+    project_poke(a->ctl, a->job->table_uuid);
+    tidy_poke(a->ctl, a->job->table_uuid);
+    if (strcmp(a->job->table_uuid, a->target.uuid) != 0)
         project_poke(a->ctl, a->target.uuid);
 }
 
@@ -305,7 +255,7 @@ abort_try(struct attempt *a, const struct err *why)
      * any file goes. volume_recover() asks the domain. */
     if (why->code == ERR_TIMEOUT || why->code == ERR_UNAVAILABLE ||
         volume_restore_abort(a->volume, &err) < 0)
-        recover_again(a->ctl, a->source_uid);
+        recover_again(a->ctl, a->job->table_uuid);
 }
 
 int
@@ -317,17 +267,14 @@ restore_apply(struct ctl *ctl, const struct restore_job *job,
         .ctl = ctl,
         .job = job,
         .restore = restore,
-        .source_uid = jsonx_str_or(
-            job->content_json, "spec.source.virtualMachine.metadata.uid", ""),
-        .snapshot_uid = jsonx_str_or(job->snapshot_json, "metadata.uid", ""),
         .restore_uid = jsonx_str_or(job->restore_json, "metadata.uid", ""),
     };
     const char *chosen =
         jsonx_str(job->restore_json, "status.vmkeep.target.uid");
 
-    if (recover_vm(ctl, a.source_uid, err) < 0 ||
+    if (recover_vm(ctl, job->table_uuid, err) < 0 ||
         restore_define_preflight(ctl, job, chosen, &a.target, err) < 0 ||
-        write_step(&a, "creating", err) < 0)
+        write_begin(&a, err) < 0)
         return -1;
     if (prepare_disks(&a, err) < 0)
         return -1;
@@ -350,8 +297,9 @@ restore_apply_is_done(struct ctl *ctl, const json_t *status, bool *ret_is,
     bool is = true;
 
     *ret_is = false;
-    if (uid == NULL)
-        return 0;
+    if (uid == NULL || strcmp(jsonx_str_or(status, "vmkeep.step", "creating"),
+                              "creating") == 0)
+        return 0; /* before the plan was written nothing was defined */
     vm = virt_vm_get(ctl->virt, uid, err);
     if (vm == NULL)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
@@ -368,4 +316,30 @@ restore_apply_is_done(struct ctl *ctl, const json_t *status, bool *ret_is,
     }
     *ret_is = is;
     return 0;
+}
+
+int
+restore_apply_undo(struct ctl *ctl, const char *table_uuid,
+                   const char *restore_uid, struct err *err)
+{
+    const char *dir = ctl->config.state_dir;
+    struct err gone;
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
+
+    recover_again(ctl, table_uuid);
+    if (recover_vm(ctl, table_uuid, err) < 0)
+        return -1;
+    vm = virt_vm_get(ctl->virt, table_uuid, &gone);
+    if (vm != NULL && vm->live == NULL && vm->inactive->nvram != NULL &&
+        firmware_has_nvram(dir, restore_uid) &&
+        firmware_put_nvram(dir, restore_uid, vm->inactive->nvram, err) < 0)
+        return -1;
+    return firmware_delete(dir, restore_uid, err);
+}
+
+bool
+restore_apply_is_final(enum err_code code)
+{
+    return code == ERR_INVALID || code == ERR_UNSUPPORTED ||
+           code == ERR_CORRUPT || code == ERR_DENIED;
 }

@@ -23,20 +23,12 @@
 void
 restore_define_fini(struct restore_target *t)
 {
-    secrets_free_text(t->xml);
     domxml_free(t->dom);
     free(t->macs);
     free(t->nvram);
     json_decref(t->manifest);
     virt_vm_free(t->old);
     json_decref(t->notes);
-}
-
-static const char *
-source_uid(const struct restore_job *job)
-{
-    return jsonx_str_or(job->content_json,
-                        "spec.source.virtualMachine.metadata.uid", "");
 }
 
 static void note(struct restore_target *t, const char *fmt, ...) PRINTF(2, 3);
@@ -54,47 +46,18 @@ note(struct restore_target *t, const char *fmt, ...)
     buf_fini(&line);
 }
 
-/* ---- what is restored ---- */
-
-static int
-load_xml(struct ctl *ctl, const struct restore_job *job,
-         struct restore_target *t, struct err *err)
-{
-    const char *id = jsonx_str_or(job->snapshot_json, "metadata.uid", "");
-    const char *shown = json_string_value(
-        json_object_get(jsonx_get(job->content_json, "metadata.annotations"),
-                        CAPTURE_XML_ANNOTATION));
-
-    if (secrets_get(recover_secrets(ctl), id, &t->xml, err) == 0) {
-        t->is_xml_ours = true;
-    } else if (err->code != ERR_NOT_FOUND && err->code != ERR_CORRUPT) {
-        return -1;
-    } else if (shown == NULL) {
-        return err_set(
-            err, ERR_CORRUPT,
-            "the snapshot holds no domain XML: neither sealed nor in the annotation " CAPTURE_XML_ANNOTATION);
-    } else {
-        note(
-            t,
-            "passwords: the sealed definition cannot be read; new ones are made");
-        t->xml = xstrdup(shown);
-    }
-    t->dom = domxml_parse(t->xml, err);
-    return t->dom == NULL ? -1 : 0;
-}
+/* ---- the definition ---- */
 
 json_t *
-restore_define_manifest(const json_t *restore, const json_t *content,
+restore_define_manifest(const json_t *restore, const json_t *source_vm,
                         struct err *err)
 {
     const json_t *patches = jsonx_get(restore, "spec.patches");
     const char *name = jsonx_str_or(restore, "spec.target.name", "");
-    CLEANUP(json_decref)
-    json_t *vm =
-        json_deep_copy(jsonx_get(content, "spec.source.virtualMachine"));
+    CLEANUP(json_decref) json_t *vm = json_deep_copy(source_vm);
 
     if (vm == NULL)
-        return err_set_null(err, ERR_CORRUPT, "the content holds no VM");
+        return err_set_null(err, ERR_CORRUPT, "the source holds no VM");
     jsonx_set_str(vm, "metadata.name", name);
     jsonx_set_str(vm, "spec.runStrategy", "Halted");
     for (size_t i = 0; i < json_array_size(patches); i++) {
@@ -225,10 +188,9 @@ static int
 choose_uuid(struct ctl *ctl, const struct restore_job *job, const char *asked,
             const char *chosen, struct restore_target *t, struct err *err)
 {
-    const char *own = source_uid(job);
-    const char *before = jsonx_str(
-        job->content_json,
-        "spec.source.virtualMachine.spec.template.spec.domain.firmware.uuid");
+    const char *own = job->source->vm_uuid;
+    const char *before =
+        jsonx_str(job->source->vm, "spec.template.spec.domain.firmware.uuid");
     struct err gone;
     CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
 
@@ -241,7 +203,7 @@ choose_uuid(struct ctl *ctl, const struct restore_job *job, const char *asked,
     if (asked != NULL && *asked != 0 &&
         (before == NULL || strcmp(asked, before) != 0))
         (void)snprintf(t->uuid, sizeof t->uuid, "%s", asked);
-    else if (chosen != NULL)
+    else if (chosen != NULL && (vm == NULL || strcmp(chosen, own) != 0))
         (void)snprintf(t->uuid, sizeof t->uuid, "%s", chosen);
     else if (vm == NULL && (asked == NULL || *asked != 0))
         (void)snprintf(t->uuid, sizeof t->uuid, "%s", own);
@@ -254,8 +216,7 @@ choose_uuid(struct ctl *ctl, const struct restore_job *job, const char *asked,
 static void
 choose_macs(const struct restore_job *job, struct restore_target *t)
 {
-    const json_t *was =
-        jsonx_get(job->content_json, "spec.source.virtualMachine");
+    const json_t *was = job->source->vm;
 
     for (size_t i = 0; i < t->dom->n_nics; i++) {
         char before[18] = "", now[18] = "";
@@ -266,7 +227,8 @@ choose_macs(const struct restore_job *job, struct restore_target *t)
 
         if (is_changed)
             memcpy(t->macs[i], now, sizeof now);
-        else if (!t->is_same_uuid || (is_said && now[0] == 0))
+        else if ((!t->is_same_uuid && !job->is_keeping_macs) ||
+                 (is_said && now[0] == 0))
             random_mac(t->macs[i]);
         if (t->macs[i][0] != 0 && t->dom->nics[i].mac != NULL)
             note(t, "interface %zu: MAC address %s instead of %s", i,
@@ -281,7 +243,7 @@ choose_identity(struct ctl *ctl, const struct restore_job *job,
     struct manifest_domain md;
 
     t->manifest =
-        restore_define_manifest(job->restore_json, job->content_json, err);
+        restore_define_manifest(job->restore_json, job->source->vm, err);
     if (t->manifest == NULL || manifest_read(t->manifest, &md, err) < 0 ||
         choose_uuid(ctl, job, md.uuid, chosen, t, err) < 0)
         return -1;
@@ -290,10 +252,8 @@ choose_identity(struct ctl *ctl, const struct restore_job *job,
     t->serial = md.serial;
     choose_macs(job, t);
     if (!t->is_same_uuid)
-        note(t, "UUID: %s instead of %s", t->uuid, source_uid(job));
-    if (firmware_has_nvram(
-            ctl->config.state_dir,
-            jsonx_str_or(job->snapshot_json, "metadata.uid", "")))
+        note(t, "UUID: %s instead of %s", t->uuid, job->source->vm_uuid);
+    if (job->source->has_nvram)
         t->nvram = xasprintf(NVRAM_DIR "/vmkeep-%s_VARS.fd", t->uuid);
     return check_against_all(ctl, t, err);
 }
@@ -308,13 +268,15 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
     const char *ns = jsonx_str_or(job->restore_json, "metadata.namespace", "");
     struct manifest_domain md;
 
-    t.notes = json_array();
+    t.source = job->source;
+    t.notes = json_deep_copy(job->source->notes);
     t.name = jsonx_str_or(job->restore_json, "spec.target.name", "");
     t.domain_ns = strcmp(ns, "default") == 0 ? NULL : ns;
-    if (load_xml(ctl, job, &t, err) < 0 || check_networks(ctl, &t, err) < 0)
+    t.dom = domxml_parse(job->source->xml, err);
+    if (t.dom == NULL || check_networks(ctl, &t, err) < 0)
         return -1;
     t.macs = xcalloc(t.dom->n_nics + 1, sizeof *t.macs);
-    (void)snprintf(t.uuid, sizeof t.uuid, "%s", source_uid(job));
+    (void)snprintf(t.uuid, sizeof t.uuid, "%s", job->source->vm_uuid);
     if (target_uid != NULL && strcmp(target_uid, t.uuid) == 0) {
         int rc = see_old(ctl, &t, err);
 
@@ -324,9 +286,7 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
     }
     if (t.is_in_place) {
         t.is_same_uuid = true;
-        if (manifest_read(
-                jsonx_get(job->content_json, "spec.source.virtualMachine"), &md,
-                err) < 0)
+        if (manifest_read(job->source->vm, &md, err) < 0)
             return -1;
         t.memory_kib = md.memory_kib;
         t.vcpus = md.vcpus;
@@ -344,7 +304,7 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
 static bool
 is_exact(const struct restore_target *t)
 {
-    return t->is_in_place && t->is_xml_ours &&
+    return t->is_in_place && t->source->is_xml_ours &&
            strcmp(t->dom->name, t->old->inactive->name) == 0 &&
            (t->memory_kib == 0 || t->memory_kib == t->dom->memory_kib) &&
            (t->vcpus == 0 || t->vcpus == t->dom->vcpus);
@@ -399,7 +359,7 @@ rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
         .macs = macs,
         .keep_identity = t->is_same_uuid,
         /* Sealed by us: this host's libvirt gave it, nobody changed it. */
-        .keep_kernel = t->is_xml_ours,
+        .keep_kernel = t->source->is_xml_ours,
         .memory_kib = t->memory_kib,
         .vcpus = t->vcpus,
         .serial = t->serial,
@@ -407,7 +367,7 @@ rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
 
     for (size_t i = 0; i < t->dom->n_nics; i++)
         macs[i] = t->macs[i][0] != 0 ? t->macs[i] : NULL;
-    if (domxml_rebuild(t->xml, &how, ret_xml, &dropped, err) < 0)
+    if (domxml_rebuild(t->source->xml, &how, ret_xml, &dropped, err) < 0)
         return -1;
     note_lines(t, dropped);
     return 0;
@@ -427,7 +387,7 @@ restore_define_xml(struct restore_target *t,
         sources[n] = (struct domxml_source){ disks[n].target, disks[n].path,
                                              disks[n].format };
     if (is_exact(t))
-        return domxml_retarget(t->xml, sources, n, ret_xml, err);
+        return domxml_retarget(t->source->xml, sources, n, ret_xml, err);
     n = add_untouched(t, sources, n);
     return rebuild(t, sources, n, ret_xml, err);
 }

@@ -9,18 +9,16 @@
  * source  DESIGN 7
  */
 #pragma once
-#include "controller/ctl.h"
 #include "controller/restore-apply.h"
 
 struct restore_target {
     char uuid[UUID_STR_SIZE];
-    const char *name;   /* of the domain and of the object; borrowed */
-    bool is_in_place;   /* the domain is there and stays the same VM */
-    bool is_same_uuid;  /* the VM that was snapshotted, or its return */
-    char *xml;          /* what is restored; secure: wiped when freed */
-    bool is_xml_ours;   /* it was sealed: nobody edited it */
-    struct domxml *dom; /* of xml */
-    char (*macs)[18];   /* one per NIC; "" : as in the XML */
+    const char *name;  /* of the domain and of the object; borrowed */
+    bool is_in_place;  /* the domain is there and stays the same VM */
+    bool is_same_uuid; /* the VM that was kept, or its return */
+    const struct restore_source *source; /* borrowed */
+    struct domxml *dom;                  /* of the source's XML */
+    char (*macs)[18];                    /* one per NIC; "" : as in the XML */
     uint64_t memory_kib;
     unsigned vcpus;
     const char *serial;    /* borrowed from manifest; NULL: as it is */
@@ -42,9 +40,9 @@ int restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
                              const char *chosen_uuid,
                              struct restore_target *ret_target, struct err *err)
     NODISCARD;
-/* The definition of a new VM as the snapshot has it, with the restore's name
- * and patches. The caller's. errors  INVALID (a patch); CORRUPT */
-json_t *restore_define_manifest(const json_t *restore, const json_t *content,
+/* The definition of a new VM: `vm` as the source has it, with the restore's
+ * name and patches. The caller's. errors  INVALID (a patch) */
+json_t *restore_define_manifest(const json_t *restore, const json_t *vm,
                                 struct err *err) NODISCARD;
 /* The XML to define, with the new disks. Lines about what was dropped go to
  * target->notes. */

@@ -31,31 +31,31 @@ merge_text(json_t *object, const char *path, const json_t *from)
 }
 
 struct vm_mark {
-    const char *last;
+    const struct restore_mark *m;
     const json_t *manifest; /* of a new VM; NULL: in place */
 };
 
 static int
 put_vm_mark(void *arg, json_t *vm, struct err *err)
 {
-    const struct vm_mark *m = arg;
-    const char *strategy = jsonx_str(m->manifest, "spec.runStrategy");
+    const struct vm_mark *mark = arg;
+    const struct restore_mark *m = mark->m;
+    const char *strategy = jsonx_str(mark->manifest, "spec.runStrategy");
 
     (void)err;
     if (jsonx_get(vm, "metadata.annotations") == NULL)
         jsonx_set(vm, "metadata.annotations", json_object());
-    (void)json_object_set_new(jsonx_get(vm, "metadata.annotations"),
-                              RESTORE_MARK_NOTE, json_string(m->last));
-    if (m->manifest == NULL)
-        return 0;
-    merge_text(vm, "metadata.labels",
-               jsonx_get(m->manifest, "metadata.labels"));
-    merge_text(vm, "metadata.annotations",
-               jsonx_get(m->manifest, "metadata.annotations"));
-    (void)json_object_set_new(jsonx_get(vm, "metadata.annotations"),
-                              RESTORE_MARK_NOTE, json_string(m->last));
-    jsonx_set_str(vm, "spec.runStrategy",
-                  strategy == NULL ? "Halted" : strategy);
+    if (mark->manifest != NULL && !m->is_bare) {
+        merge_text(vm, "metadata.labels",
+                   jsonx_get(mark->manifest, "metadata.labels"));
+        merge_text(vm, "metadata.annotations",
+                   jsonx_get(mark->manifest, "metadata.annotations"));
+    }
+    if (mark->manifest != NULL)
+        jsonx_set_str(vm, "spec.runStrategy",
+                      strategy == NULL ? "Halted" : strategy);
+    (void)json_object_set_new(jsonx_get(vm, "metadata.annotations"), m->note,
+                              json_string(m->last));
     return 0;
 }
 
@@ -71,13 +71,11 @@ put_claim_mark(void *arg, json_t *claim, struct err *err)
     const struct restore_mark *m = mark->m;
     json_t *labels =
         json_pack("{s:s, s:s}", "restore.kubevirt.io/source-vm-name",
-                  jsonx_str_or(m->content_json,
-                               "spec.source.virtualMachine.metadata.name", ""),
+                  jsonx_str_or(m->source_vm, "metadata.name", ""),
                   "restore.kubevirt.io/source-vm-namespace", m->ns);
-    json_t *notes =
-        json_pack("{s:s, s:s}", "restore.kubevirt.io/name",
-                  jsonx_str_or(m->restore_json, "metadata.name", ""),
-                  RESTORE_MARK_NOTE, m->last);
+    json_t *notes = json_pack(
+        "{s:s, s:s}", m->name_note,
+        jsonx_str_or(m->restore_json, "metadata.name", ""), m->note, m->last);
 
     (void)err;
     merge_text(claim, "metadata.labels", labels);
@@ -140,11 +138,10 @@ restore_mark_vm(const struct restore_mark *m, struct err *err)
     struct obj_write how = { .part = OBJ_MAIN };
     CLEANUP(object_unref) struct object *vm = NULL;
     CLEANUP(json_decref) json_t *manifest = NULL;
-    struct vm_mark mark = { .last = m->last };
+    struct vm_mark mark = { .m = m };
 
     if (m->is_new) {
-        manifest =
-            restore_define_manifest(m->restore_json, m->content_json, err);
+        manifest = restore_define_manifest(m->restore_json, m->source_vm, err);
         if (manifest == NULL)
             return -1;
         mark.manifest = manifest;
@@ -180,8 +177,8 @@ int
 restore_mark_owner(struct ctl *ctl, struct object **restore, struct object *vm,
                    struct err *err)
 {
-    struct obj_ref ref = objutil_ref(&kind_vmrestore, object_ns(*restore),
-                                     object_name(*restore));
+    struct obj_ref ref = { object_gvr(*restore), object_ns(*restore),
+                           object_name(*restore) };
     struct obj_write how = { .part = OBJ_MAIN, .uid = object_uid(*restore) };
     struct object *now = NULL;
 

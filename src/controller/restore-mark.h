@@ -8,14 +8,23 @@
 #pragma once
 #include "controller/ctl.h"
 
-#define RESTORE_MARK_NOTE "restore.kubevirt.io/lastRestoreUID"
+#define RESTORE_MARK_NOTE      "restore.kubevirt.io/lastRestoreUID"
+#define RESTORE_MARK_NAME_NOTE "restore.kubevirt.io/name"
+
+/* Harvester's words. */
+#define RESTORE_MARK_HARVESTER      "restore.harvesterhci.io/last-restore-uid"
+#define RESTORE_MARK_HARVESTER_NAME "restore.harvesterhci.io/name"
 
 struct restore_mark {
     struct ctl *ctl;
-    const json_t *restore_json, *content_json;
+    const json_t *restore_json;
+    const json_t *source_vm; /* the definition that was kept */
     const char *ns, *vm_name;
-    const char *last; /* "<restore name>-<uid>" */
-    bool is_new;      /* the VM was made by this restore */
+    const char *note; /* the annotation that says `last`: RESTORE_MARK_... */
+    const char *name_note; /* of claims: the restore's name */
+    const char *last;      /* "<restore name>-<uid>" */
+    bool is_new;           /* the VM was made by this restore */
+    bool is_bare;          /* of the source's labels and annotations nothing */
 };
 
 /* Names, labels and annotations of the restored claims.

@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "base/effect.h"
 #include "base/mem.h"
+#include "controller/capture.h"
 #include "controller/firmware.h"
 #include "controller/loop.h"
 #include "controller/objutil.h"
@@ -330,13 +331,6 @@ lock_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
     return rc < 0 && err->code != ERR_CONFLICT ? -1 : 0;
 }
 
-static bool
-is_final(enum err_code code)
-{
-    return code == ERR_INVALID || code == ERR_UNSUPPORTED ||
-           code == ERR_CORRUPT || code == ERR_DENIED;
-}
-
 static int
 note_failure(struct pass *p, const struct err *why, struct err *err)
 {
@@ -346,24 +340,86 @@ note_failure(struct pass *p, const struct err *why, struct err *err)
     if (status == NULL)
         return 0;
     jsonx_set_str(status, "vmkeep.error", why->msg);
-    jsonx_set(status, "vmkeep.isErrorFinal", json_boolean(is_final(why->code)));
+    jsonx_set(status, "vmkeep.isErrorFinal",
+              json_boolean(restore_apply_is_final(why->code)));
     jsonx_set(status, "vmkeep.lastTryTime", objutil_time(clock_wall_s()));
     return objutil_set_status(p->ctl, &p->restore, status, err);
+}
+
+static const json_t *
+override_of(const json_t *restore, const char *volume)
+{
+    const json_t *list = jsonx_get(restore, "spec.volumeRestoreOverrides");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *o = json_array_get(list, i);
+
+        if (strcmp(jsonx_str_or(o, "volumeName", ""), volume) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+static char *
+claim_name(const struct restore_job *job, const char *volume)
+{
+    const json_t *r = job->restore_json;
+    char claim[RESTORE_CLAIM_SIZE];
+
+    restore_plan_claim(
+        restore_plan_naming(jsonx_str(r, "spec.volumeRestorePolicy")),
+        jsonx_str(override_of(r, volume), "restoreName"),
+        jsonx_str_or(r, "metadata.uid", ""),
+        jsonx_str_or(r, "spec.target.name", ""), volume,
+        capture_claim_of(job->source->vm, volume), claim);
+    return xstrdup(claim);
+}
+
+static json_t *
+restores_row(const struct restore_job *job, const struct volume_new_disk *disk,
+             const char *claim)
+{
+    CLEANUP(mem_free)
+    char *snapshot =
+        capture_volume_snapshot_name(job->source->id, disk->target);
+
+    return json_pack("{s:s, s:s, s:s}", "volumeName", disk->target,
+                     "persistentVolumeClaim", claim, "volumeSnapshotName",
+                     snapshot);
+}
+
+static int
+apply_source(struct pass *p, struct err *err)
+{
+    static const struct restore_words words = { claim_name, restores_row };
+    CLEANUP(restore_source_fini) struct restore_source source = { .xml = NULL };
+    const char *policy = jsonx_str(p->json, "spec.volumeRestorePolicy");
+    const struct restore_job job = {
+        .restore_json = p->json,
+        .vm_json = p->vm_json,
+        .source = &source,
+        .words = &words,
+        .table_uuid = p->seen.source_uid,
+        .old = restore_plan_naming(policy) == RESTORE_IN_PLACE
+                   ? VOLUME_OLD_TRASH
+                   : VOLUME_OLD_RETAIN,
+    };
+
+    if (restore_source_snapshot(p->ctl, p->snapshot_json, p->content_json,
+                                &source, err) < 0)
+        return -1;
+    return restore_apply(p->ctl, &job, &p->restore, err);
 }
 
 static int
 do_apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
-    struct restore_job job = { .restore_json = p->json,
-                               .snapshot_json = p->snapshot_json,
-                               .content_json = p->content_json,
-                               .vm_json = p->vm_json };
     struct err why;
     int rc = take(p, p->seen.source_uid, ret_again_ms, err);
 
     if (rc != 0)
         return rc;
-    rc = restore_apply(p->ctl, &job, &p->restore, &why);
+    rc = apply_source(p, &why);
     loop_give_vm(p->loop, p->seen.source_uid, p->key);
     if (rc == 0)
         return 0;
@@ -377,13 +433,17 @@ do_apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
 static int
 mark_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
-    struct restore_mark mark = { .ctl = p->ctl,
-                                 .restore_json = p->json,
-                                 .content_json = p->content_json,
-                                 .ns = p->seen.ns,
-                                 .vm_name = object_name(p->vm),
-                                 .last = p->last,
-                                 .is_new = p->seen.is_target_ours };
+    struct restore_mark mark = {
+        .ctl = p->ctl,
+        .restore_json = p->json,
+        .source_vm = jsonx_get(p->content_json, "spec.source.virtualMachine"),
+        .ns = p->seen.ns,
+        .vm_name = object_name(p->vm),
+        .note = RESTORE_MARK_NOTE,
+        .name_note = RESTORE_MARK_NAME_NOTE,
+        .last = p->last,
+        .is_new = p->seen.is_target_ours
+    };
     json_t *status = json_object_get(p->json, "status");
     int64_t since_ms = objutil_time_ms(status, "vmkeep.markTime");
     int rc;
@@ -466,26 +526,6 @@ complete(struct pass *p, struct err *err)
     return 0;
 }
 
-/* Files that a try left go; firmware that it replaced comes back. */
-static int
-undo_locked(struct pass *p, const char *uid, struct err *err)
-{
-    const char *dir = p->ctl->config.state_dir;
-    const char *restore_uid = object_uid(p->restore);
-    struct err gone;
-    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
-
-    recover_again(p->ctl, uid);
-    if (recover_vm(p->ctl, uid, err) < 0)
-        return -1;
-    vm = virt_vm_get(p->ctl->virt, uid, &gone);
-    if (vm != NULL && vm->live == NULL && vm->inactive->nvram != NULL &&
-        firmware_has_nvram(dir, restore_uid) &&
-        firmware_put_nvram(dir, restore_uid, vm->inactive->nvram, err) < 0)
-        return -1;
-    return firmware_delete(dir, restore_uid, err);
-}
-
 static int
 undo_unlock(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
@@ -499,7 +539,7 @@ undo_unlock(struct pass *p, int64_t *ret_again_ms, struct err *err)
         rc = take(p, uid, ret_again_ms, err);
         if (rc != 0)
             return rc;
-        rc = undo_locked(p, uid, err);
+        rc = restore_apply_undo(p->ctl, uid, object_uid(p->restore), err);
         loop_give_vm(p->loop, uid, p->key);
     }
     if (rc < 0 && (err->code == ERR_BUSY || err->code == ERR_UNAVAILABLE)) {
