@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* controller/namespace.c: a namespace that is being deleted is emptied first.
  *
- * Admission refuses to delete a namespace that holds virtual machines or
- * snapshots (types/kind-namespace.c). Should one get in all the same, nothing
- * of it is touched here: the namespace waits, and says for what. Since a
- * Terminating namespace takes no new objects (store/obj.c), "empty" is final.
+ * Admission refuses to delete a namespace that holds virtual machines,
+ * snapshots or backups (types/kind-namespace.c). Should one get in all the
+ * same, nothing of it is touched here: the namespace waits, and says for what.
+ * Since a Terminating namespace takes no new objects (store/obj.c), "empty" is
+ * final.
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static bool
 is_precious(const struct kind *k)
 {
     return k == &kind_vm || k == &kind_vmsnapshot ||
-           k == &kind_vmsnapshotcontent;
+           k == &kind_vmsnapshotcontent || k == &kind_vmbackup;
 }
 
 /* Delete what is there of one kind. *ret_left counts what was there, in the

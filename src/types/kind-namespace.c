@@ -23,7 +23,8 @@ static const struct kind_column columns[] = {
 
 /* What must not go away because its namespace does. */
 static const struct kind *const guarded[] = { &kind_vm, &kind_vmsnapshot,
-                                              &kind_vmsnapshotcontent };
+                                              &kind_vmsnapshotcontent,
+                                              &kind_vmbackup };
 
 static size_t
 list_contents(const struct kind_request *rq, const char *name, struct buf *out)
@@ -63,10 +64,11 @@ validate(const struct kind_request *rq, struct causes *causes, struct err *err)
     n = list_contents(rq, name, &list);
     if (n == 0)
         return 0;
-    return err_set(err, ERR_CONFLICT,
-                   "namespaces \"%s\" still holds %s%s: delete its snapshots "
-                   "and move or undefine its virtual machines first",
-                   name, buf_str(&list), n > MAX_LISTED ? " and more" : "");
+    return err_set(
+        err, ERR_CONFLICT,
+        "namespaces \"%s\" still holds %s%s: delete its snapshots "
+        "and backups and move or undefine its virtual machines first",
+        name, buf_str(&list), n > MAX_LISTED ? " and more" : "");
 }
 
 const struct kind kind_namespace = {

@@ -58,12 +58,9 @@ set_defaults(json_t *object)
 static void
 check_target_name(const json_t *spec, struct causes *causes)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
     const char *name = jsonx_str_or(spec, "target.name", "");
-    size_t len = strlen(name);
 
-    if (len > 0 && len <= 63 && strspn(name, letters) == len &&
-        name[0] != '-' && name[len - 1] != '-')
+    if (rules_is_label(name))
         return;
     causes_add(causes, "FieldValueInvalid", "spec.target.name",
                "Invalid value: \"%.63s\": a lowercase RFC 1123 label must "

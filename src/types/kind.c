@@ -17,6 +17,9 @@ const struct kind *const kind_table[] = {
     &kind_vmsnapshot,
     &kind_vmsnapshotcontent,
     &kind_vmrestore,
+    &kind_vmbackup,
+    &kind_hrestore,
+    &kind_backuptarget,
     &kind_action,
     NULL,
 };

@@ -35,6 +35,84 @@ rules_check_spec_unchanged(const struct kind_request *rq, struct causes *causes)
                    "spec is immutable after creation");
 }
 
+const json_t *
+rules_condition(const json_t *object, const char *type)
+{
+    const json_t *list = jsonx_get(object, "status.conditions");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
+
+        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+bool
+rules_condition_is(const json_t *object, const char *type, const char *status)
+{
+    return strcmp(jsonx_str_or(rules_condition(object, type), "status", ""),
+                  status) == 0;
+}
+
+bool
+rules_has_dot_part(const char *path)
+{
+    while (*path != 0) {
+        size_t len = strcspn(path, "/");
+
+        if ((len == 1 && path[0] == '.') ||
+            (len == 2 && path[0] == '.' && path[1] == '.'))
+            return true;
+        path += len;
+        path += *path == '/';
+    }
+    return false;
+}
+
+char *
+rules_size(int64_t bytes)
+{
+    static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi" };
+    double v = (double)bytes;
+    size_t u = 0;
+
+    while (v >= 1024 && u + 1 < ARRAY_SIZE(units)) {
+        v /= 1024;
+        u++;
+    }
+    return xasprintf(u == 0 || v >= 100 ? "%.0f%s" : "%.1f%s", v, units[u]);
+}
+
+bool
+rules_is_restore_active(const json_t *restore)
+{
+    const json_t *progress = rules_condition(restore, "InProgress");
+
+    if (jsonx_bool(restore, "status.complete"))
+        return false;
+    return strcmp(jsonx_str_or(progress, "status", ""), "False") != 0 ||
+           strcmp(jsonx_str_or(progress, "reason", ""), "Error") != 0;
+}
+
+bool
+rules_is_vm_undefined(const json_t *vm)
+{
+    return strcmp(jsonx_str_or(vm, "status.printableStatus", ""),
+                  "Undefined") == 0;
+}
+
+bool
+rules_is_label(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    size_t len = strlen(name);
+
+    return len > 0 && len <= 63 && strspn(name, letters) == len &&
+           name[0] != '-' && name[len - 1] != '-';
+}
+
 char *
 rules_quote(const char *s)
 {

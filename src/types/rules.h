@@ -15,6 +15,27 @@ void rules_check_vm_ref(const json_t *ref, const char *field,
 void rules_check_spec_unchanged(const struct kind_request *rq,
                                 struct causes *causes);
 
+/* The condition of a type in status.conditions, or NULL. */
+const json_t *rules_condition(const json_t *object, const char *type);
+bool rules_condition_is(const json_t *object, const char *type,
+                        const char *status);
+
+/* One part of the path is "." or "..". */
+bool rules_has_dot_part(const char *path);
+
+/* "1.5Gi", for a table. Caller frees. */
+char *rules_size(int64_t bytes) NODISCARD;
+
+/* A Harvester restore that goes on: not complete and not failed. */
+bool rules_is_restore_active(const json_t *restore);
+
+/* libvirt has no domain behind this virtual machine any more. */
+bool rules_is_vm_undefined(const json_t *vm);
+
+/* A name that a virtual machine and its domain can have: a DNS-1123 label.
+ * source  spec kubevirt 4.3 */
+bool rules_is_label(const char *name);
+
 /* `s` as one word of a shell command. Caller frees. */
 char *rules_quote(const char *s) NODISCARD;
 
