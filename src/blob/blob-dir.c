@@ -103,7 +103,7 @@ parent_of(const char *name, char out[BLOB_NAME_MAX + 1])
     size_t len = slash == NULL ? 0 : (size_t)(slash - name);
 
     assert(len <= BLOB_NAME_MAX);
-    memcpy(out, name, len);
+    memmove(out, name, len); /* may be one buffer */
     out[len] = 0;
 }
 
@@ -392,6 +392,24 @@ dir_list(struct blob *b, const char *prefix, struct blob_names *names,
     return list_below(self(b), dir, 0, names, err);
 }
 
+/* Every directory that lies between the root and an object. */
+static int
+dir_sync_also(struct blob *b, const char *prefix, struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    char dir[BLOB_NAME_MAX + 1];
+
+    if (blob_list(b, prefix, &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n.count; i++)
+        for (parent_of(n.names[i], dir);; parent_of(dir, dir)) {
+            mark(self(b), dir);
+            if (dir[0] == 0)
+                break;
+        }
+    return 0;
+}
+
 static int
 dir_remove(struct blob *b, const char *name, struct err *err)
 {
@@ -409,6 +427,7 @@ static const struct blob_ops dir_ops = {
     .free = dir_free,
     .put = dir_put,
     .sync = dir_sync,
+    .sync_also = dir_sync_also,
     .get = dir_get,
     .size = dir_size,
     .list = dir_list,

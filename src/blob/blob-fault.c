@@ -84,6 +84,12 @@ fault_sync(struct blob *b, struct err *err)
 }
 
 static int
+fault_sync_also(struct blob *b, const char *prefix, struct err *err)
+{
+    return blob_sync_also(self(b)->inner, prefix, err);
+}
+
+static int
 fault_get(struct blob *b, const char *name, uint64_t off, void *data,
           size_t len, size_t *ret_len, struct err *err)
 {
@@ -141,6 +147,7 @@ static const struct blob_ops fault_ops = {
     .free = fault_free,
     .put = fault_put,
     .sync = fault_sync,
+    .sync_also = fault_sync_also,
     .get = fault_get,
     .size = fault_size,
     .list = fault_list,

@@ -68,6 +68,12 @@ blob_sync(struct blob *b, struct err *err)
 }
 
 int
+blob_sync_also(struct blob *b, const char *prefix, struct err *err)
+{
+    return b->ops->sync_also == NULL ? 0 : b->ops->sync_also(b, prefix, err);
+}
+
+int
 blob_get(struct blob *b, const char *name, uint64_t off, void *data, size_t len,
          size_t *ret_len, struct err *err)
 {

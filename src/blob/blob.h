@@ -35,6 +35,11 @@ int blob_put(struct blob *b, const char *name, const void *data, size_t len,
 /* Everything that was put before is durable, names and all. */
 int blob_sync(struct blob *b, struct err *err) NODISCARD;
 
+/* Objects below `prefix` (as for blob_list()) were put by somebody who may have
+ * died before a sync: the next blob_sync() makes their names durable too. */
+int blob_sync_also(struct blob *b, const char *prefix, struct err *err)
+    NODISCARD;
+
 /* Up to `len` bytes at `off`; *ret_len is less only at the object's end.
  *   errors  NOT_FOUND; UNAVAILABLE */
 int blob_get(struct blob *b, const char *name, uint64_t off, void *data,
@@ -74,6 +79,8 @@ struct blob_ops {
     int (*put)(struct blob *b, const char *name, const void *data, size_t len,
                bool *ret_existed, struct err *err);
     int (*sync)(struct blob *b, struct err *err);
+    /* NULL: a name is durable as soon as it is seen. */
+    int (*sync_also)(struct blob *b, const char *prefix, struct err *err);
     int (*get)(struct blob *b, const char *name, uint64_t off, void *data,
                size_t len, size_t *ret_len, struct err *err);
     int (*size)(struct blob *b, const char *name, uint64_t *ret_size,

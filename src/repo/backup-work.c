@@ -201,7 +201,7 @@ backup_work_note_zero(struct repo_backup *b, uint64_t bytes)
 /* What a worker found out about a chunk. */
 struct outcome {
     bool is_dirty;
-    uint64_t zero_bytes, same_bytes, dup_bytes;
+    uint64_t zero_bytes, same_bytes, dup_bytes, resumed_bytes;
 };
 
 static void
@@ -259,6 +259,9 @@ store(struct repo_backup *b, struct frame_ctx *ctx,
     unlock(b);
     if (is_known) {
         o->dup_bytes = job->len;
+    } else if (b->resume != NULL &&
+               resume_find(b->resume, ctx, id, job->len, &e.loc)) {
+        o->resumed_bytes = job->len;
     } else {
         if (packer_add(b->data, ctx, job->buffer, job->len, id, &e.loc, err) <
             0)
@@ -310,6 +313,7 @@ finish_jobs_locked(struct repo_backup *b, const struct backup_batch *batch,
         b->progress.zero_bytes += o[i].zero_bytes;
         b->progress.same_bytes += o[i].same_bytes;
         b->progress.dup_bytes += o[i].dup_bytes;
+        b->progress.resumed_bytes += o[i].resumed_bytes;
         job->leaf->pending--;
         push_locked(b, job->log2, job->buffer);
     }

@@ -51,13 +51,27 @@ init(struct repo_backup *b, const struct repo_backup_options *o)
     backup_work_start(b);
 }
 
+/* End the session for ever and find what it left. */
+static int
+take_over(struct repo *repo, const char *text, uint8_t session[16],
+          struct resume **ret, struct err *err)
+{
+    if (!repo_id_parse(text, session))
+        return err_set(err, ERR_INVALID, "\"%.40s\" is no backup id", text);
+    if (commitlog_append_abort(repo->log, session, err) < 0 ||
+        resume_new(repo, session, ret, err) < 0)
+        return err_wrap(err, "resume %s", text);
+    return 0;
+}
+
 int
 repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
                   struct repo_backup **ret_backup, struct err *err)
 {
     static const uint8_t none[16];
     CLEANUP(repo_view_close) struct repo_view *parent = NULL;
-    uint8_t id[16];
+    CLEANUP(resume_free) struct resume *resume = NULL;
+    uint8_t id[16], resumed[16];
     struct repo_backup *b;
 
     if (repo_private_need_write(repo, err) < 0)
@@ -65,16 +79,20 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     if (options->parent != NULL &&
         repo_view_open(repo, options->parent, &parent, err) < 0)
         return err_wrap(err, "parent");
+    if (options->resume != NULL &&
+        take_over(repo, options->resume, resumed, &resume, err) < 0)
+        return -1;
     repo_id_random(id);
-    if (commitlog_append_open(repo->log, id,
-                              parent != NULL ? parent->root.id : none,
-                              clock_wall_s(), err) < 0)
+    if (commitlog_append_open(
+            repo->log, id, parent != NULL ? parent->root.id : none,
+            clock_wall_s(), resume != NULL ? resumed : NULL, err) < 0)
         return err_wrap(err, "begin a backup");
     b = xcalloc(1, sizeof *b);
     b->repo = repo;
     memcpy(b->id, id, sizeof b->id);
     repo_id_format(b->id, b->id_text);
     b->parent = TAKE(parent);
+    b->resume = TAKE(resume);
     init(b, options);
     *ret_backup = b;
     return 0;
@@ -113,6 +131,7 @@ repo_backup_free(struct repo_backup *b)
     free(b->disks);
     dedup_free(b->dedup);
     frame_ctx_free(b->ctx);
+    resume_free(b->resume);
     repo_view_close(b->parent);
     pthread_cond_destroy(&b->work);
     pthread_cond_destroy(&b->done);

@@ -12,6 +12,7 @@
 #include "repo/builder.h"
 #include "repo/dedup.h"
 #include "repo/packer.h"
+#include "repo/resume.h"
 #include "repo/view.h"
 
 #define BACKUP_DATA_PACK    ((size_t)64 << 20)
@@ -68,6 +69,7 @@ struct repo_backup {
     char id_text[REPO_ID_SIZE];  /* [C] */
     int64_t created_unix_s;      /* [C] */
     struct repo_view *parent;    /* [C] or NULL */
+    struct resume *resume;       /* [C] or NULL */
     struct packer *data;         /* [C] */
     struct packer *meta;         /* [C] */
     struct frame_ctx *ctx;       /* [T:caller] */

@@ -13,12 +13,20 @@
 
 /* Writers that meet the same number again and again: something is wrong. */
 #define MAX_TRIES 10000
+#define OPEN_SIZE 40u /* without a session that is resumed */
 
 extern struct role commitlog_lock;
 
 struct session_end {
     uint8_t id[16];
     bool is_commit;
+};
+
+/* An OPEN that names another session. */
+struct session_link {
+    uint8_t id[16];
+    uint8_t resumes[16];
+    bool is_used; /* the first of the two committed, or was used in turn */
 };
 
 struct commitlog {
@@ -35,6 +43,8 @@ struct commitlog {
     size_t backup_count GUARDED_BY(commitlog_lock);
     struct session_end *ends GUARDED_BY(commitlog_lock);
     size_t end_count GUARDED_BY(commitlog_lock);
+    struct session_link *links GUARDED_BY(commitlog_lock);
+    size_t link_count GUARDED_BY(commitlog_lock);
     struct commitlog_damage *damages GUARDED_BY(commitlog_lock);
     size_t damage_count GUARDED_BY(commitlog_lock);
     uint8_t *scratch GUARDED_BY(commitlog_lock); /* COMMITLOG_SIZE_MAX + 1 */
@@ -78,6 +88,7 @@ commitlog_free(struct commitlog *l)
         return;
     free(l->backups);
     free(l->ends);
+    free(l->links);
     free(l->damages);
     free(l->scratch);
     pthread_mutex_destroy(&l->mutex);
@@ -111,14 +122,14 @@ note_damage_locked(struct commitlog *l, const char *cause)
     (void)snprintf(d->cause, sizeof d->cause, "%.199s", cause);
 }
 
-static bool
-has_ended_locked(struct commitlog *l, const uint8_t session[16])
+static struct session_end *
+end_of_locked(struct commitlog *l, const uint8_t session[16])
     REQUIRES(commitlog_lock)
 {
     for (size_t i = 0; i < l->end_count; i++)
         if (memcmp(l->ends[i].id, session, 16) == 0)
-            return true;
-    return false;
+            return &l->ends[i];
+    return NULL;
 }
 
 static void
@@ -128,6 +139,45 @@ end_locked(struct commitlog *l, const uint8_t session[16], bool is_commit)
     l->ends = grow(l->ends, l->end_count, sizeof *l->ends);
     l->ends[l->end_count].is_commit = is_commit;
     memcpy(l->ends[l->end_count++].id, session, 16);
+}
+
+static struct session_link *
+link_locked(struct commitlog *l, const uint8_t session[16])
+    REQUIRES(commitlog_lock)
+{
+    for (size_t i = 0; i < l->link_count; i++)
+        if (memcmp(l->links[i].id, session, 16) == 0)
+            return &l->links[i];
+    return NULL;
+}
+
+static int
+fold_open_locked(struct commitlog *l, const struct commitlog_entry *e,
+                 struct err *err) REQUIRES(commitlog_lock)
+{
+    struct session_link *k;
+
+    if (e->body_len != OPEN_SIZE && e->body_len != OPEN_SIZE + 16)
+        return err_set(err, ERR_CORRUPT, "OPEN: wrong length");
+    if (e->body_len == OPEN_SIZE || link_locked(l, e->body) != NULL)
+        return 0;
+    l->links = grow(l->links, l->link_count, sizeof *l->links);
+    k = &l->links[l->link_count++];
+    memcpy(k->id, e->body, 16);
+    memcpy(k->resumes, e->body + OPEN_SIZE, 16);
+    k->is_used = false;
+    return 0;
+}
+
+/* The packs of the sessions that this one resumed are part of its backup. */
+static void
+use_locked(struct commitlog *l, const uint8_t session[16])
+    REQUIRES(commitlog_lock)
+{
+    struct session_link *k = link_locked(l, session);
+
+    for (; k != NULL && !k->is_used; k = link_locked(l, k->resumes))
+        k->is_used = true;
 }
 
 static size_t
@@ -163,9 +213,10 @@ fold_commit_locked(struct commitlog *l, const struct commitlog_entry *e,
 
     if (commitlog_commit_decode(e->body, e->body_len, &b.commit, err) < 0)
         return -1;
-    if (has_ended_locked(l, b.commit.id))
+    if (end_of_locked(l, b.commit.id) != NULL)
         return 0; /* ignored by everybody */
     end_locked(l, b.commit.id, true);
+    use_locked(l, b.commit.id);
     l->backups =
         xrealloc(l->backups, 2 * l->backup_count + 1, sizeof *l->backups);
     l->backups[l->backup_count++] = b;
@@ -179,13 +230,14 @@ fold_locked(struct commitlog *l, const struct commitlog_entry *e,
 {
     switch (e->type) {
     case COMMITLOG_OPEN:
-        return 0; /* for the collector of garbage */
+        return fold_open_locked(l, e, err);
     case COMMITLOG_COMMIT:
         return fold_commit_locked(l, e, err);
     case COMMITLOG_ABORT:
         if (e->body_len != 16)
             return err_set(err, ERR_CORRUPT, "ABORT: wrong length");
-        end_locked(l, e->body, false);
+        if (end_of_locked(l, e->body) == NULL)
+            end_locked(l, e->body, false);
         return 0;
     case COMMITLOG_DELETE:
         if (e->body_len < 18 || e->body_len != 2 + 16u * le_get16(e->body))
@@ -307,9 +359,13 @@ static int
 check_locked(struct commitlog *l, const struct commitlog_entry *e,
              struct err *err) REQUIRES(commitlog_lock)
 {
-    if (e->type == COMMITLOG_COMMIT && has_ended_locked(l, e->body))
+    const struct session_end *end = end_of_locked(l, e->body);
+
+    if (e->type == COMMITLOG_COMMIT && end != NULL)
         return err_set(err, ERR_CONFLICT,
                        "this session was ended by somebody else");
+    if (e->type == COMMITLOG_ABORT && end != NULL && end->is_commit)
+        return err_set(err, ERR_CONFLICT, "this session did commit");
     for (size_t at = 2; e->type == COMMITLOG_DELETE && at < e->body_len;
          at += 16) {
         char id[UUID_STR_SIZE];
@@ -412,7 +468,7 @@ append(struct commitlog *l, enum commitlog_type type, const struct buf *body,
 int
 commitlog_append_open(struct commitlog *l, const uint8_t session[16],
                       const uint8_t parent[16], int64_t created_unix_s,
-                      struct err *err)
+                      const uint8_t *resumes, struct err *err)
 {
     CLEANUP(buf_fini) struct buf body = BUF_INIT;
     uint8_t created[8];
@@ -421,6 +477,8 @@ commitlog_append_open(struct commitlog *l, const uint8_t session[16],
     buf_add(&body, session, 16);
     buf_add(&body, parent, 16);
     buf_add(&body, created, sizeof created);
+    if (resumes != NULL)
+        buf_add(&body, resumes, 16);
     return append(l, COMMITLOG_OPEN, &body, err);
 }
 
@@ -439,7 +497,15 @@ commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
                        struct err *err)
 {
     CLEANUP(buf_fini) struct buf body = BUF_INIT;
+    const struct session_end *end;
+    bool is_aborted;
 
+    lock(l);
+    end = end_of_locked(l, session);
+    is_aborted = end != NULL && !end->is_commit;
+    unlock(l);
+    if (is_aborted)
+        return 0;
     buf_add(&body, session, 16);
     return append(l, COMMITLOG_ABORT, &body, err);
 }
@@ -502,15 +568,33 @@ commitlog_find(struct commitlog *l, const uint8_t id[16],
 }
 
 bool
-commitlog_was_committed(struct commitlog *l, const uint8_t session[16])
+commitlog_is_used(struct commitlog *l, const uint8_t session[16])
 {
-    bool is = false;
+    const struct session_end *end;
+    bool is;
 
     lock(l);
-    for (size_t i = 0; i < l->end_count && !is; i++)
-        is = l->ends[i].is_commit && memcmp(l->ends[i].id, session, 16) == 0;
+    end = end_of_locked(l, session);
+    is = end != NULL && end->is_commit;
+    for (size_t i = 0; i < l->link_count && !is; i++)
+        is = l->links[i].is_used &&
+             memcmp(l->links[i].resumes, session, 16) == 0;
     unlock(l);
     return is;
+}
+
+bool
+commitlog_resumed(struct commitlog *l, const uint8_t session[16],
+                  uint8_t ret[16])
+{
+    const struct session_link *k;
+
+    lock(l);
+    k = link_locked(l, session);
+    if (k != NULL)
+        memcpy(ret, k->resumes, 16);
+    unlock(l);
+    return k != NULL;
 }
 
 size_t

@@ -74,12 +74,15 @@ void commitlog_free(struct commitlog *l); /* NULL is fine */
 /* Append, as docs/formats/log.md says under "Writing". Durable on return.
  *   errors  CONFLICT (the session has ended already); NOT_FOUND (a backup to
  *           delete that is not there); UNSUPPORTED */
+/* `resumes` NULL, or the session whose packs are used. */
 int commitlog_append_open(struct commitlog *l, const uint8_t session[16],
                           const uint8_t parent[16], int64_t created_unix_s,
-                          struct err *err) NODISCARD;
+                          const uint8_t *resumes, struct err *err) NODISCARD;
 int commitlog_append_commit(struct commitlog *l,
                             const struct commitlog_commit *c, struct err *err)
     NODISCARD;
+/* Nothing is written when it was aborted before.
+ *   errors  CONFLICT (it committed) */
 int commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
                            struct err *err) NODISCARD;
 int commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
@@ -98,8 +101,12 @@ int commitlog_list(struct commitlog *l, struct commitlog_backup **ret,
 int commitlog_find(struct commitlog *l, const uint8_t id[16],
                    struct commitlog_backup *ret, struct err *err) NODISCARD;
 
-/* Did this session commit, deleted or not, as far as was read? */
-bool commitlog_was_committed(struct commitlog *l, const uint8_t session[16]);
+/* Did this session commit (deleted or not), or one that used its packs, as far
+ * as was read? */
+bool commitlog_is_used(struct commitlog *l, const uint8_t session[16]);
+/* The session that this one resumed; false: none. */
+bool commitlog_resumed(struct commitlog *l, const uint8_t session[16],
+                       uint8_t ret[16]);
 
 struct commitlog_damage {
     uint64_t seq;

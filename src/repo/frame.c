@@ -28,6 +28,7 @@ struct frame_ctx {
     uint64_t serial; /* of the key that `aead` has; 0: none */
     uint8_t *packed; /* compress_bound(FRAME_PLAIN_MAX) */
     uint8_t *raw;    /* FRAME_SIZE_MAX, made when first asked for */
+    uint8_t *plain;  /* FRAME_PLAIN_MAX, the same */
 };
 
 uint64_t
@@ -58,6 +59,7 @@ frame_ctx_free(struct frame_ctx *ctx)
     aead_free(ctx->aead);
     free(ctx->packed);
     free(ctx->raw);
+    free(ctx->plain);
     free(ctx);
 }
 
@@ -67,6 +69,14 @@ frame_ctx_raw(struct frame_ctx *ctx)
     if (ctx->raw == NULL)
         ctx->raw = xcalloc(1, FRAME_SIZE_MAX);
     return ctx->raw;
+}
+
+uint8_t *
+frame_ctx_plain(struct frame_ctx *ctx)
+{
+    if (ctx->plain == NULL)
+        ctx->plain = xcalloc(1, FRAME_PLAIN_MAX);
+    return ctx->plain;
 }
 
 void

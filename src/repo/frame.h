@@ -63,6 +63,8 @@ void frame_ctx_free(struct frame_ctx *ctx);           /* NULL is fine */
 DEFINE_CLEANUP(frame_ctx_free, struct frame_ctx *)
 /* FRAME_SIZE_MAX bytes for a caller to read a frame into. */
 uint8_t *frame_ctx_raw(struct frame_ctx *ctx);
+/* FRAME_PLAIN_MAX bytes for a caller to decode a frame into. */
+uint8_t *frame_ctx_plain(struct frame_ctx *ctx);
 
 /* A frame's content before encryption: in the context's memory, or the
  * plaintext itself; valid until the next call with that context. */

@@ -212,3 +212,91 @@ pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
     pack_reader_unref(r, head);
     return rc;
 }
+
+/* ---- trailers and footers -------------------------------------------------
+ */
+
+int
+pack_read_tail(struct blob *blob, const struct pack_id *id,
+               struct pack_trailer *ret, uint8_t **ret_table, struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *table = NULL;
+    uint8_t end[PACK_TRAILER_SIZE];
+    char name[PACK_NAME_SIZE];
+    struct pack_trailer t;
+    uint64_t size = 0;
+    size_t n = 0, tail;
+
+    pack_name(id, name);
+    if (blob_size(blob, name, &size, err) < 0)
+        return -1;
+    if (size < PACK_TRAILER_SIZE)
+        return err_set(err, ERR_CORRUPT, "cut short");
+    if (blob_get(blob, name, size - sizeof end, end, sizeof end, &n, err) < 0)
+        return -1;
+    if (n < sizeof end)
+        return err_set(err, ERR_CORRUPT, "cut short");
+    if (pack_trailer_decode(id, end, size, &t, err) < 0)
+        return -1;
+    tail = pack_tail_size(t.body_len);
+    table = xcalloc(1, tail);
+    if (blob_get(blob, name, t.body_len, table, tail, &n, err) < 0)
+        return -1;
+    if (n < tail)
+        return err_set(err, ERR_CORRUPT, "cut short");
+    if (pack_tail_check(table, tail, err) < 0)
+        return -1;
+    *ret = t;
+    *ret_table = TAKE(table);
+    return 0;
+}
+
+int
+pack_read_footer(struct blob *blob, const struct pack_id *id,
+                 const struct pack_trailer *t, struct frame_ctx *ctx,
+                 const struct frame_origin *origins, unsigned origin_count,
+                 struct pack_footer_entry **ret_entries, uint32_t *ret_count,
+                 struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *raw = mem_try(t->footer_len, "pack footer", err);
+    CLEANUP(mem_free) uint8_t *plain = NULL;
+    char name[PACK_NAME_SIZE];
+    struct frame_header h;
+    size_t n = 0;
+
+    pack_name(id, name);
+    if (raw == NULL ||
+        blob_get(blob, name, t->footer_off, raw, t->footer_len, &n, err) < 0)
+        return -1;
+    if (n < t->footer_len ||
+        frame_header_decode(raw, n, origins[0].is_encrypted, &h, err) < 0 ||
+        h.ordinal != FRAME_FOOTER_ORDINAL || h.codec != COMPRESS_STORE)
+        return err_set(err, ERR_CORRUPT, "footer: unreadable");
+    plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
+    if (plain == NULL)
+        return -1;
+    if (frame_open(ctx, origins, origin_count, raw, t->footer_len, plain,
+                   h.ulen, err) < 0 ||
+        pack_footer_decode(plain, h.ulen, ret_entries, ret_count, err) < 0)
+        return err_set(err, ERR_CORRUPT, "footer: unreadable");
+    return 0;
+}
+
+int
+pack_reader_footer(struct pack_reader *r, struct frame_ctx *ctx,
+                   const struct pack_id *id, struct pack_trailer *ret,
+                   struct pack_footer_entry **ret_entries, uint32_t *ret_count,
+                   struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *table = NULL;
+    struct pack_head *head = NULL;
+    int rc;
+
+    if (pack_read_tail(r->blob, id, ret, &table, err) < 0 ||
+        pack_reader_head(r, id, &head, err) < 0)
+        return -1;
+    rc = pack_read_footer(r->blob, id, ret, ctx, head->origins,
+                          head->origin_count, ret_entries, ret_count, err);
+    pack_reader_unref(r, head);
+    return rc;
+}

@@ -33,6 +33,26 @@ int pack_reader_head(struct pack_reader *r, const struct pack_id *id,
 void pack_reader_unref(struct pack_reader *r, struct pack_head *head)
     EXCLUDES(pack_read_lock);
 
+/* Trailer and stripe table, read and checked.
+ *   ret_table  both as they are stored; the caller's to free()
+ *   errors     CORRUPT (no whole pack); NOT_FOUND */
+int pack_read_tail(struct blob *blob, const struct pack_id *id,
+                   struct pack_trailer *ret, uint8_t **ret_table,
+                   struct err *err) NODISCARD;
+/* The footer of a pack with that trailer and those origins.
+ *   errors  CORRUPT */
+int pack_read_footer(struct blob *blob, const struct pack_id *id,
+                     const struct pack_trailer *t, struct frame_ctx *ctx,
+                     const struct frame_origin *origins, unsigned origin_count,
+                     struct pack_footer_entry **ret_entries,
+                     uint32_t *ret_count, struct err *err) NODISCARD;
+/* Both, of a pack of which nothing is known yet. */
+int pack_reader_footer(struct pack_reader *r, struct frame_ctx *ctx,
+                       const struct pack_id *id, struct pack_trailer *ret,
+                       struct pack_footer_entry **ret_entries,
+                       uint32_t *ret_count, struct err *err)
+    NODISCARD EXCLUDES(pack_read_lock);
+
 /* Read and decode the frame at `loc` into `out` (loc->ulen bytes) and compare
  * its id.
  *   errors  CORRUPT, NOT_FOUND: the message names pack and offset */

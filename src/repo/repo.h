@@ -111,28 +111,36 @@ int repo_delete(struct repo *repo, const char *const *ids, size_t count,
 
 struct repo_backup_options {
     const char *parent; /* backup id, or NULL */
-    unsigned threads;   /* workers; 0: one per core */
-    int level;          /* zstd; 0: 1 */
+    /* The id (repo_backup_id) of a backup that was begun and never committed,
+     * or NULL: what it stored in whole packs is used instead of being stored
+     * again, each chunk after it was read back. That session is ended for
+     * ever. It may have resumed another one; what that left is used too. */
+    const char *resume;
+    unsigned threads; /* workers; 0: one per core */
+    int level;        /* zstd; 0: 1 */
 };
 
 struct repo_progress {
-    uint64_t seen_bytes;   /* given to write */
-    uint64_t zero_bytes;   /* of these zero or a pattern */
-    uint64_t same_bytes;   /* of these equal to the parent */
-    uint64_t dup_bytes;    /* of these found twice in this backup */
-    uint64_t stored_bytes; /* of packs, so far */
+    uint64_t seen_bytes;    /* given to write */
+    uint64_t zero_bytes;    /* of these zero or a pattern */
+    uint64_t same_bytes;    /* of these equal to the parent */
+    uint64_t dup_bytes;     /* of these found twice in this backup */
+    uint64_t resumed_bytes; /* of these stored by the resumed session */
+    uint64_t stored_bytes;  /* of packs, so far */
 };
 
 /* Begin a backup; repo_backup_free() ends it. With a parent, every disk
  * begins as the parent's disk of the same name (zeros beyond its end); without
  * one, as zeros. The caller then writes what differs, or everything.
- *   errors  NOT_FOUND (no such parent); DENIED (no key)
+ *   errors  NOT_FOUND (no such parent); DENIED (no key); CONFLICT (the session
+ *           to resume did commit: look for its backup)
  *   blocks  on the store; memory is bounded: below 256 MiB in all */
 int repo_backup_begin(struct repo *repo,
                       const struct repo_backup_options *options,
                       struct repo_backup **ret_backup, struct err *err)
     NODISCARD NONNULL(1, 2, 3, 4);
 
+/* Known from the begin on: keep it to resume. */
 const char *repo_backup_id(const struct repo_backup *b);
 
 /* A disk of `size` bytes. chunk_log2 0: the parent's, else the repository's.

@@ -290,6 +290,101 @@ a_wrong_key_opens_nothing(void)
     testing_dir_remove();
 }
 
+#define SMALL_DISKS (REPO_DISKS_MAX - 1)
+
+/* What a VM has beside its disks: NVRAM, TPM state. */
+static size_t
+small_disk(unsigned i, char name[REPO_DISK_NAME_MAX + 1], uint8_t *out)
+{
+    static const size_t sizes[] = { 65536,  540672,         131072, 1 << 20, 1,
+                                    327680, 84 * 1024 + 13, 65537,  0 };
+    size_t size = sizes[i % ARRAY_SIZE(sizes)];
+
+    (void)snprintf(name, REPO_DISK_NAME_MAX + 1, "tpm:file %u.permall", i);
+    testing_seed(i + 1);
+    for (size_t k = 0; k < size; k++) /* mostly 0xff, as NVRAM is */
+        out[k] = k % 4096 < 300 ? (uint8_t)testing_random() : 0xff;
+    return size;
+}
+
+static void
+write_small(struct repo_backup *b)
+{
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, 1 << 20);
+    char name[REPO_DISK_NAME_MAX + 1];
+    struct err err = { 0 };
+    unsigned n;
+
+    CHECK_OK(repo_backup_add_disk(b, "vda", 10 << 20, 0, &n, &err), &err);
+    for (unsigned i = 0; i < SMALL_DISKS; i++) {
+        size_t size = small_disk(i, name, data);
+
+        CHECK_OK(repo_backup_add_disk(b, name, size, 16, &n, &err), &err);
+        CHECK_OK(repo_backup_write(b, n, 0, data, size, &err), &err);
+    }
+    CHECK_ERR(repo_backup_add_disk(b, "one more", 1, 0, &n, &err), &err,
+              ERR_INVALID);
+}
+
+static void
+check_small(struct repo *repo, const char *id, const char *metadata)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    CLEANUP(mem_free) uint8_t *want = xcalloc(1, 1 << 20);
+    CLEANUP(mem_free) uint8_t *got = xcalloc(1, 1 << 20);
+    CLEANUP(mem_free) void *blob = NULL;
+    char name[REPO_DISK_NAME_MAX + 1];
+    struct err err = { 0 };
+    size_t len = 0;
+    unsigned n;
+
+    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+    CHECK_OK(repo_view_metadata(v, &blob, &len, &err), &err);
+    CHECK_INT(len, ==, REPO_METADATA_MAX);
+    CHECK(memcmp(blob, metadata, len) == 0);
+    for (unsigned i = 0; i < SMALL_DISKS; i++) {
+        size_t size = small_disk(i, name, want);
+
+        CHECK_OK(repo_view_find_disk(v, name, &n, &err), &err);
+        CHECK_INT(repo_view_disk(v, n).size, ==, size);
+        CHECK_OK(repo_view_read(v, n, 0, got, size, &err), &err);
+        CHECK(memcmp(got, want, size) == 0);
+    }
+}
+
+static void
+many_small_disks_and_metadata_of_any_size(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) char *metadata = xcalloc(1, REPO_METADATA_MAX + 1);
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *next = NULL;
+    struct repo_progress g;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    for (size_t i = 0; i < REPO_METADATA_MAX; i++)
+        metadata[i] = (char)(' ' + testing_below(90));
+    b = begin(repo, NULL);
+    write_small(b);
+    CHECK_ERR(repo_backup_commit(b, metadata, REPO_METADATA_MAX + 1, "u", &err),
+              &err, ERR_INVALID);
+    CHECK_OK(repo_backup_commit(b, metadata, REPO_METADATA_MAX, "u", &err),
+             &err);
+    check_small(repo, repo_backup_id(b), metadata);
+    /* Nothing of it changed: nothing of it is stored again. */
+    next = begin(repo, repo_backup_id(b));
+    write_small(next);
+    CHECK_OK(repo_backup_commit(next, metadata, REPO_METADATA_MAX, "u", &err),
+             &err);
+    repo_backup_progress(next, &g);
+    CHECK_INT(g.same_bytes + g.zero_bytes, ==, g.seen_bytes);
+    check_small(repo, repo_backup_id(next), metadata);
+    check_clean(repo);
+    testing_dir_remove();
+}
+
 /* Byte `at` of repo.cfg becomes 1, with a right checksum. */
 static void
 set_feature(unsigned at)
@@ -344,6 +439,8 @@ main(int argc, char **argv)
         { "what is not committed does not exist",
           what_is_not_committed_does_not_exist },
         { "wrong writes are refused", wrong_writes_are_refused },
+        { "many small disks and metadata of any size",
+          many_small_disks_and_metadata_of_any_size },
         { "a wrong key opens nothing", a_wrong_key_opens_nothing },
         { "unknown features are heeded", unknown_features_are_heeded },
     };

@@ -53,68 +53,32 @@ get(struct scan *s, uint64_t off, void *data, size_t len, size_t *ret_len,
     return 0;
 }
 
-/* Trailer and stripe table. Returns 1 when the pack is damaged there. */
+/* Of what was read: 1 when the pack is damaged there. */
+static int
+judge(struct scan *s, int rc, const struct err *err)
+{
+    if (rc == 0 || err->code != ERR_CORRUPT)
+        return rc;
+    damage_pack(s, err->msg);
+    return 1;
+}
+
 static int
 load_tail(struct scan *s, struct err *err)
 {
-    uint8_t end[PACK_TRAILER_SIZE];
-    uint64_t size = 0;
-    size_t n = 0, tail;
-
-    if (blob_size(s->v->repo->blob, s->name, &size, err) < 0)
-        return -1;
-    if (size < PACK_TRAILER_SIZE) {
-        damage_pack(s, "cut short");
-        return 1;
-    }
-    if (get(s, size - sizeof end, end, sizeof end, &n, err) < 0)
-        return -1;
-    if (n < sizeof end ||
-        pack_trailer_decode(s->id, end, size, &s->trailer, err) < 0) {
-        damage_pack(s, n < sizeof end ? "cut short" : err->msg);
-        return 1;
-    }
-    tail = pack_tail_size(s->trailer.body_len);
-    s->table = xcalloc(1, tail);
-    if (get(s, s->trailer.body_len, s->table, tail, &n, err) < 0)
-        return -1;
-    if (n < tail || pack_tail_check(s->table, tail, err) < 0) {
-        damage_pack(s, n < tail ? "cut short" : err->msg);
-        return 1;
-    }
-    return 0;
+    return judge(
+        s, pack_read_tail(s->v->repo->blob, s->id, &s->trailer, &s->table, err),
+        err);
 }
 
 static int
 load_footer(struct scan *s, struct err *err)
 {
-    CLEANUP(mem_free) uint8_t *raw = NULL;
-    CLEANUP(mem_free) uint8_t *plain = NULL;
-    struct frame_header h;
-    size_t n = 0;
-
-    raw = mem_try(s->trailer.footer_len, "pack footer", err);
-    if (raw == NULL)
-        return -1;
-    if (get(s, s->trailer.footer_off, raw, s->trailer.footer_len, &n, err) < 0)
-        return -1;
-    if (n < s->trailer.footer_len ||
-        frame_header_decode(raw, n, s->origins[0].is_encrypted, &h, err) < 0 ||
-        h.ordinal != FRAME_FOOTER_ORDINAL || h.codec != COMPRESS_STORE) {
-        damage_pack(s, "footer: unreadable");
-        return 1;
-    }
-    plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
-    if (plain == NULL)
-        return -1;
-    if (frame_open(s->ctx, s->origins, s->origin_count, raw,
-                   s->trailer.footer_len, plain, h.ulen, err) < 0 ||
-        pack_footer_decode(plain, h.ulen, &s->entries, &s->entry_count, err) <
-            0) {
-        damage_pack(s, "footer: unreadable");
-        return 1;
-    }
-    return 0;
+    return judge(s,
+                 pack_read_footer(s->v->repo->blob, s->id, &s->trailer, s->ctx,
+                                  s->origins, s->origin_count, &s->entries,
+                                  &s->entry_count, err),
+                 err);
 }
 
 static int

@@ -169,8 +169,8 @@ struct pack_list {
     struct err err;
 };
 
-/* Packs of sessions that committed; of all when the log is damaged, because
- * it may be a COMMIT that is missing. */
+/* Packs of sessions that committed, or were resumed; of all when the log is
+ * damaged, because it may be a COMMIT that is missing. */
 static int
 list_packs(struct verify *v, const char *prefix, struct pack_list *l,
            struct err *err)
@@ -188,7 +188,7 @@ list_packs(struct verify *v, const char *prefix, struct pack_list *l,
 
         if (!pack_name_parse(n.names[i], &id))
             continue;
-        if (!takes_all && !commitlog_was_committed(v->repo->log, id.session))
+        if (!takes_all && !commitlog_is_used(v->repo->log, id.session))
             continue;
         if (blob_size(v->repo->blob, n.names[i], &size, err) < 0)
             return -1;

@@ -100,7 +100,8 @@ begin(const struct repotool *t, struct repo *repo, const char *uid,
       struct repo_backup **ret, struct err *err)
 {
     struct repo_backup_options o = { .threads = t->threads,
-                                     .level = t->zstd_level };
+                                     .level = t->zstd_level,
+                                     .resume = t->resume };
     struct repo_entry entry;
     bool found = false;
 
@@ -124,7 +125,7 @@ report(struct import *m)
 
     repo_backup_progress(m->backup, &g);
     progress_format(g.seen_bytes, seen);
-    progress_format(g.same_bytes + g.dup_bytes, same);
+    progress_format(g.same_bytes + g.dup_bytes + g.resumed_bytes, same);
     progress_format(g.stored_bytes, stored);
     progress_format((uint64_t)((double)g.seen_bytes / s), rate);
     printf("%s\n", repo_backup_id(m->backup));
@@ -154,6 +155,20 @@ import_all(struct import *m, const struct repotool *t, struct image *images,
     return repo_backup_commit(m->backup, metadata.data, metadata.len, uid, err);
 }
 
+/* Of an import that failed. */
+static void
+hint(struct repo_backup *backup)
+{
+    struct repo_progress g;
+
+    repo_backup_progress(backup, &g);
+    if (g.stored_bytes + g.resumed_bytes > 0)
+        (void)fprintf(
+            stderr,
+            "what was stored is kept; the same command with --resume %s uses it\n",
+            repo_backup_id(backup));
+}
+
 int
 cmd_import(const struct repotool *t, struct err *err)
 {
@@ -180,12 +195,16 @@ cmd_import(const struct repotool *t, struct err *err)
         rc = begin(t, repo, uid, &backup, err);
     if (rc == 0) {
         m.backup = backup;
+        if (!t->is_quiet)
+            (void)fprintf(stderr, "backup %s\n", repo_backup_id(backup));
         progress_init(&m.progress, "import", all, t->is_quiet);
         rc = import_all(&m, t, images, count, uid, err);
         progress_end(&m.progress);
         if (rc == 0)
             report(&m);
     }
+    if (rc < 0 && backup != NULL)
+        hint(backup);
     for (int i = 0; i < opened; i++)
         image_close(&images[i]);
     return rc;

@@ -47,6 +47,7 @@ static const char options_help[] =
     "      --chunk-size KIB        init, import: 64 to 4096, a power of two (256)\n"
     "      --parent ID|none        import: compare with that backup (default: the\n"
     "                              newest with the same UID)\n"
+    "      --resume ID             import: use what that one stored before it was killed\n"
     "      --uid TEXT              import: whose backup it is (default: the path)\n"
     "      --metadata FILE         import: keep these bytes with it; export: write them\n"
     "  -d, --disk NAME             import, export: the disk's name\n"
@@ -220,6 +221,7 @@ enum {
     OPT_NO_ENCRYPTION = 256,
     OPT_CHUNK_SIZE,
     OPT_PARENT,
+    OPT_RESUME,
     OPT_UID,
     OPT_METADATA,
     OPT_COMPRESS,
@@ -232,6 +234,7 @@ static const struct option long_options[] = {
     { "no-encryption", no_argument, NULL, OPT_NO_ENCRYPTION },
     { "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
     { "parent", required_argument, NULL, OPT_PARENT },
+    { "resume", required_argument, NULL, OPT_RESUME },
     { "uid", required_argument, NULL, OPT_UID },
     { "metadata", required_argument, NULL, OPT_METADATA },
     { "disk", required_argument, NULL, 'd' },
@@ -304,6 +307,9 @@ take_option(struct repotool *t, int c, struct err *err)
         return chunk_size(optarg, &t->chunk_log2, err);
     case OPT_PARENT:
         t->parent = optarg;
+        return 0;
+    case OPT_RESUME:
+        t->resume = optarg;
         return 0;
     case OPT_UID:
         t->uid = optarg;

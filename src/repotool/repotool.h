@@ -13,6 +13,7 @@ struct repotool {
 
     const char *key_file;
     const char *passphrase_file;
+    const char *resume;
     const char *parent; /* id, "none", or NULL: the newest of the same uid */
     const char *disk;
     const char *uid;
