@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "codec/jsonpatch.h"
 
 static void
 replace(struct object **object, struct object *by)
@@ -33,19 +34,46 @@ put_status(void *arg, json_t *object, struct err *err)
     return 0;
 }
 
-int
-objutil_set_status(struct ctl *ctl, struct object **object,
-                   const json_t *status, struct err *err)
+static int
+merge_status(void *arg, json_t *object, struct err *err)
+{
+    const json_t *patch = arg;
+    const json_t *was = json_object_get(object, "status");
+    CLEANUP(json_decref) json_t *none = json_object();
+
+    (void)err;
+    (void)json_object_set_new(object, "status",
+                              jsonpatch_merge(was == NULL ? none : was, patch));
+    return 0;
+}
+
+static int
+write_status(struct ctl *ctl, struct object **object, obj_mutate_fn fn,
+             const json_t *arg, struct err *err)
 {
     struct obj_ref ref = ref_of(*object);
     struct obj_write how = { .part = OBJ_STATUS, .uid = object_uid(*object) };
     struct object *now = NULL;
 
-    if (obj_update(ctl->store, &ref, &how, put_status,
-                   (void *)(uintptr_t)status, &now, NULL, err) < 0)
+    if (obj_update(ctl->store, &ref, &how, fn, (void *)(uintptr_t)arg, &now,
+                   NULL, err) < 0)
         return -1;
     replace(object, now);
     return 0;
+}
+
+int
+objutil_merge_status(struct ctl *ctl, struct object **object,
+                     const json_t *patch, struct err *err)
+{
+    return write_status(ctl, object, merge_status, patch, err);
+}
+
+int
+objutil_set_status(struct ctl *ctl, struct object **object,
+                   const json_t *status, struct err *err)
+{
+    return write_status(ctl, object, put_status, status, err);
 }
 
 bool

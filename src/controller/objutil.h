@@ -13,6 +13,12 @@
 int objutil_set_status(struct ctl *ctl, struct object **object,
                        const json_t *status, struct err *err) NODISCARD;
 
+/* The same for a part of the status: `patch` (borrowed) is merged into what is
+ * there as a JSON Merge Patch (null deletes), so that two writers of different
+ * members do not undo each other. */
+int objutil_merge_status(struct ctl *ctl, struct object **object,
+                         const json_t *patch, struct err *err) NODISCARD;
+
 /* Add or remove one finalizer; there or gone already is success. An object
  * that is gone is success when removing. *object may end up as its last
  * state. */

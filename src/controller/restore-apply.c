@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "codec/jsonpatch.h"
 #include "controller/firmware.h"
 #include "controller/objutil.h"
 #include "controller/project.h"
@@ -49,25 +50,32 @@ attempt_fini_p(struct attempt *a)
 /* ---- status ---- */
 
 static json_t *
-status_copy(const struct attempt *a)
+target_of(const struct attempt *a)
 {
-    CLEANUP(json_decref) json_t *json = object_json(*a->restore);
-    const json_t *status = json_object_get(json, "status");
+    return json_pack("{s:s, s:b}", "uid", a->target.uuid, "isNew",
+                     !a->target.is_in_place);
+}
 
-    return status == NULL ? json_object() : json_deep_copy(status);
+/* Merge `state` (taken) and `more` (taken; NULL: nothing) into the status. */
+static int
+write_state(struct attempt *a, json_t *state, json_t *more, struct err *err)
+{
+    CLEANUP(json_decref) json_t *rest = more == NULL ? json_object() : more;
+    CLEANUP(json_decref) json_t *patch = json_object();
+    CLEANUP(json_decref) json_t *both = NULL;
+
+    jsonx_set(patch, a->job->words->state, state);
+    both = jsonpatch_merge(rest, patch);
+    return objutil_merge_status(a->ctl, a->restore, both, err);
 }
 
 /* From here on there may be something to undo, of this VM. */
 static int
 write_begin(struct attempt *a, struct err *err)
 {
-    CLEANUP(json_decref) json_t *status = status_copy(a);
-
-    jsonx_set_str(status, "vmkeep.step", "creating");
-    jsonx_set(status, "vmkeep.target",
-              json_pack("{s:s, s:b}", "uid", a->target.uuid, "isNew",
-                        !a->target.is_in_place));
-    return objutil_set_status(a->ctl, a->restore, status, err);
+    return write_state(
+        a, json_pack("{s:s, s:o}", "step", "creating", "target", target_of(a)),
+        NULL, err);
 }
 
 /* What is about to be defined, for whoever comes after a crash. */
@@ -75,7 +83,6 @@ static int
 write_plan(struct attempt *a, const struct volume_new_disk *disks, size_t n,
            struct err *err)
 {
-    CLEANUP(json_decref) json_t *status = status_copy(a);
     json_t *list = json_array(), *restores = json_array();
 
     for (size_t i = 0; i < n; i++) {
@@ -87,14 +94,12 @@ write_plan(struct attempt *a, const struct volume_new_disk *disks, size_t n,
                             "path", disks[i].path, "claim", claim));
         (void)json_array_append_new(restores, w->row(a->job, &disks[i], claim));
     }
-    (void)json_object_set_new(status, "restores", restores);
-    jsonx_set(status, "vmkeep.disks", list);
-    jsonx_set(status, "vmkeep.target",
-              json_pack("{s:s, s:b}", "uid", a->target.uuid, "isNew",
-                        !a->target.is_in_place));
-    jsonx_set(status, "vmkeep.dropped", json_deep_copy(a->target.notes));
-    jsonx_set_str(status, "vmkeep.step", "defining");
-    return objutil_set_status(a->ctl, a->restore, status, err);
+    return write_state(a,
+                       json_pack("{s:s, s:o, s:o}", "step", "defining",
+                                 "target", target_of(a), "disks", list),
+                       json_pack("{s:o, s:{s:O}}", "restores", restores,
+                                 "vmkeep", "dropped", a->target.notes),
+                       err);
 }
 
 /* ---- steps ---- */
@@ -229,12 +234,11 @@ finish(struct attempt *a)
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "old disks: %s", err.msg);
     }
-    CLEANUP(json_decref) json_t *status = status_copy(a);
-
-    if (kept != NULL)
-        jsonx_set(status, "vmkeep.kept", json_pack("[s]", kept));
-    jsonx_set_str(status, "vmkeep.step", "defined");
-    if (objutil_set_status(a->ctl, a->restore, status, &err) < 0)
+    if (write_state(a, json_pack("{s:s}", "step", "defined"),
+                    kept == NULL
+                        ? NULL
+                        : json_pack("{s:{s:[s]}}", "vmkeep", "kept", kept),
+                    &err) < 0)
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "%s", err.msg);
     project_poke(a->ctl, a->job->table_uuid);
@@ -270,7 +274,9 @@ restore_apply(struct ctl *ctl, const struct restore_job *job,
         .restore_uid = jsonx_str_or(job->restore_json, "metadata.uid", ""),
     };
     const char *chosen =
-        jsonx_str(job->restore_json, "status.vmkeep.target.uid");
+        jsonx_str(jsonx_get(json_object_get(job->restore_json, "status"),
+                            job->words->state),
+                  "target.uid");
 
     if (recover_vm(ctl, job->table_uuid, err) < 0 ||
         restore_define_preflight(ctl, job, chosen, &a.target, err) < 0 ||
@@ -288,24 +294,24 @@ restore_apply(struct ctl *ctl, const struct restore_job *job,
 }
 
 int
-restore_apply_is_done(struct ctl *ctl, const json_t *status, bool *ret_is,
+restore_apply_is_done(struct ctl *ctl, const json_t *state, bool *ret_is,
                       struct err *err)
 {
-    const char *uid = jsonx_str(status, "vmkeep.target.uid");
-    const json_t *disks = jsonx_get(status, "vmkeep.disks");
+    const char *uid = jsonx_str(state, "target.uid");
+    const json_t *disks = jsonx_get(state, "disks");
     CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
     bool is = true;
 
     *ret_is = false;
-    if (uid == NULL || strcmp(jsonx_str_or(status, "vmkeep.step", "creating"),
-                              "creating") == 0)
+    if (uid == NULL ||
+        strcmp(jsonx_str_or(state, "step", "creating"), "creating") == 0)
         return 0; /* before the plan was written nothing was defined */
     vm = virt_vm_get(ctl->virt, uid, err);
     if (vm == NULL)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
     if (json_array_size(disks) == 0)
-        is = jsonx_bool(status, "vmkeep.target.isNew") ||
-             strcmp(jsonx_str_or(status, "vmkeep.step", ""), "defined") == 0;
+        is = jsonx_bool(state, "target.isNew") ||
+             strcmp(jsonx_str_or(state, "step", ""), "defined") == 0;
     for (size_t i = 0; i < json_array_size(disks); i++) {
         const json_t *want = json_array_get(disks, i);
         const struct domxml_disk *d =

@@ -6,8 +6,8 @@
  * Both kinds of restores go this way; what they restore from is a struct
  * restore_source, what they say about it in their status a struct
  * restore_words.
- * Threads: any; the caller holds the lock of `table_uuid` as RESTORE. Nobody
- * else writes the restore's status meanwhile.
+ * Threads: any; the caller holds the lock of `table_uuid` as RESTORE. Others
+ * may merge their own members into the restore's status meanwhile.
  * source  DESIGN 7; spec kubevirt 3
  */
 #pragma once
@@ -17,6 +17,10 @@
 struct restore_job;
 
 struct restore_words {
+    /* Where in the status the state of the try is kept: "vmkeep.state". Its
+     * members: step (creating, defining, defined), target {uid, isNew}, disks
+     * [{volume, path, claim}]. */
+    const char *state;
     /* The name of a new disk's claim. Caller frees. */
     char *(*claim)(const struct restore_job *job, const char *volume);
     /* Its entry in status.restores. */
@@ -31,19 +35,21 @@ struct restore_job {
     const struct restore_words *words;
     const char *table_uuid;   /* the VM whose layer table the disks go to */
     bool is_keeping_macs;     /* of a new VM */
+    bool is_replacing;        /* the target, even if it is another VM */
     enum volume_old_disk old; /* what becomes of replaced disks */
 };
 
 /* On success the domain names the new disks. *restore is replaced by newer
  * versions: the plan of the try is written to its status before anything that
- * a crash must be able to tell (status.vmkeep.target, .disks, .dropped).
+ * a crash must be able to tell (words->state, status.vmkeep.dropped).
  * errors  INVALID, UNSUPPORTED, CORRUPT, DENIED: trying again is of no use */
 int restore_apply(struct ctl *ctl, const struct restore_job *job,
                   struct object **restore, struct err *err) NODISCARD;
 
-/* Does the domain name the new disks of the try that `status` describes?
+/* Does the domain name the new disks of the try that `state` describes (what
+ * the status has at words->state; NULL: no try)?
  * errors  UNAVAILABLE (libvirt does not say) */
-int restore_apply_is_done(struct ctl *ctl, const json_t *status, bool *ret_is,
+int restore_apply_is_done(struct ctl *ctl, const json_t *state, bool *ret_is,
                           struct err *err) NODISCARD;
 
 /* Remove what a try left on the VM `table_uuid` and put replaced firmware

@@ -236,6 +236,22 @@ choose_macs(const struct restore_job *job, struct restore_target *t)
     }
 }
 
+/* Another VM is replaced: it keeps its own addresses. */
+static void
+keep_macs(struct restore_target *t)
+{
+    const struct domxml *old = t->old->inactive;
+
+    for (size_t i = 0; i < t->dom->n_nics; i++) {
+        if (i < old->n_nics && old->nics[i].mac != NULL)
+            (void)snprintf(t->macs[i], sizeof t->macs[i], "%s",
+                           old->nics[i].mac);
+        else
+            random_mac(t->macs[i]);
+    }
+    note(t, "UUID and MAC addresses: those of the replaced VM");
+}
+
 static int
 choose_identity(struct ctl *ctl, const struct restore_job *job,
                 const char *chosen, struct restore_target *t, struct err *err)
@@ -277,15 +293,21 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
         return -1;
     t.macs = xcalloc(t.dom->n_nics + 1, sizeof *t.macs);
     (void)snprintf(t.uuid, sizeof t.uuid, "%s", job->source->vm_uuid);
-    if (target_uid != NULL && strcmp(target_uid, t.uuid) == 0) {
-        int rc = see_old(ctl, &t, err);
+    if (target_uid != NULL &&
+        (job->is_replacing || strcmp(target_uid, t.uuid) == 0)) {
+        int rc;
+
+        t.is_same_uuid = strcmp(target_uid, t.uuid) == 0;
+        (void)snprintf(t.uuid, sizeof t.uuid, "%s", target_uid);
+        rc = see_old(ctl, &t, err);
 
         if (rc < 0 && err->code != ERR_NOT_FOUND)
             return -1;
         t.is_in_place = rc == 0;
     }
     if (t.is_in_place) {
-        t.is_same_uuid = true;
+        if (!t.is_same_uuid)
+            keep_macs(&t);
         if (manifest_read(job->source->vm, &md, err) < 0)
             return -1;
         t.memory_kib = md.memory_kib;
@@ -304,7 +326,7 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
 static bool
 is_exact(const struct restore_target *t)
 {
-    return t->is_in_place && t->source->is_xml_ours &&
+    return t->is_in_place && t->is_same_uuid && t->source->is_xml_ours &&
            strcmp(t->dom->name, t->old->inactive->name) == 0 &&
            (t->memory_kib == 0 || t->memory_kib == t->dom->memory_kib) &&
            (t->vcpus == 0 || t->vcpus == t->dom->vcpus);

@@ -106,7 +106,7 @@ override_of(const json_t *restore, const char *volume)
 int
 restore_mark_claims(const struct restore_mark *m, struct err *err)
 {
-    const json_t *disks = jsonx_get(m->restore_json, "status.vmkeep.disks");
+    const json_t *disks = m->disks;
     int rc = 0;
 
     for (size_t i = 0; i < json_array_size(disks); i++) {

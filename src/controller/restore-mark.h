@@ -19,6 +19,7 @@ struct restore_mark {
     struct ctl *ctl;
     const json_t *restore_json;
     const json_t *source_vm; /* the definition that was kept */
+    const json_t *disks;     /* of the try: [{volume, path, claim}] */
     const char *ns, *vm_name;
     const char *note; /* the annotation that says `last`: RESTORE_MARK_... */
     const char *name_note; /* of claims: the restore's name */

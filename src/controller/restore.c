@@ -136,7 +136,6 @@ see_domain(struct pass *p, struct err *err)
 {
     struct err gone;
     CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
-    const json_t *status = json_object_get(p->json, "status");
 
     if (p->seen.has_completed || p->seen.has_failed)
         return 0;
@@ -148,7 +147,8 @@ see_domain(struct pass *p, struct err *err)
         }
         p->seen.is_target_active = vm != NULL && vm->live != NULL;
     }
-    return restore_apply_is_done(p->ctl, status, &p->seen.is_applied, err);
+    return restore_apply_is_done(p->ctl, jsonx_get(p->json, "status.vmkeep"),
+                                 &p->seen.is_applied, err);
 }
 
 static void
@@ -391,7 +391,8 @@ restores_row(const struct restore_job *job, const struct volume_new_disk *disk,
 static int
 apply_source(struct pass *p, struct err *err)
 {
-    static const struct restore_words words = { claim_name, restores_row };
+    static const struct restore_words words = { "vmkeep", claim_name,
+                                                restores_row };
     CLEANUP(restore_source_fini) struct restore_source source = { .xml = NULL };
     const char *policy = jsonx_str(p->json, "spec.volumeRestorePolicy");
     const struct restore_job job = {
