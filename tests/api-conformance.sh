@@ -245,6 +245,91 @@ others() {
     t S09 1 'Forbidden.*User "bob" cannot list resource "virtualmachines"' 'k --as=bob get vm'
 }
 
+# The kinds of backups: cluster-scoped, and of a second group that has a short
+# name of the first.
+H=$S/apis/harvesterhci.io/v1beta1/namespaces/default
+# target NAME [jq program], backup NAME [...], hrestore NAME [...]
+target() {
+    jq -n --arg n "$1" '{apiVersion:"vmkeep.io/v1alpha1",kind:"BackupTarget",metadata:{name:$n},
+        spec:{directory:{path:"/srv/b"}}} | '"${2:-.}"
+}
+backup() {
+    jq -n --arg n "$1" '{apiVersion:"harvesterhci.io/v1beta1",kind:"VirtualMachineBackup",
+        metadata:{name:$n,namespace:"default"},
+        spec:{source:{apiGroup:"kubevirt.io",kind:"VirtualMachine",name:"c1"},type:"backup"}} | '"${2:-.}"
+}
+hrestore() {
+    jq -n --arg n "$1" '{apiVersion:"harvesterhci.io/v1beta1",kind:"VirtualMachineRestore",
+        metadata:{name:$n,namespace:"default"},
+        spec:{target:{apiGroup:"kubevirt.io",kind:"VirtualMachine",name:"new"},newVM:true,
+            virtualMachineBackupName:"b1",virtualMachineBackupNamespace:"default"}} | '"${2:-.}"
+}
+# status_put PATH JSON: the status as a controller would write it.
+status_put() { c -f -XPATCH -H 'Content-Type: application/merge-patch+json' "$1/status" -d "{\"status\":$2}" >/dev/null; }
+
+backups() {
+    local ready='{"conditions":[{"type":"Ready","status":"True"}],"repositoryUUID":"r1","backups":3,"freeBytes":1610612736,"encrypted":true}'
+    BT=$S/apis/vmkeep.io/v1alpha1/backuptargets
+    t B01 0 '^backuptargets +vmkt +vmkeep\.io/v1alpha1 +false +BackupTarget' 'k api-resources --no-headers | grep "^backuptargets "'
+    t B02 0 'virtualmachinebackups +vmbackup,vmbackups +harvesterhci\.io/v1beta1 +true' 'k api-resources --no-headers | grep "^virtualmachinebackups "'
+    t B03 0 '(?s)snapshot\.kubevirt\.io.*harvesterhci\.io' 'c $S/apis | jq -r .groups[].name'
+    t B04 0 'FIELD: +path +<string>' 'k explain backuptarget.spec.directory.path'
+    t B05 0 'FIELD: +fsFreezeDeadline +<string>' 'k explain vmbackup.spec.fsFreezeDeadline'
+    t B06 0 'FIELD: +keepMacAddress +<boolean>' 'k explain virtualmachinerestores.spec.keepMacAddress --api-version=harvesterhci.io/v1beta1'
+    t B07 0 'FIELD: +targetReadinessPolicy' 'k explain vmrestore.spec.targetReadinessPolicy'
+    t B08 0 '(?s)backuptargets\.vmkeep\.io.*virtualmachinebackups\.harvesterhci\.io.*virtualmachinerestores\.harvesterhci\.io.*virtualmachinerestores\.snapshot\.kubevirt\.io' 'k get crd | sort'
+    t B09 0 '^Cluster$' 'k get crd backuptargets.vmkeep.io -o jsonpath={.spec.scope}'
+    t B10 1 'backup target is not set' 'backup b0 | k create -f -'
+    t B11 0 'backuptarget\.vmkeep\.io/default created' 'target default | k create -f -'
+    t B12 0 '^directory Generated$' 'k get backuptarget default -o jsonpath="{.spec.type} {.spec.encryption.mode}"'
+    t B13 1 'spec\.directory\.path: Invalid value: "srv"' 'target t1 ".spec.directory.path=\"srv\"" | k create -f -'
+    t B14 1 '(?s)AlreadyExists' 'target default | k create -f -'
+    t B15 0 'default configured' 'target default | k apply -f - 2>/dev/null'
+    t B16 0 'default unchanged' 'target default | k apply -f -'
+    t B17 1 'spec\.directory is immutable' 'target default ".spec.directory.path=\"/srv/c\"" | k apply -f -'
+    t B18 0 'serverside-applied' 'target t2 | k apply --server-side -f -'
+    t B19 0 'annotated' 'k annotate backuptarget default vmkeep.io/test=now'
+    t B20 0 'patched' "k patch vmkt t2 --type=merge -p '{\"metadata\":{\"labels\":{\"a\":\"b\"}}}'"
+    t B21 0 '(?s)^NAME +PATH +READY +BACKUPS +FREE +ENCRYPTED +AGE\ndefault +/srv/b +True +3 +1\.5Gi +true +\d+s\n' \
+        "status_put $BT/default '$ready' && k get backuptargets default"
+    t B22 0 'condition met' 'k wait --for=condition=Ready backuptarget/default --timeout=5s'
+    t B23 0 '(?s)Name: +default.*Path: +/srv/b' 'k describe backuptarget default'
+    t B24 0 '^backuptarget\.vmkeep\.io/t2$' 'k get vmkt -l a=b -o name'
+    t B25 0 '404' "c -o /dev/null -w '%{http_code}' $S/apis/vmkeep.io/v1alpha1/namespaces/default/backuptargets"
+    t B26 0 '"t2" deleted' 'k delete backuptarget t2'
+    t B27 124 '(?s)default.*default' "(sleep 1; k label vmkt default w=1 >/dev/null)& timeout 3 $kubectl get backuptargets -w"
+
+    t B30 0 'virtualmachinebackup\.harvesterhci\.io/b1 created' 'backup b1 | k create -f -'
+    t B31 1 '"b1" already exists' 'backup b1 | k create -f -'
+    t B32 1 'already used by a backup \(backup and snapshot share names\)' 'backup b1 ".spec.type=\"snapshot\"" | k create -f -'
+    t B33 0 '^backup$' 'backup b2 "del(.spec.type)" | k create -f - >/dev/null; k get vmbackup b2 -o jsonpath={.spec.type}'
+    t B34 1 'spec\.type: spec\.type is immutable' "k patch vmbackup b2 --type=merge -p '{\"spec\":{\"type\":\"snapshot\"}}'"
+    t B35 1 'spec\.source\.name: .*source VM name is empty' 'backup b3 ".spec.source.name=\"\"" | k create -f -'
+    t B36 1 'must not be negative' 'backup b3 ".spec.fsFreezeDeadline=\"-1s\"" | k create -f -'
+    t B37 0 '^$' 'k get vmbackup b1 -o jsonpath={.status}; backup st ".status={readyToUse:true}" | c -H "Content-Type: application/json" -XPOST $H/virtualmachinebackups -d @- >/dev/null; k get vmbackup st -o jsonpath={.status.readyToUse}; k delete vmbackup st >/dev/null'
+    t B38 1 'VMBackup default/b1 is not ready' 'hrestore r1 | k create -f -'
+    t B39 0 '^NAME +SOURCE_KIND +SOURCE_NAME +TYPE +READY_TO_USE +AGE +ERROR\nb1 +VirtualMachine +c1 +backup +true +\d+s' \
+        "status_put $H/virtualmachinebackups/b1 '{\"readyToUse\":true,\"sourceUID\":\"u\",\"progress\":100,\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],\"vmkeep\":{\"storedBytes\":2048,\"target\":\"default\",\"phase\":\"Ready\"}}' && k get vmbackup b1"
+    t B40 0 'Ready +100 +default +2\.0Ki' 'k get vmbackup b1 -o wide'
+    t B41 0 'condition met' 'k wait --for=condition=Ready vmbackup/b1 --timeout=5s'
+    t B42 0 '(?s)Name: +b1.*Ready To Use: +true' 'k describe vmbackup b1'
+
+    t B50 0 'virtualmachinerestore\.harvesterhci\.io/r1 created' 'hrestore r1 | k create -f -'
+    t B51 0 'restore-b1-[a-z0-9]{5} created' 'hrestore x "del(.metadata.name)|.metadata.generateName=\"restore-b1-\"|.spec.target.name=\"new2\"" | k create -f -'
+    t B52 1 'Please wait for the previous VM restore' 'hrestore r2 | k create -f -'
+    t B53 1 'VM c1 is already exists' 'hrestore r2 ".spec.target.name=\"c1\"" | k create -f -'
+    t B54 1 'VirtualMachineRestore spec is immutable' "k patch virtualmachinerestores.harvesterhci.io r1 --type=merge -p '{\"spec\":{\"newVM\":false}}'"
+    t B55 1 'vmrestore default/r1 is in progress' 'k delete vmbackup b1'
+    t B56 0 '^NAME +TARGET_KIND +TARGET_NAME +COMPLETE +AGE +ERROR\nr1 +VirtualMachine +new +false +\d+s +no space' \
+        "status_put $H/virtualmachinerestores/r1 '{\"complete\":false,\"conditions\":[{\"type\":\"InProgress\",\"status\":\"False\",\"reason\":\"Error\",\"message\":\"no space\"}]}' && k get virtualmachinerestores.harvesterhci.io r1"
+    t B57 1 'NotFound' 'k get vmrestore r1'
+    t B58 0 'virtualmachinerestore\.harvesterhci\.io/r1' 'k get all'
+    t B59 0 '(?s)restore-b1-.*deleted' 'k delete virtualmachinerestores.harvesterhci.io --all'
+    t B60 0 '(?s)"b1".*deleted' 'k delete vmbackup --all'
+    t B61 1 'Unsupported value: "maybe": supported values: "", "delete", "retain"' 'hrestore r3 ".spec.deletionPolicy=\"maybe\"" | k create -f -'
+    t B62 0 '"default" deleted' 'k delete backuptarget default'
+}
+
 # put_action NAME STATUS: PUT start, and be the controller that ends the action.
 put_action() {
     local i name=
@@ -315,7 +400,7 @@ run_all() {
     is_old=no
     if "$kubectl" version --client 2>&1 | grep -q '1\.20\.'; then is_old=yes; fi
     server_start
-    discovery; create; gets; updates; applies; deletes; watches; others; subresources; security; ends
+    discovery; create; gets; updates; applies; deletes; watches; others; backups; subresources; security; ends
 }
 
 run_all "$(kubectl_find)" new
