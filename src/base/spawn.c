@@ -132,6 +132,16 @@ spawn_start(const char *const argv[], int keep_fd, pid_t *ret_pid,
     return start(argv, &fds, ret_pid, err);
 }
 
+int
+spawn_start_logged(const char *const argv[], int keep_fd, int log_fd,
+                   pid_t *ret_pid, struct err *err)
+{
+    const struct child_fds fds = { log_fd, log_fd, &keep_fd,
+                                   keep_fd >= 0 ? 1 : 0 };
+
+    return start(argv, &fds, ret_pid, err);
+}
+
 /* Read what there is; false at end of file. */
 static bool
 drain(int fd, struct buf *b, size_t max)

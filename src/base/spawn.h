@@ -39,3 +39,8 @@ int spawn_run_keeping(const char *const argv[], const int *fds, size_t n,
  * child's descriptor 3. The caller reaps `ret_pid`. */
 int spawn_start(const char *const argv[], int keep_fd, pid_t *ret_pid,
                 struct err *err) NODISCARD;
+
+/* The same; what it writes goes to `log_fd` (a file, so that nobody has to
+ * read it meanwhile). */
+int spawn_start_logged(const char *const argv[], int keep_fd, int log_fd,
+                       pid_t *ret_pid, struct err *err) NODISCARD;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "disk/qcow2-priv.h"
 
 enum {
     HEADER_V2 = 72,
@@ -29,19 +30,10 @@ enum {
 #define FEATURE_EXTL2       0x10u
 #define EXTENSION_END       0u
 #define EXTENSION_FORMAT    0xe2792acau
+#define EXTENSION_BITMAPS   0x23852875u
 
-static uint32_t
-get_be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 |
-           p[3];
-}
-
-static uint64_t
-get_be64(const uint8_t *p)
-{
-    return (uint64_t)get_be32(p) << 32 | get_be32(p + 4);
-}
+/* Autoclear bits: a program that does not know them clears them. */
+#define AUTOCLEAR_BITMAPS 0x1u
 
 void
 qcow2_info_fini(struct qcow2_info *i)
@@ -60,21 +52,22 @@ decode_fixed(const uint8_t *d, size_t len, struct qcow2_info *i,
 
     if (len < 8 || memcmp(d, "QFI\xfb", 4) != 0)
         return err_set(err, ERR_INVALID, "not a qcow2 file");
-    i->version = get_be32(d + 4);
+    i->version = qcow2_be32(d + 4);
     if ((i->version != 2 && i->version != 3) ||
         len < (i->version == 2 ? HEADER_V2 : HEADER_V3))
         return err_set(err, ERR_CORRUPT, "qcow2 header: version %u, %zu bytes",
                        i->version, len);
-    i->cluster_bits = get_be32(d + 20);
-    i->size = get_be64(d + 24);
-    i->is_encrypted = get_be32(d + 32) != 0;
-    i->l1_entries = get_be32(d + 36);
-    i->l1_offset = get_be64(d + 40);
-    i->n_snapshots = get_be32(d + 60);
+    i->cluster_bits = qcow2_be32(d + 20);
+    i->size = qcow2_be64(d + 24);
+    i->is_encrypted = qcow2_be32(d + 32) != 0;
+    i->l1_entries = qcow2_be32(d + 36);
+    i->l1_offset = qcow2_be64(d + 40);
+    i->n_snapshots = qcow2_be32(d + 60);
     *ret_header_len = HEADER_V2;
     if (i->version == 3) {
-        features = get_be64(d + 72);
-        *ret_header_len = get_be32(d + 100);
+        features = qcow2_be64(d + 72);
+        i->has_bitmaps = (qcow2_be64(d + 88) & AUTOCLEAR_BITMAPS) != 0;
+        *ret_header_len = qcow2_be32(d + 100);
     }
     i->is_dirty = features & FEATURE_DIRTY;
     i->is_corrupt = features & FEATURE_CORRUPT;
@@ -92,14 +85,32 @@ decode_fixed(const uint8_t *d, size_t len, struct qcow2_info *i,
     return 0;
 }
 
+/* Where the bitmaps are. The extension counts only while the autoclear bit
+ * stands: else somebody wrote to the image who knew no bitmaps. */
+static int
+decode_bitmaps(const uint8_t *d, uint32_t size, struct qcow2_info *i,
+               struct err *err)
+{
+    if (size != 24)
+        return err_set(err, ERR_CORRUPT, "qcow2 header: bitmaps");
+    i->n_bitmaps = qcow2_be32(d);
+    i->bitmaps_size = qcow2_be64(d + 8);
+    i->bitmaps_offset = qcow2_be64(d + 16);
+    if (i->n_bitmaps == 0 || i->n_bitmaps > QCOW2_BITMAPS_MAX ||
+        i->bitmaps_size > QCOW2_BITMAPS_SIZE_MAX ||
+        i->bitmaps_offset > INT64_MAX - QCOW2_BITMAPS_SIZE_MAX)
+        return err_set(err, ERR_CORRUPT, "qcow2 header: bitmaps");
+    return 0;
+}
+
 /* Header extensions stand between the header and the backing file's name. */
 static int
 decode_extensions(const uint8_t *d, size_t at, size_t end, struct qcow2_info *i,
                   struct err *err)
 {
     for (int n = 0; n < EXTENSIONS_MAX && at + 8 <= end; n++) {
-        uint32_t type = get_be32(d + at);
-        uint32_t size = get_be32(d + at + 4);
+        uint32_t type = qcow2_be32(d + at);
+        uint32_t size = qcow2_be32(d + at + 4);
 
         at += 8;
         if (type == EXTENSION_END)
@@ -114,6 +125,9 @@ decode_extensions(const uint8_t *d, size_t at, size_t end, struct qcow2_info *i,
                                "qcow2 header: format of the backing file");
             i->backing_format = xstrndup((const char *)d + at, size);
         }
+        if (type == EXTENSION_BITMAPS && i->has_bitmaps && i->n_bitmaps == 0 &&
+            decode_bitmaps(d + at, size, i, err) < 0)
+            return -1;
         at += ((size_t)size + 7) & ~(size_t)7;
     }
     return 0;
@@ -129,8 +143,8 @@ qcow2_decode(const uint8_t *data, size_t len, struct qcow2_info *ret_info,
 
     if (decode_fixed(data, len, &i, &header_len, err) < 0)
         return -1;
-    name_at = get_be64(data + 8);
-    name_len = get_be32(data + 16);
+    name_at = qcow2_be64(data + 8);
+    name_len = qcow2_be32(data + 16);
     end = name_at;
     if (name_at == 0) { /* extensions may go on to the end of the cluster */
         end = (uint64_t)1 << i.cluster_bits;
@@ -164,9 +178,9 @@ qcow2_decode(const uint8_t *data, size_t len, struct qcow2_info *ret_info,
     return 0;
 }
 
-static int
-read_at(int fd, const char *what, uint64_t at, uint8_t *data, size_t want,
-        size_t *ret_got, struct err *err)
+int
+qcow2_read_at(int fd, const char *what, uint64_t at, uint8_t *data, size_t want,
+              size_t *ret_got, struct err *err)
 {
     size_t got = 0;
 
@@ -194,7 +208,8 @@ qcow2_read(int fd, const char *what, struct qcow2_info *ret_info,
     for (int round = 0; round < 2; round++) {
         CLEANUP(mem_free) uint8_t *data = mem_try(want, what, err);
 
-        if (data == NULL || read_at(fd, what, 0, data, want, &got, err) < 0)
+        if (data == NULL ||
+            qcow2_read_at(fd, what, 0, data, want, &got, err) < 0)
             return -1;
         if (qcow2_decode(data, got, ret_info, &need, err) < 0)
             return err_wrap(err, "%s", what);
@@ -220,7 +235,7 @@ qcow2_has_data(int fd, const char *what, const struct qcow2_info *info,
         size_t want =
             end - at < sizeof block ? (size_t)(end - at) : sizeof block;
 
-        if (read_at(fd, what, at, block, want, &got, err) < 0)
+        if (qcow2_read_at(fd, what, at, block, want, &got, err) < 0)
             return -1;
         if (got == 0)
             return err_set(err, ERR_CORRUPT, "%s: qcow2 table: cut off", what);
