@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/effect.h"
 #include "base/mem.h"
+#include "base/spawn.h"
 #include "volume/driver-fault.h"
 #include "volume/overlay.h"
 #include "volume/volume.h"
@@ -199,6 +200,99 @@ restore(struct run *r, struct err *err)
     return 0;
 }
 
+/* What the restore's caller does: write the content, here that of an image. */
+static int
+fill_disk(const struct volume_new_disk *d, const char *from, struct err *err)
+{
+    const char *const argv[] = { "qemu-img", "convert", "-n",      "-f",
+                                 "qcow2",    "-O",      d->format, "--",
+                                 from,       d->path,   NULL };
+
+    return spawn_run(argv, 60000, NULL, err);
+}
+
+static int
+fill_all(struct run *r, struct volume_restore *x,
+         const struct volume_new_disk *disks, size_t n, struct err *err)
+{
+    if (volume_restore_is_finished(x))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (fill_disk(&disks[i], strchr(r->args[4 + i], '=') + 1, err) < 0)
+            return -1;
+    return volume_restore_filled(x, err);
+}
+
+/* The disks of the request, each beside the one that the domain has now;
+ * `vm` and the arguments live as long as they. */
+static void
+fill_request(const struct run *r, const struct virt_vm *vm,
+             struct volume_fill_disk *ret)
+{
+    for (size_t i = 4; i < r->n; i++) {
+        char *word = r->args[i];
+        char target[32];
+        const struct domxml_disk *disk;
+
+        (void)snprintf(target, sizeof target, "%.*s", (int)strcspn(word, "="),
+                       word);
+        disk = domxml_disk(vm->inactive, target);
+        ret[i - 4] = (struct volume_fill_disk){
+            .target = disk->target,
+            .format = r->args[2],
+            .size = strtoull(r->args[3], NULL, 10),
+            .beside = disk->chain[0].path,
+        };
+    }
+}
+
+/* args: RESTORE trash|retain|new=UUID|stop|early FORMAT SIZE TARGET=IMAGE... */
+static int
+fill(struct run *r, struct err *err)
+{
+    CLEANUP(virt_vm_free) struct virt_vm *vm = virt_vm_get(r->virt, r->vm, err);
+    CLEANUP(volume_restore_free) struct volume_restore *x = NULL;
+    struct volume_fill_disk want[32];
+    const char *how = r->args[1];
+    const char *new_uuid = strncmp(how, "new=", 4) == 0 ? how + 4 : NULL;
+    enum volume_old_disk old =
+        strcmp(how, "retain") == 0 ? VOLUME_OLD_RETAIN : VOLUME_OLD_TRASH;
+    const struct volume_new_disk *disks;
+    CLEANUP(mem_free) char *kept = NULL;
+    size_t n;
+
+    if (vm == NULL)
+        return -1;
+    fill_request(r, vm, want);
+    if (volume_fill_prepare(r->v, new_uuid != NULL ? new_uuid : r->vm,
+                            r->args[0], new_uuid != NULL ? new_uuid : r->vm,
+                            new_uuid == NULL, want, r->n - 4, &x, err) < 0)
+        return -1;
+    disks = volume_restore_disks(x, &n);
+    for (size_t i = 0; i < n; i++)
+        printf("%s %s\n", disks[i].target, disks[i].path);
+    fflush(stdout);
+    if (strcmp(how, "early") == 0)
+        return volume_restore_finish(x, old, 3600, &kept, err);
+    if (fill_all(r, x, disks, n, err) < 0)
+        return -1;
+    if (strcmp(how, "stop") == 0) {
+        printf("filled\n");
+        fflush(stdout);
+        (void)getchar();
+        return volume_restore_abort(x, err);
+    }
+    if (volume_restore_policy(x, old, 3600, err) < 0 ||
+        define(r, x, disks, n, new_uuid, err) < 0)
+        return -1;
+    volume_restore_unlock(x);
+    if (volume_restore_finish(x, old, 3600, &kept, err) < 0)
+        return -1;
+    if (kept != NULL)
+        printf("kept %s\n", kept);
+    return 0;
+}
+
 /* FAULT=SPEC in the environment: a driver that goes wrong there. */
 static struct volume *
 open_volume(const char *dir, struct virt *virt, struct err *err)
@@ -225,7 +319,7 @@ main(int argc, char **argv)
         { "recover", recover, 0 },   { "check", check, 1 },
         { "usage", usage, 1 },       { "trash", trash, 1 },
         { "release", release, 0 },   { "detached", detached, 0 },
-        { "restore", restore, 4 },
+        { "restore", restore, 4 },   { "fill", fill, 5 },
     };
     CLEANUP(virt_close) struct virt *virt = NULL;
     CLEANUP(volume_close) struct volume *v = NULL;

@@ -228,6 +228,63 @@ delete_retained() { t detached | while read -r f; do t detached "$f" || return 1
 check "deleted on request" delete_retained
 check "the original files are left" one_file_each qcow2
 
+# ---- disks whose content comes from elsewhere ----
+# fill NAME HOW FORMAT [RESTORE]: new disks with the content remembered as NAME.
+fill() { t fill "${4:-$(uuid)}" "$2" "$3" 8388608 "vda=$T/ref/$1.vda" "vdb=$T/ref/$1.vdb"; }
+filled_new_is() { # NAME FORMAT: the VM "clon" has it
+    local d file
+    for d in vda vdb; do
+        file=$(virsh -q domblklist clon | sed -n "s/^ *$d  *//p")
+        same "$file" "$2" "$1" $d || return 1
+        [ "$(stat -c '%a %U' "$file")" = "600 root" ] || { stat "$file"; return 1; }
+    done
+}
+for format in qcow2 raw; do
+    vm_define $format
+    scribble; remember old
+    [ $format = raw ] || make_cut s1
+    scribble; remember now
+    check "$format: new disks are made, filled and take the place of the old ones" fill old trash $format
+    check "$format: the disks have that content" now_is old
+    check_equal "$format: in files of their own" "$(qemu-img info -f $format "$(disk vda)" | grep -c "^backing file")" 0
+    if [ $format = qcow2 ]; then
+        check "$format: a snapshot from before still reads as it did" cut_is s1
+        check_equal "$format: the old overlays are in the trash" "$(find "${dirs[@]}" -name '*.trash.qcow2' | wc -l)" 2
+        t trash 99999999999
+        check "$format: the snapshot can be deleted" drop s1
+    fi
+    check_equal "$format: disks that vmkeep did not make are retained" "$(t detached | wc -l)" 2
+    scribble; remember now; make_cut s2
+    check "$format: a cut of the new disks" cut_is s2
+    check "$format: merged again" drop s2
+    check "$format: the disks are right" now_is now
+    check "$format: for another VM" fill old new=$other $format
+    check "$format: it has that content" filled_new_is old $format
+    check "$format: and its table no rows" eval '! grep -q ^layer "$layers/$other"'
+    virsh -q undefine clon; find "${dirs[@]}" -name '*.vmkeep-*' ! -path "$(disk vda)" ! -path "$(disk vdb)" -delete
+    check "$format: the guest's disks are as they were" now_is now
+    before=$(find "${dirs[@]}" -type f | sort)
+    check "$format: it is not finished before it is filled" eval 'out=$(fill old early $format 2>&1) && exit 1; [[ $out = *Conflict:* ]]'
+    t recover
+    check_equal "$format: and given up without a trace" "$(find "${dirs[@]}" -type f | sort)" "$before"
+done
+vm_define qcow2
+scribble; remember now
+rm -f "$T/stop"; mkfifo "$T/stop"
+fill now stop qcow2 <"$T/stop" >"$T/held" &
+exec 7>"$T/stop"
+wait_until 20 grep -q filled "$T/held"
+check_fails "while disks are filled the VM cannot be started" virsh -q start conf
+check_fails "nor is the filled one opened before it is named" qemu-io -f qcow2 -c 'read 0 1k' "$(sed -n 's/^vda //p' "$T/held")"
+echo >&7; exec 7>&-; wait $! || true
+check "given up: nothing is left" one_file_each qcow2
+check "and the disks are as they were" now_is now
+set_power running
+check "in place of a running VM: refused" eval 'out=$(fill now trash qcow2 2>&1) && exit 1; [[ $out = Busy:* ]]'
+vm_stop
+check "nothing is left of it" one_file_each qcow2
+rm -f "$T/stop"
+
 # ---- the trash ----
 vm_define qcow2
 scribble; make_cut s1; scribble; remember old
@@ -485,11 +542,13 @@ crash_cut() {
 crash_delete() { t delete "$(cut_id s1)"; }
 crash_collect() { t collect; }
 crash_clone() { t restore "$(cut_id s1)" "$(cat "$T/ref/restore.id")" clone=$other vda vdb; }
+crash_fill() { fill s1 "$how" qcow2 "$(cat "$T/ref/restore.id")"; }
+crash_fillnew() { fill s1 new=$other qcow2 "$(cat "$T/ref/restore.id")"; }
 crash_restore() { t restore "$(cut_id s1)" "$(cat "$T/ref/restore.id")" "$how" vda vdb; }
 # crash_round POWER FLOW N before|after: 0 killed and right, 2 not reached
 crash_round() {
     local power=$1 flow=$2 rc=0
-    [ $flow = restore ] && vm_stop || set_power $power
+    [ $flow = restore ] || [ $flow = fill ] && vm_stop || set_power $power
     scribble; make_cut s1 >/dev/null || return 1
     scribble
     [ $flow != delete ] && [ $flow != collect ] || { make_cut s2 >/dev/null && scribble; } || return 1
@@ -497,12 +556,13 @@ crash_round() {
     remember now; uuid >"$T/ref/restore.id"; how=$([ $(($3 % 2)) = 0 ] && echo trash || echo retain)
     VMKEEP_CRASH_AT=t:$3:$4 crash_$flow >/dev/null 2>&1 || rc=$?
     crash_check "$power" $flow $rc || return 1
-    crash_clean || return 1
+    # A filled restore leaves the original disks, which vmkeep did not make.
+    if [ $flow = fill ] || [ $flow = fillnew ]; then vm_define qcow2; else crash_clean || return 1; fi
     [ $rc = 137 ] || return 2
 }
 crash_check() {
     local power=$1 flow=$2
-    recovered || return 1
+    recovered && vm=$other recovered || return 1
     virsh -q domuuid clon >/dev/null 2>&1 || tidy || return 1
     case $flow in
     cut)
@@ -514,6 +574,12 @@ crash_check() {
         now_is now && cut_is s1 && crash_clone >/dev/null && clone_is s1 || return 1
         virsh -q undefine clon
         [ "$(find "${dirs[@]}" -name 'vmkeep-*' | wc -l)" = 2 ] && find "${dirs[@]}" -name 'vmkeep-*' -delete ;;
+    fillnew)
+        now_is now && cut_is s1 && crash_fillnew >/dev/null && filled_new_is s1 qcow2 || return 1
+        virsh -q domblklist clon | sed -n 's/^ *vd[ab]  *//p' | while read -r f; do rm -f -- "$f"; done
+        virsh -q undefine clon; rm -f "$layers/$other"; tidy ;;
+    fill)
+        crash_fill >/dev/null && now_is s1 && cut_is s1 && tidy && remember now ;;
     restore)
         # The caller tries again with the same id: done once, not twice.
         crash_restore >/dev/null && now_is s1 && cut_is s1 && tidy &&
@@ -543,7 +609,7 @@ crash_flow() { # POWER FLOW: prints the rounds
 }
 # The quick run takes every 13th side effect, from a random one on.
 vm_define qcow2
-for flow in cut delete collect restore clone; do
+for flow in cut delete collect restore clone fill fillnew; do
     for power in off running; do
         [[ $power = off || $flow = cut || $flow = collect ]] || continue
         check "$power: $flow killed at its side effects, recovered" crash_flow $power $flow

@@ -58,7 +58,11 @@ driver_cut(struct driver *d, const char *uuid,
 int
 driver_create(struct driver *d, const struct driver_create *c, struct err *err)
 {
-    if (check_path(c->path, err) < 0 || check_file(&c->parent, err) < 0)
+    struct qimg_file parent = c->parent;
+
+    if (parent.path == NULL)
+        parent.path = c->path;
+    if (check_path(c->path, err) < 0 || check_file(&parent, err) < 0)
         return -1;
     return d->ops->create(d, c, err);
 }

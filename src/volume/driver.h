@@ -15,9 +15,11 @@ struct driver;
 
 struct driver_create {
     const char *path;        /* of the new file */
-    struct qimg_file parent; /* its backing file */
+    struct qimg_file parent; /* its backing file; path NULL: none, and format
+                              * is the new file's own */
     uint64_t size;           /* bytes, virtual */
-    const char *like;        /* an old disk: owner and mode are taken over */
+    const char *like;        /* an old disk: owner and mode are taken over;
+                              * NULL: root's alone */
 };
 struct driver_merge {
     const char *uuid, *target; /* live only */
@@ -33,7 +35,8 @@ struct driver_ops {
     /* All disks of a running domain at one instant. */
     int (*cut)(struct driver *d, const char *uuid,
                const struct virt_overlay *overlays, size_t n, struct err *err);
-    /* An empty layer on a sealed one; the file is replaced if it is there. */
+    /* An empty layer on a sealed one, or an empty disk of its own; the file is
+     * replaced if it is there. */
     int (*create)(struct driver *d, const struct driver_create *c,
                   struct err *err);
     int (*merge_live)(struct driver *d, const struct driver_merge *m,

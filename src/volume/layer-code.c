@@ -25,10 +25,11 @@ enum {
 static const char *const state_names[] = { "planned", "active",   "sealed",
                                            "trash",   "detached", "foreign" };
 static const char *const ref_names[] = { "cut", "restore" };
-static const char *const job_names[] = { "none", "cut", "merge", "inplace",
-                                         "clone" };
-static const char *const step_names[] = { "planned", "created", "begin",
-                                          "committed", "pivoted" };
+static const char *const job_names[] = { "none",    "cut",   "merge",
+                                         "inplace", "clone", "fillinplace",
+                                         "fillnew" };
+static const char *const step_names[] = { "planned",   "created", "begin",
+                                          "committed", "pivoted", "filled" };
 
 const char *
 layer_state_name(enum layer_state state)
@@ -97,7 +98,8 @@ encode_job(const struct layer_job *j, struct buf *out)
                j->id, step_names[j->step], or_dash(j->owner), j->trash_s, j->n);
     for (size_t i = 0; i < j->n; i++)
         buf_printf(out, "jobdisk %s %s %s %s\n", j->disks[i].target,
-                   j->disks[i].a, j->disks[i].b, or_dash(j->disks[i].c));
+                   or_dash(j->disks[i].a), j->disks[i].b,
+                   or_dash(j->disks[i].c));
 }
 
 static void
@@ -353,8 +355,8 @@ decode_jobdisk(struct layer_table *t, const struct line *l)
 
     if (l->n != 5 || t->job.kind == LAYER_JOB_NONE ||
         t->job.n == JOB_DISKS_MAX || !read_target(d.target, l->field[1]) ||
-        !read_id(d.a, l->field[2], false) ||
-        !read_id(d.b, l->field[3], false) || !read_id(d.c, l->field[4], true))
+        !read_id(d.a, l->field[2], true) || !read_id(d.b, l->field[3], false) ||
+        !read_id(d.c, l->field[4], true))
         return false;
     layer_job_add(t, d.target, d.a, d.b, d.c);
     return true;
@@ -474,29 +476,44 @@ check_layer(const struct layer_table *t, const struct layer *l, struct err *err)
     return 0;
 }
 
+static bool
+has_sane_step(const struct layer_job *j)
+{
+    switch (j->step) {
+    case LAYER_STEP_PLANNED:
+        return j->kind != LAYER_JOB_MERGE;
+    case LAYER_STEP_CREATED:
+        return j->kind != LAYER_JOB_MERGE && j->kind != LAYER_JOB_CUT;
+    case LAYER_STEP_BEGIN:
+    case LAYER_STEP_COMMITTED:
+    case LAYER_STEP_PIVOTED:
+        return j->kind == LAYER_JOB_MERGE;
+    case LAYER_STEP_FILLED:
+        return layer_job_is_fill(j->kind);
+    }
+    return false;
+}
+
 static int
 check_job(const struct layer_table *t, struct err *err)
 {
     const struct layer_job *j = &t->job;
-    bool has_step =
-        j->kind == LAYER_JOB_MERGE
-            ? j->step >= LAYER_STEP_BEGIN
-            : j->step == LAYER_STEP_PLANNED ||
-                  (j->kind != LAYER_JOB_CUT && j->step == LAYER_STEP_CREATED);
-    bool wants_owner =
-        j->kind == LAYER_JOB_INPLACE || j->kind == LAYER_JOB_CLONE;
+    bool is_restore = j->kind != LAYER_JOB_CUT && j->kind != LAYER_JOB_MERGE;
 
     if (j->kind == LAYER_JOB_NONE)
         return 0;
-    if (!has_step || j->n == 0 || wants_owner != (j->owner[0] != 0) ||
-        (j->kind != LAYER_JOB_INPLACE && j->trash_s != 0))
+    if (!has_sane_step(j) || j->n == 0 || is_restore != (j->owner[0] != 0) ||
+        (!layer_job_is_in_place(j->kind) && j->trash_s != 0))
         return err_set(err, ERR_CORRUPT, "job %s", j->id);
     for (size_t i = 0; i < j->n; i++) {
         const struct layer_job_disk *d = &j->disks[i];
 
-        if (layer_find(t, d->a) == NULL || layer_find(t, d->b) == NULL ||
+        if (layer_job_is_fill(j->kind) ? d->a[0] != 0
+                                       : layer_find(t, d->a) == NULL)
+            return err_set(err, ERR_CORRUPT, "job %s: %s", j->id, d->target);
+        if (layer_find(t, d->b) == NULL ||
             (d->c[0] != 0 &&
-             (j->kind != LAYER_JOB_INPLACE || layer_find(t, d->c) == NULL)))
+             (!layer_job_is_in_place(j->kind) || layer_find(t, d->c) == NULL)))
             return err_set(err, ERR_CORRUPT, "job %s: %s", j->id, d->target);
     }
     return 0;

@@ -297,6 +297,18 @@ layer_job_end(struct layer_table *t)
     t->job = (struct layer_job){ .kind = LAYER_JOB_NONE };
 }
 
+bool
+layer_job_is_in_place(enum layer_job_kind kind)
+{
+    return kind == LAYER_JOB_INPLACE || kind == LAYER_JOB_FILLINPLACE;
+}
+
+bool
+layer_job_is_fill(enum layer_job_kind kind)
+{
+    return kind == LAYER_JOB_FILLINPLACE || kind == LAYER_JOB_FILLNEW;
+}
+
 struct layer_done *
 layer_done_begin(struct layer_table *t, const char *id)
 {

@@ -59,6 +59,8 @@ enum layer_job_kind {
     LAYER_JOB_MERGE,
     LAYER_JOB_INPLACE,
     LAYER_JOB_CLONE,
+    LAYER_JOB_FILLINPLACE, /* as inplace and clone, but the content comes */
+    LAYER_JOB_FILLNEW,     /* from elsewhere: no sealed layer */
 };
 enum layer_step {
     LAYER_STEP_PLANNED,
@@ -66,11 +68,16 @@ enum layer_step {
     LAYER_STEP_BEGIN,
     LAYER_STEP_COMMITTED,
     LAYER_STEP_PIVOTED,
+    LAYER_STEP_FILLED,
 };
 struct layer_job_disk {
     char target[LAYER_TARGET_SIZE];
     char a[UUID_STR_SIZE], b[UUID_STR_SIZE], c[UUID_STR_SIZE];
 };
+/* What a restore is: the VM's own disks are replaced, or the new files are for
+ * another VM and leave the table with the job. */
+bool layer_job_is_in_place(enum layer_job_kind kind);
+bool layer_job_is_fill(enum layer_job_kind kind);
 struct layer_job {
     enum layer_job_kind kind;
     char id[UUID_STR_SIZE];

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "base/effect.h"
 #include "base/file.h"
@@ -44,9 +45,9 @@ cut(struct driver *d, const char *uuid, const struct virt_overlay *overlays,
 static int
 create_empty(const char *path, const char *like, int *ret_fd, struct err *err)
 {
-    struct stat st;
+    struct stat st = { .st_mode = 0600 };
 
-    if (stat(like, &st) < 0)
+    if (like != NULL && stat(like, &st) < 0)
         return err_sys(err, errno, "%s: stat", like);
     if (file_unlink_path(path, err) < 0)
         return -1;
@@ -75,10 +76,16 @@ create(struct driver *d, const struct driver_create *c, struct err *err)
 {
     CLEANUP(fd_close) int fd = -1;
 
-    if (create_empty(c->path, c->like, &fd, err) < 0 ||
-        qimg_create(c->path, &c->parent, c->size, &(struct qimg_keep){ &fd, 1 },
-                    err) < 0)
+    if (create_empty(c->path, c->like, &fd, err) < 0)
         return -1;
+    if (c->parent.path == NULL && strcmp(c->parent.format, "raw") == 0) {
+        if (ftruncate(fd, (off_t)c->size) < 0)
+            return err_sys(err, errno, "%s: make it %llu bytes", c->path,
+                           (unsigned long long)c->size);
+    } else if (qimg_create(c->path, &c->parent, c->size,
+                           &(struct qimg_keep){ &fd, 1 }, err) < 0) {
+        return -1;
+    }
     return file_sync_path(c->path, err);
 }
 

@@ -41,10 +41,14 @@ qimg_create(const char *path, const struct qimg_file *backing, uint64_t size,
             const struct qimg_keep *keep, struct err *err)
 {
     char size_text[32];
-    const char *const argv[] = {
+    const char *const on_backing[] = {
         "qemu-img",      "create", "-q",          "-u", "-f", "qcow2",   "-F",
         backing->format, "-b",     backing->path, "--", path, size_text, NULL
     };
+    const char *const on_nothing[] = { "qemu-img", "create",  "-q",
+                                       "-f",       "qcow2",   "--",
+                                       path,       size_text, NULL };
+    const char *const *argv = backing->path != NULL ? on_backing : on_nothing;
 
     (void)snprintf(size_text, sizeof size_text, "%llu",
                    (unsigned long long)size);

@@ -23,8 +23,8 @@ struct qimg_keep {
     size_t n;
 };
 
-/* A new, empty qcow2 on `backing`, into a file that exists. The backing file
- * is not opened. */
+/* A new, empty qcow2 on `backing` (path NULL: on nothing), into a file that
+ * exists. The backing file is not opened. */
 int qimg_create(const char *path, const struct qimg_file *backing,
                 uint64_t size, const struct qimg_keep *keep, struct err *err)
     NODISCARD;

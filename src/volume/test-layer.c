@@ -205,6 +205,39 @@ rules_over_lines_are_checked(void)
 }
 
 static void
+a_filled_restore_has_no_sealed_layer(void)
+{
+    static const enum layer_step steps[] = { LAYER_STEP_PLANNED,
+                                             LAYER_STEP_CREATED,
+                                             LAYER_STEP_FILLED };
+
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        CLEANUP(layer_table_free) struct layer_table *t = sample();
+        CLEANUP(layer_table_free) struct layer_table *u = NULL;
+        CLEANUP(buf_fini) struct buf text = BUF_INIT;
+        struct err err = { 0 };
+
+        layer_job_begin(t, LAYER_JOB_FILLINPLACE, S1, S1);
+        layer_job_add(t, "vda", NULL, B, A);
+        t->job.step = steps[i];
+        layer_table_encode(t, &text);
+        u = layer_table_decode((const uint8_t *)text.data, text.len, &err);
+        CHECK(u != NULL && u->job.kind == LAYER_JOB_FILLINPLACE);
+        CHECK(u != NULL && u->job.step == steps[i] &&
+              u->job.disks[0].a[0] == 0);
+        memcpy(t->job.disks[0].a, A, UUID_STR_SIZE);
+        CHECK_INT(layer_table_check(t, &err), ==, -1);
+        layer_job_begin(t, LAYER_JOB_FILLNEW, S1, S1);
+        layer_job_add(t, "vda", NULL, B, A); /* it replaces nothing */
+        CHECK_INT(layer_table_check(t, &err), ==, -1);
+        layer_job_begin(t, LAYER_JOB_CLONE, S1, S1);
+        layer_job_add(t, "vda", A, B, NULL);
+        t->job.step = LAYER_STEP_FILLED;
+        CHECK_INT(layer_table_check(t, &err), ==, -1);
+    }
+}
+
+static void
 a_newer_version_is_not_called_damaged(void)
 {
     static const char text[] = "vmkeep-layers 2\nwhatever\n";
@@ -240,6 +273,8 @@ main(void)
         { "every damaged byte is noticed", every_damaged_byte_is_noticed },
         { "rules over several lines are checked",
           rules_over_lines_are_checked },
+        { "a filled restore has no sealed layer",
+          a_filled_restore_has_no_sealed_layer },
         { "a newer version is not called damaged",
           a_newer_version_is_not_called_damaged },
         { "a merge keeps the id and takes the file",

@@ -126,11 +126,10 @@ adopt(struct layer_table *t, struct layer *l, struct err *err)
                    l->path, layer_state_name(l->state));
 }
 
-/* The row of the disk that the domain names now, made if it is not there. */
-static int
-register_active(struct layer_table *t, const char *target,
-                const struct domxml_file *file, struct layer **ret,
-                struct err *err)
+int
+volume_cut_register(struct layer_table *t, const char *target,
+                    const struct domxml_file *file, struct layer **ret,
+                    struct err *err)
 {
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
     struct layer *l = layer_find_active(t, target);
@@ -243,7 +242,7 @@ plan_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
     refusal = volume_disk_refusal(disk, inactive);
     if (refusal != NULL)
         return err_set(err, ERR_UNSUPPORTED, "%s", refusal);
-    if (register_active(cut->t, target, &disk->chain[0], &old, err) < 0)
+    if (volume_cut_register(cut->t, target, &disk->chain[0], &old, err) < 0)
         return -1;
     if (layer_depth(cut->t, old) >= LAYER_DEPTH_MAX)
         return err_set(err, ERR_UNSUPPORTED,

@@ -80,6 +80,8 @@ read_qcow2(int fd, const char *path, struct volume_image *i, struct err *err)
         qcow2_has_data(fd, path, &q, &i->has_data, err) < 0)
         return -1;
     i->size = q.size;
+    i->version = q.version;
+    i->n_snapshots = q.n_snapshots;
     i->refusal = refusal_of(&q);
     i->has_backing = q.backing != NULL;
     if (q.backing != NULL)

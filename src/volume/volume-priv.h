@@ -27,6 +27,9 @@ int volume_check_id(const char *id, const char *what, struct err *err)
 /* "<dir>/<stem of like>.vmkeep-<id>.qcow2"; UNSUPPORTED if it gets too long. */
 char *volume_overlay_path(const char *like, const char *id, struct err *err)
     NODISCARD;
+/* The same with the suffix of `format`. */
+char *volume_path_like(const char *like, const char *id, const char *format,
+                       struct err *err) NODISCARD;
 /* The domain, NULL if there is none: *ret_vm is NULL then, and 0 returned. */
 int volume_domain(struct volume *v, const char *vm_uuid,
                   struct virt_vm **ret_vm, struct err *err) NODISCARD;
@@ -44,8 +47,10 @@ struct volume_image {
     uint64_t size, blocks; /* bytes: virtual, allocated */
     char *backing, *backing_format;
     bool has_backing;
-    bool has_data;       /* qcow2: any cluster of its own */
-    const char *refusal; /* why it cannot be snapshotted, static; or NULL */
+    bool has_data;        /* qcow2: any cluster of its own */
+    unsigned version;     /* of qcow2; 0: raw */
+    unsigned n_snapshots; /* internal ones */
+    const char *refusal;  /* why it cannot be snapshotted, static; or NULL */
 };
 void volume_image_fini(struct volume_image *i);
 static inline void
@@ -59,6 +64,17 @@ int volume_image_read(const char *path, const char *format,
                       struct volume_image *ret, struct err *err) NODISCARD;
 int volume_facts_read(struct volume *v, const struct layer_table *t,
                       struct plan_facts *ret, struct err *err) NODISCARD;
+
+enum {
+    VOLUME_CHAIN_MAX = 256 /* headers followed from one disk; loops end here */
+};
+/* ---- volume-files.c ---- */
+/* Each file of a chain by what the headers say, the top first; ends at one
+ * that names no file below, or no format for it. fn's failure ends it. */
+int volume_files_walk(const char *path, const char *format,
+                      int (*fn)(void *arg, const char *path, const char *format,
+                                const struct volume_image *i, struct err *err),
+                      void *arg, struct err *err) NODISCARD;
 
 /* Which of two files does the domain name as this disk? */
 enum volume_names {
@@ -99,5 +115,31 @@ int volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
 /* Undo the cut in t's journal; the merges are left to a collect. */
 int volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
                     struct err *err) NODISCARD;
+/* The row of the disk that the domain names now, made if it is not there. */
+int volume_cut_register(struct layer_table *t, const char *target,
+                        const struct domxml_file *file, struct layer **ret,
+                        struct err *err) NODISCARD;
+
+/* ---- volume-restore.c, volume-fill.c ---- */
+struct volume_restore {
+    struct volume *v;
+    struct layer_table *t;
+    char id[UUID_STR_SIZE];
+    struct volume_new_disk *disks;
+    size_t n;
+    struct imglock *locks; /* NULL: released, or not in place */
+    bool is_done;          /* by an earlier process, or by finish */
+};
+/* One more disk of the result. */
+void volume_restore_add(struct volume_restore *r, const char *target,
+                        const char *path, const char *format, uint64_t size);
+/* A restore that is over: its result, for who asks again. */
+void volume_restore_take_done(struct volume_restore *r,
+                              const struct layer_done *d);
+int volume_restore_check_off(const struct virt_vm *vm, struct err *err)
+    NODISCARD;
+/* Remove the new files of t's journal and end it. */
+int volume_restore_undo(struct volume *v, struct layer_table *t,
+                        struct err *err) NODISCARD;
 int volume_restore_settle(struct volume *v, struct layer_table *t,
                           bool *ret_is_open, struct err *err) NODISCARD;

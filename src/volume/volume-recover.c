@@ -21,6 +21,8 @@ settle(struct volume *v, struct layer_table *t, bool *ret_is_open,
         return volume_merge_resume(v, t, ret_is_open, err);
     case LAYER_JOB_INPLACE:
     case LAYER_JOB_CLONE:
+    case LAYER_JOB_FILLINPLACE:
+    case LAYER_JOB_FILLNEW:
         return volume_restore_settle(v, t, ret_is_open, err);
     }
     return 0;

@@ -23,16 +23,6 @@
 
 #define TRASH_MARK ".trash"
 
-struct volume_restore {
-    struct volume *v;
-    struct layer_table *t;
-    char id[UUID_STR_SIZE];
-    struct volume_new_disk *disks;
-    size_t n;
-    struct imglock *locks; /* NULL: released, or a clone */
-    bool is_done;          /* by an earlier process, or by finish */
-};
-
 void
 volume_restore_free(struct volume_restore *r)
 {
@@ -61,9 +51,9 @@ volume_restore_unlock(struct volume_restore *r)
     imglock_free(TAKE(r->locks));
 }
 
-static void
-add_result(struct volume_restore *r, const char *target, const char *path,
-           const char *format, uint64_t size)
+void
+volume_restore_add(struct volume_restore *r, const char *target,
+                   const char *path, const char *format, uint64_t size)
 {
     struct volume_new_disk *d;
 
@@ -170,11 +160,11 @@ static int
 complete(struct volume *v, struct layer_table *t, enum volume_old_disk old,
          int64_t until_s, struct buf *kept, struct err *err)
 {
-    bool is_clone = t->job.kind == LAYER_JOB_CLONE;
+    bool in_place = layer_job_is_in_place(t->job.kind);
     struct layer_done *done;
     size_t n = t->job.n;
 
-    for (size_t i = 0; i < n && !is_clone; i++) {
+    for (size_t i = 0; i < n && in_place; i++) {
         struct layer *was =
             t->job.disks[i].c[0] == 0 ? NULL : layer_find(t, t->job.disks[i].c);
 
@@ -194,7 +184,7 @@ complete(struct volume *v, struct layer_table *t, enum volume_old_disk old,
         layer_done_add(done, d->target, d->c, new->format, new->size,
                        new->path);
     }
-    for (size_t i = 0; i < n && is_clone; i++)
+    for (size_t i = 0; i < n && !in_place; i++)
         layer_remove(t, t->job.disks[i].b); /* the new VM's own now */
     layer_ref_drop(t, LAYER_REF_RESTORE, t->job.id);
     layer_job_end(t);
@@ -202,10 +192,10 @@ complete(struct volume *v, struct layer_table *t, enum volume_old_disk old,
 }
 
 /* A new file that the domain does not name: it goes, unless somebody wrote
- * to it after all. */
+ * to it after all, which can be told only of one that we left empty. */
 static int
 undo_disk(struct volume *v, struct layer_table *t, const char *id,
-          bool is_clone, struct err *err)
+          bool is_filled, struct err *err)
 {
     CLEANUP(imglock_free) struct imglock *lock = imglock_new();
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
@@ -217,7 +207,7 @@ undo_disk(struct volume *v, struct layer_table *t, const char *id,
         return -1;
     if (l->file.ino != 0 && is_at(l->path, &l->file) &&
         (why != NULL ||
-         (!is_clone && volume_image_read(l->path, "qcow2", &i, &unused) == 0 &&
+         (!is_filled && volume_image_read(l->path, "qcow2", &i, &unused) == 0 &&
           i.has_data))) {
         l->state = LAYER_DETACHED;
         return 0;
@@ -230,12 +220,13 @@ undo_disk(struct volume *v, struct layer_table *t, const char *id,
     return 0;
 }
 
-static int
-undo(struct volume *v, struct layer_table *t, struct err *err)
+int
+volume_restore_undo(struct volume *v, struct layer_table *t, struct err *err)
 {
+    bool is_filled = t->job.kind != LAYER_JOB_INPLACE;
+
     for (size_t i = 0; i < t->job.n; i++)
-        if (undo_disk(v, t, t->job.disks[i].b, t->job.kind == LAYER_JOB_CLONE,
-                      err) < 0)
+        if (undo_disk(v, t, t->job.disks[i].b, is_filled, err) < 0)
             return -1;
     layer_ref_drop(t, LAYER_REF_RESTORE, t->job.id);
     layer_job_end(t);
@@ -279,7 +270,7 @@ volume_restore_settle(struct volume *v, struct layer_table *t,
         return -1;
     /* The VM itself is away: which files will it name when it comes back? A
      * new VM that is not there was never defined. */
-    if (!is_known && t->job.kind == LAYER_JOB_INPLACE)
+    if (!is_known && layer_job_is_in_place(t->job.kind))
         return 0;
     if (named != 0 && (size_t)named != t->job.n)
         return err_set(err, ERR_CONFLICT,
@@ -288,7 +279,7 @@ volume_restore_settle(struct volume *v, struct layer_table *t,
                        t->job.id);
     *ret_is_open = false;
     return named == 0
-               ? undo(v, t, err)
+               ? volume_restore_undo(v, t, err)
                : complete(v, t,
                           t->job.trash_s > 0 ? VOLUME_OLD_TRASH
                                              : VOLUME_OLD_RETAIN,
@@ -482,7 +473,7 @@ make_disk(struct prepare *p, const struct layer_job_disk *d, struct err *err)
     }
     if (file_id_of_path(new->path, &new->file, err) < 0)
         return -1;
-    add_result(p->r, new->target, new->path, new->format, new->size);
+    volume_restore_add(p->r, new->target, new->path, new->format, new->size);
     return 0;
 }
 
@@ -493,7 +484,7 @@ undo_prepare(struct prepare *p)
     struct err unused;
 
     imglock_free(TAKE(p->r->locks));
-    (void)!undo(p->r->v, p->r->t, &unused);
+    (void)!volume_restore_undo(p->r->v, p->r->t, &unused);
 }
 
 static int
@@ -508,8 +499,8 @@ make_disks(struct prepare *p, struct err *err)
     return volume_save(p->r->v, t, err);
 }
 
-static int
-check_stopped(const struct virt_vm *vm, struct err *err)
+int
+volume_restore_check_off(const struct virt_vm *vm, struct err *err)
 {
     if (vm->live != NULL || vm->state == VIRT_STOPPING)
         return err_set(err, ERR_BUSY, "it is running; stop it first");
@@ -530,7 +521,7 @@ prepare(struct prepare *p, const char *owner_uuid, const char *const *targets,
 
     if (in_place) {
         p->vm = virt_vm_get(v->virt, t->vm, err);
-        if (p->vm == NULL || check_stopped(p->vm, err) < 0)
+        if (p->vm == NULL || volume_restore_check_off(p->vm, err) < 0)
             return -1;
         p->r->locks = imglock_new();
     }
@@ -549,13 +540,13 @@ prepare(struct prepare *p, const char *owner_uuid, const char *const *targets,
 }
 
 /* A restore that is over: its result, for who asks again. */
-static void
-take_done(struct volume_restore *r, const struct layer_done *d)
+void
+volume_restore_take_done(struct volume_restore *r, const struct layer_done *d)
 {
     r->is_done = true;
     for (size_t i = 0; i < d->n; i++)
-        add_result(r, d->disks[i].target, d->disks[i].path, d->disks[i].format,
-                   d->disks[i].size);
+        volume_restore_add(r, d->disks[i].target, d->disks[i].path,
+                           d->disks[i].format, d->disks[i].size);
 }
 
 int
@@ -583,7 +574,7 @@ volume_restore_prepare(struct volume *v, const char *vm_uuid,
         return -1;
     done = layer_done_find(r->t, restore_id);
     if (done != NULL) {
-        take_done(r, done);
+        volume_restore_take_done(r, done);
         *ret_r = TAKE(r);
         return 0;
     }
@@ -610,12 +601,39 @@ int
 volume_restore_policy(struct volume_restore *r, enum volume_old_disk old,
                       uint64_t trash_s, struct err *err)
 {
-    if (r->is_done || r->t->job.kind != LAYER_JOB_INPLACE)
+    if (r->is_done || !layer_job_is_in_place(r->t->job.kind))
         return 0;
     r->t->job.trash_s = old != VOLUME_OLD_TRASH ? 0
                         : trash_s < UINT32_MAX  ? trash_s
                                                 : UINT32_MAX;
     return volume_save(r->v, r->t, err);
+}
+
+int
+volume_restore_filled(struct volume_restore *r, struct err *err)
+{
+    struct layer_table *t = r->t;
+
+    if (r->is_done || t->job.step == LAYER_STEP_FILLED)
+        return 0;
+    if (!layer_job_is_fill(t->job.kind))
+        return err_set(err, ERR_INVALID, "restore %s: it is not filled by you",
+                       r->id);
+    for (size_t i = 0; i < t->job.n; i++) {
+        const struct layer *l = layer_find(t, t->job.disks[i].b);
+
+        if (!is_at(l->path, &l->file))
+            return err_set(err, ERR_CORRUPT,
+                           "%s: another file than the one that was made",
+                           l->path);
+        /* The writer's locks are gone; ours keep `virsh start` away. */
+        if ((r->locks != NULL &&
+             imglock_add(r->locks, l->path, &l->file, err) < 0) ||
+            file_sync_path(l->path, err) < 0)
+            return err_wrap(err, "disk %s", l->target);
+    }
+    t->job.step = LAYER_STEP_FILLED;
+    return volume_save(r->v, t, err);
 }
 
 /* Completed already, perhaps by recovery: what is asked now counts. */
@@ -660,6 +678,10 @@ volume_restore_finish(struct volume_restore *r, enum volume_old_disk old,
             *ret_kept = buf_take_str(&kept);
         return 0;
     }
+    if (layer_job_is_fill(r->t->job.kind) &&
+        r->t->job.step != LAYER_STEP_FILLED)
+        return err_set(err, ERR_CONFLICT,
+                       "restore %s: its disks are not filled yet", r->id);
     named = count_named(r->v, r->t, &is_known, err);
     if (named < 0)
         return -1;
@@ -691,5 +713,5 @@ volume_restore_abort(struct volume_restore *r, struct err *err)
         return err_set(err, ERR_CONFLICT,
                        "restore %s: the domain names the new disks already",
                        r->id);
-    return undo(r->v, r->t, err);
+    return volume_restore_undo(r->v, r->t, err);
 }

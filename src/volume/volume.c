@@ -19,8 +19,7 @@ enum {
     TABLE_MAX = 8 << 20,
     NAME_MAX_BYTES = 255,
 };
-#define MARK        ".vmkeep-"
-#define MARK_SUFFIX ".qcow2"
+#define MARK ".vmkeep-"
 
 struct volume *
 volume_open(const char *dir, struct virt *virt, struct err *err)
@@ -131,33 +130,35 @@ static size_t
 stem_length(const char *name)
 {
     static const char *const suffixes[] = { ".qcow2", ".raw" };
-    size_t mark = strlen(MARK) + 36 + strlen(MARK_SUFFIX);
+    size_t mark = strlen(MARK) + 36;
     size_t len = strlen(name);
 
-    if (len > mark && strncmp(name + len - mark, MARK, strlen(MARK)) == 0 &&
-        strcmp(name + len - strlen(MARK_SUFFIX), MARK_SUFFIX) == 0)
-        return len - mark;
     for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
         size_t n = strlen(suffixes[i]);
 
-        if (len > n && strcmp(name + len - n, suffixes[i]) == 0)
-            return len - n;
+        if (len <= n || strcmp(name + len - n, suffixes[i]) != 0)
+            continue;
+        len -= n;
+        return len > mark && strncmp(name + len - mark, MARK, strlen(MARK)) == 0
+                   ? len - mark
+                   : len;
     }
     return len;
 }
 
 char *
-volume_overlay_path(const char *like, const char *id, struct err *err)
+volume_path_like(const char *like, const char *id, const char *format,
+                 struct err *err)
 {
     CLEANUP(mem_free) char *dir = file_dirname(like);
     const char *name = file_basename(like);
     /* Room for ".trash" too: the file may be renamed to that later. */
-    size_t room = NAME_MAX_BYTES - strlen(MARK MARK_SUFFIX ".trash") - 36;
+    size_t room = NAME_MAX_BYTES - strlen(MARK ".qcow2.trash") - 36;
     size_t stem = stem_length(name);
     CLEANUP(mem_free)
-    char *path = xasprintf("%s/%.*s" MARK "%s" MARK_SUFFIX,
-                           strcmp(dir, "/") == 0 ? "" : dir,
-                           (int)(stem < room ? stem : room), name, id);
+    char *path =
+        xasprintf("%s/%.*s" MARK "%s.%s", strcmp(dir, "/") == 0 ? "" : dir,
+                  (int)(stem < room ? stem : room), name, id, format);
 
     if (strlen(path) > LAYER_PATH_MAX)
         return err_set_null(err, ERR_UNSUPPORTED,
@@ -165,6 +166,12 @@ volume_overlay_path(const char *like, const char *id, struct err *err)
                             "fit into a qcow2 header)",
                             like, strlen(path), LAYER_PATH_MAX);
     return TAKE(path);
+}
+
+char *
+volume_overlay_path(const char *like, const char *id, struct err *err)
+{
+    return volume_path_like(like, id, "qcow2", err);
 }
 
 const char *
