@@ -434,20 +434,26 @@ static const struct blob_ops dir_ops = {
     .remove = dir_remove,
 };
 
-int NO_TSA
-blob_dir_open(const char *path, struct blob **ret_blob, struct err *err)
+struct blob *NO_TSA
+blob_dir_open_fd(int fd, const char *path)
 {
-    struct blob_dir *d;
-    int fd = -1;
+    struct blob_dir *d = xcalloc(1, sizeof *d);
 
-    if (file_open_dir(path, &fd, err) < 0)
-        return -1;
-    d = xcalloc(1, sizeof *d);
     d->root_fd = fd;
     d->blob.ops = &dir_ops;
     d->blob.what = xasprintf("directory %s", path);
     pthread_mutex_init(&d->mutex, NULL);
-    *ret_blob = &d->blob;
+    return &d->blob;
+}
+
+int
+blob_dir_open(const char *path, struct blob **ret_blob, struct err *err)
+{
+    int fd = -1;
+
+    if (file_open_dir(path, &fd, err) < 0)
+        return -1;
+    *ret_blob = blob_dir_open_fd(fd, path);
     return 0;
 }
 

@@ -17,6 +17,12 @@
 int blob_dir_open(const char *path, struct blob **ret_blob, struct err *err)
     NODISCARD NONNULL(1, 2, 3);
 
+/* The same below a directory that is open already.
+ *
+ *   fd    taken, in any case
+ *   path  of it, for messages */
+struct blob *blob_dir_open_fd(int fd, const char *path) NODISCARD;
+
 /* Try the primitive that creates a file only if it is absent, with racing
  * creators. Once, before a repository is created. */
 int blob_dir_probe(struct blob *b, struct err *err) NODISCARD;

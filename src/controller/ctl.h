@@ -26,8 +26,9 @@ struct ctl_config {
     const char *node;      /* this host's name: status.nodeName */
     const char *guard;     /* path of vmkeep-guard */
     const char *libvirt_uri;
-    uint64_t trash_s;  /* how long replaced disks are kept */
-    uint64_t min_free; /* bytes; 0: the rule max(10 %, 4 GiB) */
+    const char *const *target_roots; /* absolute, NULL at the end */
+    uint64_t trash_s;                /* how long replaced disks are kept */
+    uint64_t min_free;               /* bytes; 0: the rule max(10 %, 4 GiB) */
     uint64_t agent_timeout_ms;
 };
 
@@ -72,7 +73,6 @@ extern const struct ctl_part content_part;   /* ...SnapshotContent */
 extern const struct ctl_part restore_part;   /* VirtualMachineRestore */
 extern const struct ctl_part tidy_part;      /* layers nobody needs, trash */
 extern const struct ctl_part target_part;    /* BackupTarget */
-extern const struct ctl_part backup_part;    /* VirtualMachineBackup */
 
 /* Start `parts` (NULL at the end; kept) in order; on an error those that run
  * are stopped again. */

@@ -32,10 +32,23 @@ struct repo *target_repo(struct target_ref *ref);       /* borrowed */
 const char *target_name(const struct target_ref *ref);  /* borrowed */
 const char *target_uuid(const struct target_ref *ref);  /* of the repository */
 bool target_is_encrypted(const struct target_ref *ref); /* keeps secrets? */
-void target_release(struct target_ref *ref);            /* NULL is fine */
+const char *target_endpoint(const struct target_ref *ref); /* "file:///srv/b" */
+void target_release(struct target_ref *ref);               /* NULL is fine */
 DEFINE_CLEANUP(target_release, struct target_ref *)
 
-/* A call on the repository failed: look at the target soon. */
+/* Is the backup of `object_uid` in the target, as its last successful look
+ * says? */
+enum target_holds {
+    TARGET_HOLDS_UNKNOWN, /* the target is away, or damaged */
+    TARGET_HOLDS_IT,
+    TARGET_HOLDS_NOT,
+    TARGET_IS_GONE, /* there is no such BackupTarget */
+};
+enum target_holds target_holds(struct ctl *ctl, const char *name,
+                               const char *object_uid);
+
+/* Something was written there, or a call on it failed: look at the target soon.
+ */
 void target_poke(struct ctl *ctl, const char *name);
 
 /* Delete the backup of `object_uid` from the target; if that cannot be done

@@ -24,6 +24,7 @@ enum type {
     TYPE_PATH,   /* absolute */
     TYPE_NUMBER, /* > 0 */
     TYPE_SPACE,  /* bytes with a unit, or "10%": the rule */
+    TYPE_PATHS,  /* absolute ones, between them commas or blanks */
 };
 
 static const struct key {
@@ -39,6 +40,7 @@ static const struct key {
     { "guard", TYPE_PATH, offsetof(struct config, guard) },
     { "trash_hours", TYPE_NUMBER, offsetof(struct config, trash_hours) },
     { "min_free", TYPE_SPACE, offsetof(struct config, min_free) },
+    { "target_roots", TYPE_PATHS, offsetof(struct config, target_roots) },
     { "agent_timeout_ms", TYPE_NUMBER,
       offsetof(struct config, agent_timeout_ms) },
 };
@@ -92,6 +94,42 @@ parse_space(const struct place *at, const char *value, uint64_t *ret,
     return 0;
 }
 
+static void
+paths_free(char **paths)
+{
+    for (size_t i = 0; paths != NULL && paths[i] != NULL; i++)
+        free(paths[i]);
+    free(paths);
+}
+
+static int
+parse_paths(const struct place *at, const char *key, const char *value,
+            char ***ret, struct err *err)
+{
+    CLEANUP(mem_free) char *copy = xstrdup(value);
+    char **paths = xcalloc(strlen(value) + 1, sizeof *paths);
+    char *rest = copy, *word;
+    size_t n = 0;
+
+    while ((word = strsep(&rest, ", \t")) != NULL) {
+        if (word[0] == 0)
+            continue;
+        if (word[0] != '/' || word[1] == 0) {
+            paths_free(paths);
+            return err_set(
+                err, ERR_INVALID,
+                "%s:%u: %s: '%s': want absolute paths other than /, with commas or blanks between them",
+                at->name, at->line, key, value);
+        }
+        while (strlen(word) > 1 && word[strlen(word) - 1] == '/')
+            word[strlen(word) - 1] = 0;
+        paths[n++] = xstrdup(word);
+    }
+    paths_free(*ret);
+    *ret = paths;
+    return 0;
+}
+
 static int
 set_value(struct config *c, const struct place *at, const struct key *key,
           const char *value, struct err *err)
@@ -101,6 +139,8 @@ set_value(struct config *c, const struct place *at, const struct key *key,
 
     if (key->type == TYPE_SPACE)
         return parse_space(at, value, field, err);
+    if (key->type == TYPE_PATHS)
+        return parse_paths(at, key->name, value, field, err);
     if (key->type == TYPE_NUMBER) {
         if (parse_number(at, key->name, value, field, &end, err) < 0)
             return -1;
@@ -197,6 +237,13 @@ set_defaults(struct config *c)
         c->socket = xasprintf("%s/vmkeepd.sock", c->run_dir);
     if (c->guard == NULL)
         c->guard = default_guard();
+    if (c->target_roots == NULL) {
+        c->target_roots = xcalloc(5, sizeof *c->target_roots);
+        c->target_roots[0] = xasprintf("%s/targets", c->state_dir);
+        c->target_roots[1] = xstrdup("/mnt");
+        c->target_roots[2] = xstrdup("/media");
+        c->target_roots[3] = xstrdup("/srv");
+    }
 }
 
 struct config *
@@ -245,5 +292,6 @@ config_free(struct config *c)
     free(c->listen);
     free(c->socket);
     free(c->guard);
+    paths_free(c->target_roots);
     free(c);
 }

@@ -34,6 +34,9 @@ an_empty_file_is_all_defaults(void)
     CHECK(strcmp(c->listen, "127.0.0.1:7443") == 0);
     CHECK_INT(c->min_free, ==, 0);
     CHECK_INT(c->trash_hours, ==, 24);
+    CHECK(strcmp(c->target_roots[0], "/var/lib/vmkeep/targets") == 0);
+    CHECK(strcmp(c->target_roots[3], "/srv") == 0);
+    CHECK(c->target_roots[4] == NULL);
 }
 
 static void
@@ -42,11 +45,15 @@ values_are_read(void)
     CLEANUP(config_free)
     struct config *c = parse("# a comment\n\n  run_dir=/r \r\n"
                              "min_free = 64M\ntrash_hours = 1\n"
+                             "target_roots = /a/, /b/c \n"
                              "libvirt_uri = test:///default?a=b\n");
 
     CHECK(strcmp(c->socket, "/r/vmkeepd.sock") == 0);
     CHECK_INT(c->min_free, ==, 64 << 20);
     CHECK_INT(c->trash_hours, ==, 1);
+    CHECK(strcmp(c->target_roots[0], "/a") == 0);
+    CHECK(strcmp(c->target_roots[1], "/b/c") == 0);
+    CHECK(c->target_roots[2] == NULL);
     CHECK(strcmp(c->libvirt_uri, "test:///default?a=b") == 0);
 }
 
@@ -56,6 +63,8 @@ mistakes_are_named_with_their_line(void)
     refused("state_dir = /a\nstate_dir = /b\n", "f:2: state_dir is given");
     refused("\nstatedir = /a\n", "f:2: unknown key 'statedir'");
     refused("state_dir = a\n", "f:1: state_dir: 'a': want an absolute path");
+    refused("target_roots = /a b\n", "f:1: target_roots: '/a b': want");
+    refused("target_roots = /\n", "f:1: target_roots: '/': want");
     refused("trash_hours = x\n", "f:1: trash_hours: 'x' is not a number");
     refused("trash_hours = 0\n", "f:1: trash_hours: '0': want");
     refused("min_free = 5%\n", "f:1: min_free: '5%': want bytes");
