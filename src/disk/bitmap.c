@@ -74,8 +74,10 @@ run(const struct disk_bitmap_file *f, const char *what, const char *name,
 
     if (spawn_run_keeping(argv, f->keep_fds, f->n_keep_fds, QEMU_IMG_MS, err) <
         0) {
-        if (strstr(err->msg, "lock") != NULL)
-            err->code = ERR_BUSY; /* Failed to get "write" lock */
+        /* Failed to get "write" lock, and a hint below it. */
+        if (strstr(err->msg, "lock") != NULL ||
+            strstr(err->msg, "Is another process using") != NULL)
+            err->code = ERR_BUSY;
         return -1;
     }
     return file_sync_path(f->path, err);

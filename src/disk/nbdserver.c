@@ -163,8 +163,9 @@ fail_ended(const struct nbdserver *s, struct err *err)
     enum err_code code = ERR_UNAVAILABLE;
 
     last_words(s, line, sizeof line);
-    if (strstr(line, "lock") != NULL)
-        code = ERR_BUSY; /* Failed to get "write" lock */
+    if (strstr(line, "lock") != NULL ||
+        strstr(line, "Is another process using") != NULL)
+        code = ERR_BUSY; /* Failed to get "write" lock, and a hint below it */
     else if (strstr(line, "No such file") != NULL)
         code = ERR_NOT_FOUND;
     else if (strstr(line, "No space left") != NULL)
@@ -230,6 +231,12 @@ nbdserver_end(struct nbdserver *s, uint64_t ms, struct err *err)
     return fail_ended(s, err);
 }
 
+pid_t
+nbdserver_pid(const struct nbdserver *s)
+{
+    return s->pid;
+}
+
 void
 nbdserver_free(struct nbdserver *s)
 {
@@ -237,9 +244,10 @@ nbdserver_free(struct nbdserver *s)
 
     if (s == NULL)
         return;
-    if (!s->is_reaped &&
-        nbdserver_end(s, s->was_connected ? END_MS : 0, &ignored) < 0 &&
-        s->dir_fd >= 0) /* it could not */
+    if (!s->is_reaped)
+        s->is_reaped =
+            nbdserver_end(s, s->was_connected ? END_MS : 0, &ignored) == 0;
+    if (s->dir_fd >= 0) /* one that was killed leaves it there */
         (void)unlinkat(s->dir_fd, s->name, 0);
     if (s->dir_fd >= 0)
         close(s->dir_fd);

@@ -5,6 +5,8 @@
  * Threads: a server is one thread's at a time.
  */
 #pragma once
+#include <sys/types.h>
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +40,8 @@ void nbdserver_explain(struct nbdserver *s, struct err *err);
 /* After the last connection was closed: wait for its end, at most `ms`.
  *   errors  TIMEOUT (it was killed then); UNAVAILABLE (not a good end) */
 int nbdserver_end(struct nbdserver *s, uint64_t ms, struct err *err) NODISCARD;
+
+pid_t nbdserver_pid(const struct nbdserver *s); /* for tests */
 
 /* Ends it, at the latest by SIGKILL after 10 s. NULL is fine. */
 void nbdserver_free(struct nbdserver *s);
