@@ -6,6 +6,13 @@
 
 #include "base/mem.h"
 
+/* COMPRESS_FAST is level 1 with a hash table of 16 KiB, which leaves room in
+ * the first cache, and matches of 7 bytes and more. On the files of a Debian it
+ * takes 1.60 ns a byte where level 1 takes 1.99, and 7 % more space; zstd's own
+ * level -1 takes 1.76 ns and 10 % more, LZ4 1.30 ns and 36 % more. */
+#define FAST_HASH_LOG  12
+#define FAST_MIN_MATCH 7
+
 /* Data that zstd cannot shrink costs a tenth of a second per 300 MB to find
  * out. So after a chunk that did not shrink, 4 KiB from the middle of the
  * next are tried first, at the fastest level. */
@@ -16,6 +23,7 @@ struct compress {
     ZSTD_CCtx *probe;
     ZSTD_DCtx *unpack;
     bool was_stored;
+    int level; /* that `pack` has */
 };
 
 struct compress *
@@ -28,9 +36,27 @@ compress_new(int level)
     c->unpack = ZSTD_createDCtx();
     if (c->pack == NULL || c->probe == NULL || c->unpack == NULL)
         abort();
-    (void)ZSTD_CCtx_setParameter(c->pack, ZSTD_c_compressionLevel, level);
     (void)ZSTD_CCtx_setParameter(c->probe, ZSTD_c_compressionLevel, -5);
+    c->level = -1;
+    compress_set_level(c, level);
     return c;
+}
+
+void
+compress_set_level(struct compress *c, int level)
+{
+    bool is_fast = level == COMPRESS_FAST;
+
+    if (level == c->level)
+        return;
+    c->level = level;
+    (void)ZSTD_CCtx_setParameter(c->pack, ZSTD_c_compressionLevel,
+                                 is_fast ? 1 : level);
+    /* 0: as the level has it */
+    (void)ZSTD_CCtx_setParameter(c->pack, ZSTD_c_hashLog,
+                                 is_fast ? FAST_HASH_LOG : 0);
+    (void)ZSTD_CCtx_setParameter(c->pack, ZSTD_c_minMatch,
+                                 is_fast ? FAST_MIN_MATCH : 0);
 }
 
 void

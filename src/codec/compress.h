@@ -17,8 +17,12 @@ enum compress_codec {
 
 struct compress;
 
-struct compress *compress_new(int level) NODISCARD; /* zstd's levels */
-void compress_free(struct compress *c);             /* NULL is fine */
+/* zstd's levels, and one below 1: see compress.c. */
+#define COMPRESS_FAST 0
+
+struct compress *compress_new(int level) NODISCARD;
+void compress_set_level(struct compress *c, int level);
+void compress_free(struct compress *c); /* NULL is fine */
 DEFINE_CLEANUP(compress_free, struct compress *)
 
 /* Bytes that `out` must have for compress_pack() of `len` bytes. */

@@ -389,12 +389,17 @@ static void *
 worker(void *arg)
 {
     struct repo_backup *b = arg;
+    /* What each effort buys; above 3 a guest's host has better to do. */
+    static const int levels[PACKER_EFFORT_MAX + 1] = { COMPRESS_FAST, 1, 3 };
     struct frame_ctx *ctx = frame_ctx_new(b->level);
     struct backup_batch *batch;
 
     effect_flow_set(b->flow[0] == 0 ? NULL : b->flow);
-    while ((batch = take(b)) != NULL)
+    while ((batch = take(b)) != NULL) {
+        if (b->level == 0)
+            frame_ctx_set_level(ctx, levels[packer_effort(b->data)]);
         work_on(b, ctx, batch);
+    }
     frame_ctx_free(ctx);
     return NULL;
 }

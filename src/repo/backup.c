@@ -35,10 +35,10 @@ init(struct repo_backup *b, const struct repo_backup_options *o)
 {
     const char *flow = effect_flow_get();
 
-    b->level = o->level != 0 ? o->level : 1;
+    b->level = o->level;
     b->worker_count = repo_private_threads(o->threads);
     b->created_unix_s = clock_wall_s();
-    b->ctx = frame_ctx_new(b->level);
+    b->ctx = frame_ctx_new(1);
     b->disks = xcalloc(REPO_DISKS_MAX, sizeof *b->disks);
     b->dedup = dedup_new(b->id);
     b->data = make_packer(b, FRAME_DATA, BACKUP_DATA_PACK);

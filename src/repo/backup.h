@@ -77,7 +77,7 @@ struct repo_backup {
     unsigned disk_count;         /* [T:caller] */
     struct backup_batch *batch;  /* [T:caller] being filled, or NULL */
     bool is_done;                /* [T:caller] committed, or tried */
-    int level;                   /* [C] zstd's */
+    int level;                   /* [C] zstd's; 0: by the packer's effort */
     char flow[EFFECT_FLOW_SIZE]; /* [C] */
     unsigned worker_count;       /* [C] */
     pthread_t workers[BACKUP_WORKERS_MAX];

@@ -51,6 +51,12 @@ frame_ctx_new(int level)
 }
 
 void
+frame_ctx_set_level(struct frame_ctx *ctx, int level)
+{
+    compress_set_level(ctx->compress, level);
+}
+
+void
 frame_ctx_free(struct frame_ctx *ctx)
 {
     if (ctx == NULL)

@@ -58,8 +58,9 @@ uint64_t frame_serial(void); /* a new number */
 /* What encoding and decoding need besides the bytes. */
 struct frame_ctx;
 
-struct frame_ctx *frame_ctx_new(int level) NODISCARD; /* zstd's level */
-void frame_ctx_free(struct frame_ctx *ctx);           /* NULL is fine */
+struct frame_ctx *frame_ctx_new(int level) NODISCARD; /* as compress_new() */
+void frame_ctx_set_level(struct frame_ctx *ctx, int level);
+void frame_ctx_free(struct frame_ctx *ctx); /* NULL is fine */
 DEFINE_CLEANUP(frame_ctx_free, struct frame_ctx *)
 /* FRAME_SIZE_MAX bytes for a caller to read a frame into. */
 uint8_t *frame_ctx_raw(struct frame_ctx *ctx);

@@ -3,11 +3,16 @@
  * that adds a frame reserves its place under the lock, encrypts into it
  * without, and then says so; a closed pack is written when its last such
  * thread is done. So the only copy of a compressed chunk is its encryption.
+ *
+ * Who waits for whom is seen when a pack is full: the other one is free, then
+ * the store is idle; it is being written, and a thread must wait, then the
+ * store is what everybody waits for.
  */
 #include "repo/packer.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,6 +55,8 @@ struct packer {
     uint64_t stored GUARDED_BY(packer_lock);
     bool has_failed GUARDED_BY(packer_lock);
     bool is_stopping GUARDED_BY(packer_lock);
+    bool has_waited GUARDED_BY(packer_lock); /* for room, since the last pack */
+    atomic_uint effort;
     struct err err GUARDED_BY(packer_lock);
 };
 
@@ -112,30 +119,49 @@ close_locked(struct packer *p, struct pack *k) REQUIRES(packer_lock)
     pthread_cond_broadcast(&p->changed);
 }
 
+/* A pack is full: who waited for whom? */
+static void
+judge_locked(struct packer *p, bool store_is_idle) REQUIRES(packer_lock)
+{
+    unsigned effort = atomic_load(&p->effort);
+
+    if (p->has_waited && effort < PACKER_EFFORT_MAX)
+        atomic_store(&p->effort, effort + 1);
+    else if (!p->has_waited && store_is_idle && effort > 0)
+        atomic_store(&p->effort, effort - 1);
+    p->has_waited = false;
+}
+
 /* The open pack with room for `flen` bytes; NULL when the packer failed. */
 static struct pack *
 room_locked(struct packer *p, uint32_t flen) REQUIRES(packer_lock)
 {
     while (!p->has_failed) {
         struct pack *free_pack = NULL;
-        bool is_open = false;
+        bool is_open = false, is_full = false;
 
         for (unsigned i = 0; i < PACKS; i++) {
             struct pack *k = &p->packs[i];
 
             if (k->state == OPEN && has_room(p, k, flen))
                 return k;
-            if (k->state == OPEN)
+            if (k->state == OPEN) {
                 close_locked(p, k);
+                is_full = true;
+            }
             if (k->state == FREE)
                 free_pack = k;
         }
+        if (is_full)
+            judge_locked(p, free_pack != NULL);
         if (free_pack != NULL) {
             begin_pack_locked(p, free_pack);
             is_open = true;
         }
-        if (!is_open)
+        if (!is_open) {
+            p->has_waited = true;
             wait_locked(p);
+        }
     }
     return NULL;
 }
@@ -381,6 +407,12 @@ packer_finish(struct packer *p, struct err *err)
     rc = finish_locked(p, err);
     unlock(p);
     return rc;
+}
+
+unsigned
+packer_effort(struct packer *p)
+{
+    return atomic_load(&p->effort);
 }
 
 uint64_t

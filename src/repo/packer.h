@@ -40,4 +40,9 @@ int packer_add(struct packer *p, struct frame_ctx *ctx, const void *plain,
 int packer_finish(struct packer *p, struct err *err)
     NODISCARD EXCLUDES(packer_lock);
 
+/* 0 to PACKER_EFFORT_MAX: how much time a chunk is worth. It rises while all
+ * wait for the store, and falls while the store waits for packs. */
+#define PACKER_EFFORT_MAX 2
+unsigned packer_effort(struct packer *p);
+
 uint64_t packer_stored(struct packer *p) EXCLUDES(packer_lock); /* bytes */

@@ -117,7 +117,7 @@ struct repo_backup_options {
      * ever. It may have resumed another one; what that left is used too. */
     const char *resume;
     unsigned threads; /* workers; 0: one per core */
-    int level;        /* zstd; 0: 1 */
+    int level;        /* zstd's; 0: by how fast the store is */
 };
 
 struct repo_progress {
