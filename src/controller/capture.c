@@ -215,12 +215,13 @@ cut_record(const struct capture_input *in)
                                     d->reason));
     }
     clock_format_rfc3339(c->time_s, time);
-    return json_pack(
-        "{s:s, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:s}", "time", time,
-        "indications", indications, "included", included, "excluded", excluded,
-        "frozenMilliseconds", (json_int_t)c->frozen_ms, "pausedMilliseconds",
-        (json_int_t)c->paused_ms, "attempts", (int)c->attempts, "nvram",
-        c->has_nvram, "tpm", c->has_tpm, "driver", "overlay");
+    return json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:s}",
+                     "time", time, "indications", indications, "included",
+                     included, "excluded", excluded, "frozenMilliseconds",
+                     (json_int_t)c->frozen_ms, "pausedMilliseconds",
+                     (json_int_t)c->paused_ms, "attempts", (int)c->attempts,
+                     "nvram", c->has_nvram, "tpm", c->has_tpm, "driver",
+                     c->driver == NULL ? "overlay" : c->driver);
 }
 
 json_t *

@@ -48,6 +48,7 @@ struct capture_cut {
     uint64_t frozen_ms, paused_ms;
     unsigned attempts;
     bool has_nvram, has_tpm;
+    const char *driver; /* volume_cut_driver(); static. NULL: no disk */
 };
 
 struct capture_input {

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* controller/freeze.c: the freeze journal and the thaws that it owes.
  *
- *   freeze_begin   journal file, fsync -> guard armed -> FSFreeze
- *   freeze_end     FSThaw -> guard disarmed -> journal file unlinked
+ *   freeze_begin    journal file, fsync -> guard armed -> FSFreeze
+ *   freeze_pause    the same with "resume" -> Suspend
+ *   freeze_unpause  Resume
+ *   freeze_end      FSThaw -> guard disarmed -> journal file unlinked
+ *
+ * A journal file holds the time, and in its second line what is owed: "thaw",
+ * "resume" or "resume thaw" (no line: thaw).
  *
  * A freeze whose answer does not come in time is still in the agent's queue
  * and happens when the agent wakes up, so "it failed" means "a thaw is owed",
@@ -32,12 +37,14 @@
 
 #define THAW_AGAIN_MS 1000
 #define THAW_WORKERS  4
+#define JOURNAL_MAX   256
 /* The guard waits longer than every step of ours between arm and thaw. */
 #define GUARD_EXTRA_MS 30000
 
-/* A thaw that is owed, and the guard's duty for it. */
+/* What is owed to a VM, and the guard's duty for it. */
 struct owed {
     uint64_t arm_id; /* 0: of an earlier run of the daemon */
+    bool resume, thaw;
 };
 
 struct freeze {
@@ -65,15 +72,29 @@ unlock(struct freeze *f) RELEASE(freeze_lock) NO_TSA
 }
 
 static void
-set_owed(struct freeze *f, const char *uuid, uint64_t arm_id)
+set_owed(struct freeze *f, const char *uuid, const struct owed *what)
 {
     struct owed *o = xcalloc(1, sizeof *o);
 
-    o->arm_id = arm_id;
+    *o = *what;
     lock(f);
     o = map_put(f->owed, uuid, o);
     unlock(f);
     free(o);
+}
+
+/* false: nothing is. */
+static bool
+get_owed(struct freeze *f, const char *uuid, struct owed *ret)
+{
+    const struct owed *o;
+
+    lock(f);
+    o = map_get(f->owed, uuid);
+    if (o != NULL)
+        *ret = *o;
+    unlock(f);
+    return o != NULL;
 }
 
 /* Returns the guard's duty, or 0. */
@@ -94,12 +115,9 @@ clear_owed(struct freeze *f, const char *uuid)
 bool
 freeze_is_owed(struct freeze *f, const char *vm_uuid)
 {
-    lock(f);
+    struct owed unused;
 
-    bool is_owed = map_get(f->owed, vm_uuid) != NULL;
-
-    unlock(f);
-    return is_owed;
+    return get_owed(f, vm_uuid, &unused);
 }
 
 /* Off, or gone: whatever it was, it is not frozen any more. */
@@ -115,21 +133,35 @@ is_off(struct freeze *f, const char *uuid)
     return vm->state == VIRT_OFF || vm->state == VIRT_CRASHED;
 }
 
-/* One try to thaw an owed VM: a queue_work_fn. */
+/* Runs it, if we suspended it? CONFLICT: it runs already. */
+static bool
+resume(struct freeze *f, const char *uuid)
+{
+    struct err why;
+
+    return virt_resume(f->virt, uuid, &why) == 0 || why.code == ERR_CONFLICT ||
+           is_off(f, uuid);
+}
+
+/* One try to give an owed VM back what it is owed: a queue_work_fn. */
 static int
 thaw_owed(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
 {
     struct freeze *f = arg;
+    struct owed owed;
     struct err why;
     unsigned count = 0;
     uint64_t arm_id;
 
     *ret_again_ms = THAW_AGAIN_MS;
-    if (!freeze_is_owed(f, uuid)) {
+    if (!get_owed(f, uuid, &owed)) {
         *ret_again_ms = QUEUE_DONE;
         return 0;
     }
-    if (virt_thaw(f->virt, uuid, f->timeout_ms, &count, &why) < 0 &&
+    if (owed.resume && !resume(f, uuid))
+        return 0;
+    if (owed.thaw &&
+        virt_thaw(f->virt, uuid, f->timeout_ms, &count, &why) < 0 &&
         !is_off(f, uuid))
         return 0;
     if (file_unlink(f->dir_fd, uuid, err) < 0)
@@ -187,6 +219,27 @@ freeze_free(struct freeze *f)
     free(f);
 }
 
+/* What an earlier run wrote; a file that cannot be read owes a thaw. */
+static struct owed
+journal_read(struct freeze *f, const char *uuid)
+{
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    CLEANUP(fd_close)
+    int fd = openat(f->dir_fd, uuid, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct owed owed = { .thaw = true };
+    const char *line;
+    struct err unused;
+
+    if (fd < 0 || file_read_fd(fd, JOURNAL_MAX, uuid, &text, &unused) < 0)
+        return owed;
+    line = strchr(buf_str(&text), '\n');
+    if (line == NULL || line[1] == 0)
+        return owed;
+    owed.resume = strstr(line, "resume") != NULL;
+    owed.thaw = strstr(line, "thaw") != NULL;
+    return owed;
+}
+
 int
 freeze_recover(struct freeze *f, void (*done)(void *arg, const char *uuid),
                void *arg, struct err *err)
@@ -201,7 +254,10 @@ freeze_recover(struct freeze *f, void (*done)(void *arg, const char *uuid),
     for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
         if (!uuid_is_valid(e->d_name))
             continue; /* ".", "..", a temporary file of file_replace() */
-        set_owed(f, e->d_name, 0);
+
+        const struct owed owed = journal_read(f, e->d_name);
+
+        set_owed(f, e->d_name, &owed);
         queue_add(f->thaws, e->d_name);
     }
     (void)closedir(d);
@@ -209,15 +265,17 @@ freeze_recover(struct freeze *f, void (*done)(void *arg, const char *uuid),
     return 0;
 }
 
-/* From here on a crash leads to a thaw. */
+/* From here on a crash leads to a thaw, a resume, or both. */
 static int
-journal_write(struct freeze *f, const char *uuid, struct err *err)
+journal_write(struct freeze *f, const char *uuid, const char *owed,
+              struct err *err)
 {
-    char stamp[CLOCK_RFC3339_SIZE + 1];
+    char stamp[CLOCK_RFC3339_SIZE];
+    CLEANUP(mem_free) char *text = NULL;
 
     clock_format_rfc3339(clock_wall_s(), stamp);
-    (void)strcat(stamp, "\n");
-    if (file_replace(f->dir_fd, uuid, stamp, strlen(stamp), 0600, err) < 0)
+    text = xasprintf("%s\n%s\n", stamp, owed);
+    if (file_replace(f->dir_fd, uuid, text, strlen(text), 0600, err) < 0)
         return err_wrap(err, "freeze journal");
     return 0;
 }
@@ -225,21 +283,24 @@ journal_write(struct freeze *f, const char *uuid, struct err *err)
 static void
 journal_remove(struct freeze *f, const char *uuid)
 {
+    const struct owed owed = { .thaw = false };
     struct err err;
 
-    /* What stays only leads to a thaw too many. */
+    /* It was thawed; what is owed is only the unlink. */
     if (file_unlink(f->dir_fd, uuid, &err) < 0) {
-        set_owed(f, uuid, 0);
+        set_owed(f, uuid, &owed);
         queue_add_after(f->thaws, uuid, THAW_AGAIN_MS);
     }
 }
 
 static int
-arm(struct freeze *f, struct freeze_hold *h, uint64_t hold_ms, struct err *err)
+arm(struct freeze *f, struct freeze_hold *h, bool is_pause, uint64_t hold_ms,
+    struct err *err)
 {
     struct guardclient_duty duty = {
         .vm_uuid = h->uuid,
-        .thaw = true,
+        .resume = is_pause,
+        .thaw = !is_pause || h->is_held,
         .deadline_ms = 2 * f->timeout_ms + GUARD_EXTRA_MS + hold_ms,
     };
 
@@ -255,8 +316,12 @@ thaw_now(struct freeze *f, struct freeze_hold *h)
     h->end_ns = clock_mono_ns();
     if (virt_thaw(f->virt, h->uuid, f->timeout_ms, &h->thawed, &err) < 0 &&
         !is_off(f, h->uuid)) {
+        const struct owed owed = { .arm_id = h->arm_id,
+                                   .resume = h->is_resume_failed,
+                                   .thaw = true };
+
         h->is_thaw_failed = true;
-        set_owed(f, h->uuid, h->arm_id);
+        set_owed(f, h->uuid, &owed);
         queue_add_after(f->thaws, h->uuid, THAW_AGAIN_MS);
         return;
     }
@@ -294,9 +359,9 @@ freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
         return err_set(
             err, ERR_BUSY,
             "the guest still waits for the thaw after an earlier freeze");
-    if (journal_write(f, vm_uuid, err) < 0)
+    if (journal_write(f, vm_uuid, "thaw", err) < 0)
         return -1;
-    if (arm(f, &h, hold_ms, err) < 0) {
+    if (arm(f, &h, false, hold_ms, err) < 0) {
         journal_remove(f, vm_uuid); /* no answer, no freeze */
         return -1;
     }
@@ -316,6 +381,53 @@ freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
     h.is_held = true;
     *ret_hold = h;
     return 0;
+}
+
+int
+freeze_pause(struct freeze *f, const char *vm_uuid, struct freeze_hold *hold,
+             struct err *err)
+{
+    bool is_held = hold->is_held;
+
+    if (!is_held && freeze_is_owed(f, vm_uuid))
+        return err_set(err, ERR_BUSY,
+                       "the guest still waits to be resumed or thawed after "
+                       "an earlier snapshot");
+    (void)snprintf(hold->uuid, sizeof hold->uuid, "%s", vm_uuid);
+    if (journal_write(f, vm_uuid, is_held ? "resume thaw" : "resume", err) < 0)
+        return -1;
+    if (arm(f, hold, true, 0, err) < 0) {
+        if (!is_held)
+            journal_remove(f, vm_uuid); /* no answer, no suspend */
+        return -1;
+    }
+    hold->is_paused = true;
+    hold->pause_begin_ns = clock_mono_ns();
+    if (virt_suspend(f->virt, vm_uuid, err) == 0)
+        return 0;
+    freeze_unpause(f, hold); /* it may have happened */
+    return err_wrap(err, "suspend");
+}
+
+void
+freeze_unpause(struct freeze *f, struct freeze_hold *hold)
+{
+    const struct owed owed = { .arm_id = hold->arm_id, .resume = true };
+
+    if (!hold->is_paused)
+        return;
+    hold->is_paused = false;
+    hold->is_resume_failed = !resume(f, hold->uuid);
+    hold->pause_end_ns = clock_mono_ns();
+    if (hold->is_held)
+        return; /* freeze_end() does the rest */
+    if (!hold->is_resume_failed) {
+        guardclient_disarm(f->guard, hold->arm_id);
+        journal_remove(f, hold->uuid);
+        return;
+    }
+    set_owed(f, hold->uuid, &owed);
+    queue_add_after(f->thaws, hold->uuid, THAW_AGAIN_MS);
 }
 
 void

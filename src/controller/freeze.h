@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* controller/freeze.h: guests that we froze, and how they thaw whatever
- * happens.
+/* controller/freeze.h: guests that we froze or suspended, and how they run
+ * again whatever happens.
  *
  * Each freeze is written to <state_dir>/frozen/<vm-uuid> and synced before it
  * is asked for, and the guard (controller/guardclient.h) is armed; the entry
@@ -51,6 +51,10 @@ struct freeze_hold {
     bool is_held;        /* frozen by us, not yet thawed */
     bool is_foreign;     /* frozen already, by somebody else */
     bool is_thaw_failed; /* the background goes on with it */
+    bool is_paused;      /* suspended by us, not yet resumed */
+    bool is_resume_failed;
+    uint64_t pause_begin_ns; /* monotonic: call of Suspend */
+    uint64_t pause_end_ns;   /* monotonic: return of Resume */
 };
 
 /* Journal, arm, freeze. On an error nothing is frozen, or a thaw is owed and
@@ -70,6 +74,18 @@ int freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
     NODISCARD EXCLUDES(freeze_lock);
 /* Thaw, at once; cannot fail: what does not succeed now is owed. */
 void freeze_end(struct freeze *f, struct freeze_hold *hold)
+    EXCLUDES(freeze_lock);
+
+/* Suspend a running VM: journal, arm, Suspend. `hold` is that of a freeze that
+ * is held, or zeroed. On an error the VM runs, or a resume is owed and the
+ * background sees to it.
+ * errors  UNAVAILABLE (no guard); BUSY (a thaw or resume is still owed) */
+int freeze_pause(struct freeze *f, const char *vm_uuid,
+                 struct freeze_hold *hold, struct err *err)
+    NODISCARD EXCLUDES(freeze_lock);
+/* Resume, at once, before freeze_end(); cannot fail: what does not succeed now
+ * is owed. */
+void freeze_unpause(struct freeze *f, struct freeze_hold *hold)
     EXCLUDES(freeze_lock);
 
 /* Did everything that froze stay frozen until the thaw? Only then may the cut

@@ -4,8 +4,10 @@
  *   read the VM and its secure XML        (may be slow)
  *   volume_cut_prepare                    (checks, journal)
  *   freeze_begin                          journal, guard, FSFreeze
+ *     freeze_pause                        only where disks are copied
  *     volume_cut_commit                   one libvirt call: the instant
  *     firmware_copy                       a few small files
+ *     freeze_unpause
  *   freeze_end                            FSThaw
  *   volume_cut_finish                     the references now hold
  *   secrets_put, firmware_seal            durable
@@ -139,6 +141,26 @@ commit(struct try *t, struct err *err)
     return 0;
 }
 
+/* Copies of several disks are of one instant only if the VM stands still. A
+ * VM that was paused before does already, and is not ours to resume. */
+static int
+pause_and_commit(struct try *t, struct err *err)
+{
+    struct freeze *f = recover_freeze(t->ctl);
+    int rc;
+
+    if (t->cut == NULL || !volume_cut_needs_pause(t->cut) ||
+        t->record.moment.is_paused)
+        return commit(t, err);
+    if (freeze_pause(f, t->vm->uuid, &t->hold, err) < 0)
+        return -1;
+    rc = commit(t, err);
+    freeze_unpause(f, &t->hold);
+    t->record.paused_ms =
+        (t->hold.pause_end_ns - t->hold.pause_begin_ns + 500000) / 1000000;
+    return rc;
+}
+
 static int
 freeze_and_commit(struct try *t, struct err *err)
 {
@@ -150,7 +172,7 @@ freeze_and_commit(struct try *t, struct err *err)
         return -1;
     }
 
-    int rc = commit(t, err);
+    int rc = pause_and_commit(t, err);
 
     freeze_end(f, &t->hold);
     if (wants_freeze(t)) {
@@ -170,10 +192,12 @@ cut_disks(struct try *t, struct err *err)
     struct ctl *ctl = t->ctl;
 
     if (t->disks.n_targets > 0 &&
-        volume_cut_prepare(ctl->volume, t->vm, t->uid, t->disks.targets,
-                           t->disks.n_targets, ctl->config.min_free, &t->cut,
-                           err) < 0)
+        volume_cut_prepare_as(ctl->volume, VOLUME_CUT_ANY, t->vm, t->uid,
+                              t->disks.targets, t->disks.n_targets,
+                              ctl->config.min_free, &t->cut, err) < 0)
         return -1;
+    if (t->cut != NULL)
+        t->record.driver = volume_cut_driver(t->cut);
     if (freeze_and_commit(t, err) == 0 &&
         (t->cut == NULL || volume_cut_finish(t->cut, t->cut_disks, err) == 0))
         return 0;

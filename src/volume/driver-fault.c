@@ -127,6 +127,26 @@ rename_file(struct driver *d, const char *from, const char *to, struct err *err)
     STEP("rename", driver_rename(f->inner, from, to, err));
 }
 
+/* Changes nothing: not a step. */
+static int
+copy_probe(struct driver *d, const char *path, uint64_t *ret_us,
+           struct err *err)
+{
+    return driver_copy_probe(fault_of(d)->inner, path, ret_us, err);
+}
+
+static int
+copy_create(struct driver *d, const char *from, const char *to, struct err *err)
+{
+    STEP("copy_create", driver_copy_create(f->inner, from, to, err));
+}
+
+static int
+copy(struct driver *d, const char *from, const char *to, struct err *err)
+{
+    STEP("copy", driver_copy(f->inner, from, to, err));
+}
+
 static void
 free_driver(struct driver *d)
 {
@@ -144,6 +164,9 @@ static const struct driver_ops fault_ops = {
     .clone = clone_file,
     .remove = remove_file,
     .rename = rename_file,
+    .copy_probe = copy_probe,
+    .copy_create = copy_create,
+    .copy = copy,
     .free = free_driver,
 };
 

@@ -134,3 +134,34 @@ driver_rename(struct driver *d, const char *from, const char *to,
         return -1;
     return d->ops->rename(d, from, to, err);
 }
+
+int
+driver_copy_probe(struct driver *d, const char *path, uint64_t *ret_us,
+                  struct err *err)
+{
+    if (d->ops->copy_probe == NULL)
+        return err_set(err, ERR_UNSUPPORTED, "driver %s makes no copies",
+                       d->ops->name);
+    if (check_path(path, err) < 0)
+        return -1;
+    return d->ops->copy_probe(d, path, ret_us, err);
+}
+
+int
+driver_copy_create(struct driver *d, const char *from, const char *to,
+                   struct err *err)
+{
+    assert(d->ops->copy_create != NULL);
+    if (check_path(from, err) < 0 || check_path(to, err) < 0)
+        return -1;
+    return d->ops->copy_create(d, from, to, err);
+}
+
+int
+driver_copy(struct driver *d, const char *from, const char *to, struct err *err)
+{
+    assert(d->ops->copy != NULL);
+    if (check_path(from, err) < 0 || check_path(to, err) < 0)
+        return -1;
+    return d->ops->copy(d, from, to, err);
+}

@@ -54,6 +54,13 @@ struct driver_ops {
     int (*remove)(struct driver *d, const char *path, struct err *err);
     int (*rename)(struct driver *d, const char *from, const char *to,
                   struct err *err);
+    /* Copies that share blocks (volume/reflink.h); all NULL: it cannot. */
+    int (*copy_probe)(struct driver *d, const char *path, uint64_t *ret_us,
+                      struct err *err);
+    int (*copy_create)(struct driver *d, const char *from, const char *to,
+                       struct err *err);
+    int (*copy)(struct driver *d, const char *from, const char *to,
+                struct err *err);
     void (*free)(struct driver *d);
 };
 
@@ -84,3 +91,11 @@ int driver_remove(struct driver *d, const char *path, struct err *err)
     NODISCARD;
 int driver_rename(struct driver *d, const char *from, const char *to,
                   struct err *err) NODISCARD;
+
+/* errors  UNSUPPORTED: not this driver, or not this file system */
+int driver_copy_probe(struct driver *d, const char *path, uint64_t *ret_us,
+                      struct err *err) NODISCARD;
+int driver_copy_create(struct driver *d, const char *from, const char *to,
+                       struct err *err) NODISCARD;
+int driver_copy(struct driver *d, const char *from, const char *to,
+                struct err *err) NODISCARD;

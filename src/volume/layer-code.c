@@ -23,11 +23,12 @@ enum {
 };
 
 static const char *const state_names[] = { "planned", "active",   "sealed",
-                                           "trash",   "detached", "foreign" };
+                                           "trash",   "detached", "foreign",
+                                           "kept" };
 static const char *const ref_names[] = { "cut", "restore" };
 static const char *const job_names[] = { "none",    "cut",   "merge",
                                          "inplace", "clone", "fillinplace",
-                                         "fillnew" };
+                                         "fillnew", "copy" };
 static const char *const step_names[] = { "planned",   "created", "begin",
                                           "committed", "pivoted", "filled" };
 
@@ -471,8 +472,10 @@ check_layer(const struct layer_table *t, const struct layer *l, struct err *err)
     if ((l->state == LAYER_TRASH) != (l->was != NULL) ||
         (l->state != LAYER_TRASH && l->until_s != 0))
         return err_set(err, ERR_CORRUPT, "layer %s: trash", l->id);
-    if (l->state == LAYER_FOREIGN && l->is_made)
-        return err_set(err, ERR_CORRUPT, "layer %s: foreign", l->id);
+    if ((l->state == LAYER_FOREIGN && l->is_made) ||
+        (l->state == LAYER_KEPT && !l->is_made))
+        return err_set(err, ERR_CORRUPT, "layer %s: %s", l->id,
+                       state_names[l->state]);
     return 0;
 }
 
@@ -498,7 +501,8 @@ static int
 check_job(const struct layer_table *t, struct err *err)
 {
     const struct layer_job *j = &t->job;
-    bool is_restore = j->kind != LAYER_JOB_CUT && j->kind != LAYER_JOB_MERGE;
+    bool is_restore = j->kind != LAYER_JOB_CUT && j->kind != LAYER_JOB_MERGE &&
+                      j->kind != LAYER_JOB_COPY;
 
     if (j->kind == LAYER_JOB_NONE)
         return 0;

@@ -25,6 +25,7 @@ enum layer_state {
     LAYER_TRASH,
     LAYER_DETACHED,
     LAYER_FOREIGN,
+    LAYER_KEPT, /* a copy that a cut made, see volume-copy.c */
 };
 
 struct layer {
@@ -61,6 +62,7 @@ enum layer_job_kind {
     LAYER_JOB_CLONE,
     LAYER_JOB_FILLINPLACE, /* as inplace and clone, but the content comes */
     LAYER_JOB_FILLNEW,     /* from elsewhere: no sealed layer */
+    LAYER_JOB_COPY,        /* a cut by copies that share blocks */
 };
 enum layer_step {
     LAYER_STEP_PLANNED,

@@ -10,6 +10,7 @@
 #include "base/effect.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "volume/reflink.h"
 
 /* A file is first created by us, empty, with the owner and mode of the disk
  * that it stands in for, and only then filled by qemu-img: at no moment is it
@@ -140,6 +141,25 @@ rename_file(struct driver *d, const char *from, const char *to, struct err *err)
     return file_rename_path(from, to, err);
 }
 
+static int
+copy_probe(struct driver *d, const char *path, uint64_t *ret_us,
+           struct err *err)
+{
+    return reflink_probe(path, ret_us, err);
+}
+
+static int
+copy_create(struct driver *d, const char *from, const char *to, struct err *err)
+{
+    return reflink_create(from, to, err);
+}
+
+static int
+copy(struct driver *d, const char *from, const char *to, struct err *err)
+{
+    return reflink_copy(from, to, err);
+}
+
 static void
 free_driver(struct driver *d)
 {
@@ -156,6 +176,9 @@ static const struct driver_ops overlay_ops = {
     .clone = clone_file,
     .remove = remove_file,
     .rename = rename_file,
+    .copy_probe = copy_probe,
+    .copy_create = copy_create,
+    .copy = copy,
     .free = free_driver,
 };
 

@@ -330,7 +330,8 @@ plan_row(const struct layer_table *t, const struct plan_facts *f, size_t row)
 
     if (l->state == LAYER_TRASH)
         return hidden(PLAN_WHY_TRASH);
-    if (l->state != LAYER_SEALED || layer_has_ref(t, LAYER_REF_CUT, l))
+    if ((l->state != LAYER_SEALED && l->state != LAYER_KEPT) ||
+        layer_has_ref(t, LAYER_REF_CUT, l))
         return (struct plan_item){ .verb = PLAN_KEEP };
     if (layer_is_referenced(t, l))
         return hidden(PLAN_WHY_HELD);
@@ -342,7 +343,9 @@ plan_row(const struct layer_table *t, const struct plan_facts *f, size_t row)
         return hidden(PLAN_WHY_SAVED);
     if (n == 0)
         return plan_leaf(t, f, row);
-    if (n > 1)
+    /* A copy has no child but copies of what was on it: each is whole with
+     * its own. It waits for them. */
+    if (n > 1 || l->state == LAYER_KEPT)
         return hidden(PLAN_WHY_CHILDREN);
     while (!is_child(&t->layers[item.child], l))
         item.child++;

@@ -35,6 +35,7 @@ struct volume_cut {
     char **targets;
     size_t n;
     bool is_live;
+    bool is_copy;     /* by volume-copy.c */
     bool is_finished; /* by an earlier process: nothing to do */
     bool is_done;     /* finished or aborted by this one */
     char *xml;        /* inactive, as the caller saw it */
@@ -226,17 +227,30 @@ need_check(struct need *need, struct err *err)
 }
 
 static int
-plan_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
-          struct need *need, uint64_t min_free, struct err *err)
+check_block_job(struct volume *v, const char *uuid, const char *target,
+                struct err *err)
+{
+    bool is_active = false, is_ready;
+
+    if (virt_block_job(v->virt, uuid, target, &is_active, &is_ready, err) < 0)
+        return -1;
+    return is_active ? err_set(err, ERR_BUSY, "a block job is running on it")
+                     : 0;
+}
+
+/* The row of the disk, by its id: rows move. */
+static int
+look_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
+          char ret_id[UUID_STR_SIZE], struct err *err)
 {
     const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
     const struct domxml_disk *disk = domxml_disk(now, target);
     const struct domxml_disk *inactive = domxml_disk(vm->inactive, target);
-    CLEANUP(mem_free) char *path = NULL;
-    char old_id[UUID_STR_SIZE], new_id[UUID_STR_SIZE];
     struct layer *old;
     const char *refusal;
 
+    if (cut->is_live && check_block_job(cut->v, cut->t->vm, target, err) < 0)
+        return -1;
     if (disk == NULL)
         return err_set(err, ERR_NOT_FOUND, "there is no such disk");
     refusal = volume_disk_refusal(disk, inactive);
@@ -244,6 +258,18 @@ plan_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
         return err_set(err, ERR_UNSUPPORTED, "%s", refusal);
     if (volume_cut_register(cut->t, target, &disk->chain[0], &old, err) < 0)
         return -1;
+    memcpy(ret_id, old->id, UUID_STR_SIZE);
+    return 0;
+}
+
+/* One more layer on it. */
+static int
+plan_layer(struct volume_cut *cut, const char *old_id, struct err *err)
+{
+    const struct layer *old = layer_find(cut->t, old_id);
+    CLEANUP(mem_free) char *path = NULL;
+    char new_id[UUID_STR_SIZE], target[LAYER_TARGET_SIZE];
+
     if (layer_depth(cut->t, old) >= LAYER_DEPTH_MAX)
         return err_set(err, ERR_UNSUPPORTED,
                        "its chain has %zu files, and %d are the most; delete "
@@ -253,8 +279,7 @@ plan_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
     path = volume_overlay_path(old->path, new_id, err);
     if (path == NULL)
         return -1;
-    need_add(need, old, min_free);
-    memcpy(old_id, old->id, sizeof old_id);
+    memcpy(target, old->target, sizeof target);
     (void)layer_add(cut->t, new_id, old_id, target, LAYER_PLANNED, "qcow2",
                     path, old->size); /* `old` may have moved */
     layer_find(cut->t, new_id)->is_made = true;
@@ -289,40 +314,41 @@ check_domain(struct volume *v, const struct virt_vm *vm, struct err *err)
 }
 
 static int
-check_block_job(struct volume *v, const char *uuid, const char *target,
-                struct err *err)
+plan_cut(struct volume_cut *cut, enum volume_cut_kind kind,
+         const struct virt_vm *vm, uint64_t min_free, struct err *err)
 {
-    bool is_active = false, is_ready;
+    CLEANUP(mem_free)
+    char(*ids)[UUID_STR_SIZE] = xcalloc(cut->n, sizeof *ids);
+    struct need need = { .n = 0 };
 
-    if (virt_block_job(v->virt, uuid, target, &is_active, &is_ready, err) < 0)
+    if (check_domain(cut->v, vm, err) < 0)
         return -1;
-    return is_active ? err_set(err, ERR_BUSY, "a block job is running on it")
-                     : 0;
+    for (size_t i = 0; i < cut->n; i++)
+        if (look_disk(cut, vm, cut->targets[i], ids[i], err) < 0)
+            return err_wrap(err, "disk %s", cut->targets[i]);
+    cut->is_copy =
+        kind == VOLUME_CUT_ANY && volume_copy_fits(cut->v, cut->t, ids, cut->n);
+    layer_job_begin(cut->t, cut->is_copy ? LAYER_JOB_COPY : LAYER_JOB_CUT,
+                    cut->id, NULL);
+    for (size_t i = 0; i < cut->n; i++)
+        if ((cut->is_copy ? volume_copy_plan(cut->t, ids[i], err)
+                          : plan_layer(cut, ids[i], err)) < 0)
+            return err_wrap(err, "disk %s", cut->targets[i]);
+    for (size_t i = 0; i < cut->n; i++)
+        need_add(&need, layer_find(cut->t, ids[i]), min_free);
+    return need_check(&need, err);
 }
 
+/* The journal is written: from here on there may be something to undo. */
 static int
-plan_cut(struct volume_cut *cut, const struct virt_vm *vm, uint64_t min_free,
-         struct err *err)
+prepare_files(struct volume_cut *cut, struct err *err)
 {
-    struct need need = { .n = 0 };
-    int rc = check_domain(cut->v, vm, err);
+    struct err undo;
 
-    if (rc == 0)
-        layer_job_begin(cut->t, LAYER_JOB_CUT, cut->id, NULL);
-    for (size_t i = 0; i < cut->n && rc == 0; i++) {
-        if (cut->is_live)
-            rc = check_block_job(cut->v, cut->t->vm, cut->targets[i], err);
-        if (rc == 0)
-            rc = plan_disk(cut, vm, cut->targets[i], &need, min_free, err);
-        if (rc < 0)
-            rc = err_wrap(err, "disk %s", cut->targets[i]);
-    }
-    if (rc < 0) {
-        for (size_t i = 0; i < need.n; i++)
-            free(need.v[i].path);
-        return -1;
-    }
-    return need_check(&need, err);
+    if (!cut->is_copy || volume_copy_prepare(cut->v, cut->t, err) == 0)
+        return 0;
+    (void)!volume_copy_undo(cut->v, cut->t, &undo); /* else recovery does it */
+    return -1;
 }
 
 int
@@ -330,6 +356,17 @@ volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
                    const char *cut_id, const char *const *targets,
                    size_t n_targets, uint64_t min_free,
                    struct volume_cut **ret_cut, struct err *err)
+{
+    return volume_cut_prepare_as(v, VOLUME_CUT_LAYERS, vm, cut_id, targets,
+                                 n_targets, min_free, ret_cut, err);
+}
+
+int
+volume_cut_prepare_as(struct volume *v, enum volume_cut_kind kind,
+                      const struct virt_vm *vm, const char *cut_id,
+                      const char *const *targets, size_t n_targets,
+                      uint64_t min_free, struct volume_cut **ret_cut,
+                      struct err *err)
 {
     CLEANUP(volume_cut_free) struct volume_cut *cut = xcalloc(1, sizeof *cut);
 
@@ -353,8 +390,8 @@ volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
         if (cut->t->job.kind != LAYER_JOB_NONE)
             return err_set(err, ERR_BUSY, "VM %s: %s", vm->uuid,
                            plan_why_text(PLAN_WHY_JOB));
-        if (plan_cut(cut, vm, min_free, err) < 0 ||
-            volume_save(v, cut->t, err) < 0)
+        if (plan_cut(cut, kind, vm, min_free, err) < 0 ||
+            volume_save(v, cut->t, err) < 0 || prepare_files(cut, err) < 0)
             return err_wrap(err, "VM %s", vm->uuid);
     }
     *ret_cut = TAKE(cut);
@@ -365,6 +402,24 @@ bool
 volume_cut_is_finished(const struct volume_cut *cut)
 {
     return cut->is_finished;
+}
+
+bool
+volume_cut_needs_pause(const struct volume_cut *cut)
+{
+    return cut->is_copy && cut->is_live && !cut->is_finished;
+}
+
+const char *
+volume_cut_driver(const struct volume_cut *cut)
+{
+    const struct layer_ref *r =
+        layer_ref_find(cut->t, LAYER_REF_CUT, cut->id, NULL);
+
+    if (r == NULL)
+        return cut->is_copy ? "reflink" : "overlay";
+    return layer_find(cut->t, r->layer)->state == LAYER_KEPT ? "reflink"
+                                                             : "overlay";
 }
 
 /* ---- commit ---- */
@@ -384,21 +439,18 @@ commit_live(struct volume_cut *cut, struct err *err)
     return driver_cut(cut->v->driver, cut->t->vm, overlays, j->n, err);
 }
 
-/* The files first, synced, then one redefinition that names them all. Until
- * it, the new files mean nothing; with it, all disks are switched. */
+/* Nobody starts it from here on, and it is as the caller saw it. */
 static int
-commit_stopped(struct volume_cut *cut, struct err *err)
+hold_stopped(struct volume_cut *cut, struct imglock *locks, struct err *err)
 {
-    CLEANUP(imglock_free) struct imglock *locks = imglock_new();
-    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
     const struct layer_job *j = &cut->t->job;
-    CLEANUP(mem_free)
-    struct domxml_source *sources = xcalloc(j->n, sizeof *sources);
+    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
 
     for (size_t i = 0; i < j->n; i++) {
         const struct layer *old = layer_find(cut->t, j->disks[i].a);
 
-        if (imglock_add(locks, old->path, &old->file, err) < 0)
+        if (old->state == LAYER_ACTIVE &&
+            imglock_add(locks, old->path, &old->file, err) < 0)
             return -1;
     }
     vm = virt_vm_get(cut->v->virt, cut->t->vm, err);
@@ -406,6 +458,21 @@ commit_stopped(struct volume_cut *cut, struct err *err)
         return -1;
     if (vm->live != NULL || strcmp(vm->xml_inactive, cut->xml) != 0)
         return err_set(err, ERR_CONFLICT, "it was started or redefined");
+    return 0;
+}
+
+/* The files first, synced, then one redefinition that names them all. Until
+ * it, the new files mean nothing; with it, all disks are switched. */
+static int
+commit_stopped(struct volume_cut *cut, struct err *err)
+{
+    CLEANUP(imglock_free) struct imglock *locks = imglock_new();
+    const struct layer_job *j = &cut->t->job;
+    CLEANUP(mem_free)
+    struct domxml_source *sources = xcalloc(j->n, sizeof *sources);
+
+    if (hold_stopped(cut, locks, err) < 0)
+        return -1;
     for (size_t i = 0; i < j->n; i++) {
         const struct layer *old = layer_find(cut->t, j->disks[i].a);
         const struct layer *new = layer_find(cut->t, j->disks[i].b);
@@ -422,6 +489,16 @@ commit_stopped(struct volume_cut *cut, struct err *err)
     return volume_retarget(cut->v, cut->t->vm, sources, j->n, err);
 }
 
+static int
+commit_copy(struct volume_cut *cut, struct err *err)
+{
+    CLEANUP(imglock_free) struct imglock *locks = imglock_new();
+
+    if (!cut->is_live && hold_stopped(cut, locks, err) < 0)
+        return -1;
+    return volume_copy_commit(cut->v, cut->t, err);
+}
+
 int
 volume_cut_commit(struct volume_cut *cut, struct err *err)
 {
@@ -429,7 +506,9 @@ volume_cut_commit(struct volume_cut *cut, struct err *err)
 
     if (cut->is_finished)
         return 0;
-    rc = cut->is_live ? commit_live(cut, err) : commit_stopped(cut, err);
+    rc = cut->is_copy   ? commit_copy(cut, err)
+         : cut->is_live ? commit_live(cut, err)
+                        : commit_stopped(cut, err);
     return rc < 0 ? err_wrap(err, "VM %s: cut", cut->t->vm) : 0;
 }
 
@@ -465,18 +544,14 @@ switch_rows(struct layer_table *t, const struct layer_job_disk *d,
     return 0;
 }
 
-int
-volume_cut_finish(struct volume_cut *cut, struct volume_cut_disk *ret_disks,
-                  struct err *err)
+/* The domain writes to the new layers: the old ones are the cut. */
+static int
+finish_layers(struct volume_cut *cut, struct err *err)
 {
     CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
     struct layer_table *t = cut->t;
     const struct domxml *now;
 
-    if (cut->is_finished) {
-        fill_result(cut, ret_disks);
-        return 0;
-    }
     vm = virt_vm_get(cut->v->virt, t->vm, err);
     if (vm == NULL)
         return -1;
@@ -495,7 +570,16 @@ volume_cut_finish(struct volume_cut *cut, struct volume_cut_disk *ret_disks,
         layer_ref_add(t, LAYER_REF_CUT, cut->id, d->target, d->a);
     }
     layer_job_end(t);
-    if (volume_save(cut->v, t, err) < 0)
+    return volume_save(cut->v, t, err);
+}
+
+int
+volume_cut_finish(struct volume_cut *cut, struct volume_cut_disk *ret_disks,
+                  struct err *err)
+{
+    if (!cut->is_finished &&
+        (cut->is_copy ? volume_copy_finish(cut->v, cut->t, err)
+                      : finish_layers(cut, err)) < 0)
         return -1;
     cut->is_done = true;
     fill_result(cut, ret_disks);
@@ -633,8 +717,11 @@ volume_cut_abort(struct volume_cut *cut, struct err *err)
     t = volume_load(cut->v, cut->t->vm, err);
     if (t == NULL)
         return -1;
-    if (t->job.kind == LAYER_JOB_CUT && strcmp(t->job.id, cut->id) == 0 &&
-        volume_cut_undo(cut->v, t, &is_open, err) < 0)
+    if ((t->job.kind == LAYER_JOB_CUT || t->job.kind == LAYER_JOB_COPY) &&
+        strcmp(t->job.id, cut->id) == 0 &&
+        (t->job.kind == LAYER_JOB_COPY
+             ? volume_copy_undo(cut->v, t, err)
+             : volume_cut_undo(cut->v, t, &is_open, err)) < 0)
         return err_wrap(err, "VM %s: undo of the cut", t->vm);
     cut->is_done = true;
     /* Nothing refers to the new layers any more; if they cannot be merged

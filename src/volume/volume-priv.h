@@ -120,6 +120,27 @@ int volume_cut_register(struct layer_table *t, const char *target,
                         const struct domxml_file *file, struct layer **ret,
                         struct err *err) NODISCARD;
 
+/* ---- volume-copy.c ---- */
+/* Can these disks (rows' ids) be cut by copies, and soon enough? */
+bool volume_copy_fits(struct volume *v, const struct layer_table *t,
+                      char (*ids)[UUID_STR_SIZE], size_t n);
+/* Rows and job lines for one disk (the id of its active row). */
+int volume_copy_plan(struct layer_table *t, const char *id, struct err *err)
+    NODISCARD;
+/* After the journal is written: the empty files, and what need not wait for
+ * the instant. */
+int volume_copy_prepare(struct volume *v, struct layer_table *t,
+                        struct err *err) NODISCARD;
+/* The instant. The VM is off and locked, or stands still. */
+int volume_copy_commit(struct volume *v, const struct layer_table *t,
+                       struct err *err) NODISCARD;
+/* Durable; the rows are kept, the references of the cut are there. */
+int volume_copy_finish(struct volume *v, struct layer_table *t, struct err *err)
+    NODISCARD;
+/* Remove what the copy in t's journal made, and end it. */
+int volume_copy_undo(struct volume *v, struct layer_table *t, struct err *err)
+    NODISCARD;
+
 /* ---- volume-restore.c, volume-fill.c ---- */
 struct volume_restore {
     struct volume *v;

@@ -17,6 +17,8 @@ settle(struct volume *v, struct layer_table *t, bool *ret_is_open,
         return 0;
     case LAYER_JOB_CUT:
         return volume_cut_undo(v, t, ret_is_open, err);
+    case LAYER_JOB_COPY:
+        return volume_copy_undo(v, t, err);
     case LAYER_JOB_MERGE:
         return volume_merge_resume(v, t, ret_is_open, err);
     case LAYER_JOB_INPLACE:

@@ -223,11 +223,14 @@ undo_disk(struct volume *v, struct layer_table *t, const char *id,
 int
 volume_restore_undo(struct volume *v, struct layer_table *t, struct err *err)
 {
-    bool is_filled = t->job.kind != LAYER_JOB_INPLACE;
+    for (size_t i = 0; i < t->job.n; i++) {
+        const struct layer_job_disk *d = &t->job.disks[i];
+        bool is_filled = t->job.kind != LAYER_JOB_INPLACE ||
+                         layer_find(t, d->a)->state == LAYER_KEPT;
 
-    for (size_t i = 0; i < t->job.n; i++)
-        if (undo_disk(v, t, t->job.disks[i].b, is_filled, err) < 0)
+        if (undo_disk(v, t, d->b, is_filled, err) < 0)
             return -1;
+    }
     layer_ref_drop(t, LAYER_REF_RESTORE, t->job.id);
     layer_job_end(t);
     return volume_save(v, t, err);
@@ -384,6 +387,21 @@ plan_in_place(struct prepare *p, const struct layer *sealed,
     return 0;
 }
 
+/* Is the new file a copy that shares blocks? A clone must need nothing else:
+ * one that stands on other copies is converted. */
+static bool
+is_copied(const struct prepare *p, const struct layer *sealed)
+{
+    return sealed->state == LAYER_KEPT &&
+           (p->mode == VOLUME_IN_PLACE || sealed->parent[0] == 0);
+}
+
+static const char *
+new_format(const struct prepare *p, const struct layer *sealed)
+{
+    return is_copied(p, sealed) ? sealed->format : "qcow2";
+}
+
 static char *
 new_path(const struct prepare *p, const struct layer *sealed, const char *id,
          struct err *err)
@@ -391,10 +409,10 @@ new_path(const struct prepare *p, const struct layer *sealed, const char *id,
     CLEANUP(mem_free) char *dir = NULL;
 
     if (p->mode == VOLUME_IN_PLACE)
-        return volume_overlay_path(sealed->path, id, err);
+        return volume_path_like(sealed->path, id, new_format(p, sealed), err);
     dir = file_dirname(sealed->path);
-    return xasprintf("%s/vmkeep-%s.qcow2", strcmp(dir, "/") == 0 ? "" : dir,
-                     id);
+    return xasprintf("%s/vmkeep-%s.%s", strcmp(dir, "/") == 0 ? "" : dir, id,
+                     new_format(p, sealed));
 }
 
 static int
@@ -405,7 +423,9 @@ plan_disk(struct prepare *p, const char *target, struct err *err)
         layer_ref_find(t, LAYER_REF_CUT, p->cut_id, target);
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
     CLEANUP(mem_free) char *path = NULL;
+    CLEANUP(mem_free) char *format = NULL;
     char id[UUID_STR_SIZE], sealed_id[UUID_STR_SIZE], old_id[UUID_STR_SIZE];
+    char parent[UUID_STR_SIZE] = "";
     const struct layer *sealed;
     bool in_place = p->mode == VOLUME_IN_PLACE;
 
@@ -421,8 +441,11 @@ plan_disk(struct prepare *p, const char *target, struct err *err)
     if (path == NULL)
         return -1;
     memcpy(sealed_id, sealed->id, sizeof sealed_id);
-    layer_add(t, id, in_place ? sealed_id : NULL, target, LAYER_PLANNED,
-              "qcow2", path, i.size)
+    if (in_place)
+        memcpy(parent, is_copied(p, sealed) ? sealed->parent : sealed_id,
+               sizeof parent);
+    format = xstrdup(new_format(p, sealed));
+    layer_add(t, id, parent, target, LAYER_PLANNED, format, path, i.size)
         ->is_made = true;
     layer_ref_add(t, LAYER_REF_RESTORE, p->r->id, target, sealed_id);
     layer_job_add(t, target, sealed_id, id, old_id);
@@ -463,7 +486,14 @@ make_disk(struct prepare *p, const struct layer_job_disk *d, struct err *err)
         .path = new->path, .parent = from, .size = new->size, .like = like
     };
 
-    if (p->mode == VOLUME_CLONE) {
+    if (is_copied(p, sealed)) {
+        if (driver_copy_create(driver, like, new->path, err) < 0 ||
+            driver_copy(driver, sealed->path, new->path, err) < 0 ||
+            file_sync_path(new->path, err) < 0 ||
+            (p->r->locks != NULL &&
+             imglock_add(p->r->locks, new->path, NULL, err) < 0))
+            return -1;
+    } else if (p->mode == VOLUME_CLONE) {
         if (check_room(&from, err) < 0 ||
             driver_clone(driver, &from, new->path, like, err) < 0)
             return -1;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/mem.h"
+#include "volume/reflink.h"
 #include "volume/volume-priv.h"
 
 /* What a snapshot costs. Its own layer is what would go with it, if nobody
@@ -10,7 +12,10 @@
  *               because only clusters that both have are given back
  *   more        nothing
  * The middle case is an upper bound: the exact number would need a map of both
- * files for each line of a list. */
+ * files for each line of a list.
+ *
+ * A copy that shares blocks costs what nobody shares any more, and the VM as a
+ * whole what all its files have, each block counted once. */
 
 static uint64_t
 blocks_of(const struct layer *l)
@@ -36,7 +41,10 @@ static uint64_t
 own_bytes(const struct layer_table *t, const struct layer *l)
 {
     uint64_t own = blocks_of(l);
+    struct err unused;
 
+    if (l->state == LAYER_KEPT)
+        return reflink_own_bytes(l->path, &own, &unused) < 0 ? 0 : own;
     if (layer_children(t, l) > 1)
         return 0;
     for (size_t i = 0; i < t->n_layers; i++)
@@ -48,13 +56,36 @@ own_bytes(const struct layer_table *t, const struct layer *l)
     return own;
 }
 
+/* Of all files of the VM but foreign ones. */
+static uint64_t
+all_bytes(const struct layer_table *t)
+{
+    CLEANUP(mem_free)
+    const char **paths = xcalloc(t->n_layers + 1, sizeof *paths);
+    uint64_t all = 0, shared = 0;
+    bool has_copies = false;
+    struct err unused;
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->n_layers; i++) {
+        if (t->layers[i].state == LAYER_FOREIGN)
+            continue;
+        has_copies = has_copies || t->layers[i].state == LAYER_KEPT;
+        all += blocks_of(&t->layers[i]);
+        paths[n++] = t->layers[i].path;
+    }
+    if (has_copies && reflink_all_bytes(paths, n, &shared, &unused) == 0)
+        return shared;
+    return all;
+}
+
 int
 volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
                  uint64_t *ret_own, uint64_t *ret_total, struct err *err)
 {
     CLEANUP(layer_table_free)
     struct layer_table *t = volume_load(v, vm_uuid, err);
-    uint64_t own = 0, total = 0;
+    uint64_t own = 0;
 
     if (t == NULL)
         return -1;
@@ -66,10 +97,7 @@ volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
             !is_needed_by_others(t, l, cut_id))
             own += own_bytes(t, l);
     }
-    for (size_t i = 0; i < t->n_layers; i++)
-        if (t->layers[i].state != LAYER_FOREIGN)
-            total += blocks_of(&t->layers[i]);
     *ret_own = own;
-    *ret_total = total;
+    *ret_total = all_bytes(t);
     return 0;
 }

@@ -59,6 +59,22 @@ int volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
                        const char *cut_id, const char *const *targets,
                        size_t n_targets, uint64_t min_free,
                        struct volume_cut **ret_cut, struct err *err) NODISCARD;
+/* The same, where copies that share blocks (XFS, btrfs) may be made instead of
+ * layers: the VM then has to stand still for the commit. VOLUME_CUT_LAYERS is
+ * what volume_cut_prepare() makes. */
+enum volume_cut_kind {
+    VOLUME_CUT_LAYERS,
+    VOLUME_CUT_ANY, /* copies where all disks can be copied soon enough */
+};
+int volume_cut_prepare_as(struct volume *v, enum volume_cut_kind kind,
+                          const struct virt_vm *vm, const char *cut_id,
+                          const char *const *targets, size_t n_targets,
+                          uint64_t min_free, struct volume_cut **ret_cut,
+                          struct err *err) NODISCARD;
+/* Must a running VM be suspended (under an armed guard) for the commit? */
+bool volume_cut_needs_pause(const struct volume_cut *cut);
+/* "overlay" or "reflink". */
+const char *volume_cut_driver(const struct volume_cut *cut);
 /* An earlier process finished this very cut: commit does nothing, finish gives
  * its result again; there is nothing to freeze for. */
 bool volume_cut_is_finished(const struct volume_cut *cut);

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/reflink.h"
+
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/effect.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/uuid.h"
+#include "volume/imglock.h"
+
+/* FICLONE is one transaction in the file system: after a crash the copy is
+ * there as a whole, or the file is as empty as before. btrfs refuses to share
+ * blocks between a file with and one without copy-on-write (chattr +C, usual
+ * for disk images): the new file is given the flag first, while it is empty.
+ *
+ * Space is read from FIEMAP. An extent that the file system reports as SHARED
+ * has another owner; physical ranges that overlap between files are the same
+ * blocks. Extents without a place yet (delayed allocation) or inside the inode
+ * count as their own. */
+
+#define US_PER_EXTENT 12
+#define PROBE_BYTES   8192
+enum {
+    EXTENTS_AT_ONCE = 512
+};
+
+static int
+flags_of(int fd, int *ret)
+{
+    *ret = 0;
+    return ioctl(fd, FS_IOC_GETFLAGS, ret);
+}
+
+/* The new file can share with the old one only if both are copied on write,
+ * or both are not. */
+static void
+take_over_nocow(int from, int to)
+{
+    int old, new;
+
+    if (flags_of(from, &old) < 0 || flags_of(to, &new) < 0 ||
+        ((old ^ new) & FS_NOCOW_FL) == 0)
+        return;
+    new ^= FS_NOCOW_FL;
+    (void)ioctl(to, FS_IOC_SETFLAGS, &new); /* if it fails, so does the copy */
+}
+
+static int
+create_like(int from, const char *to, int *ret_fd, struct err *err)
+{
+    struct stat st;
+
+    if (fstat(from, &st) < 0)
+        return err_sys(err, errno, "stat");
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_UNSUPPORTED, "not a regular file");
+    if (file_unlink_path(to, err) < 0)
+        return -1;
+
+    struct effect e = effect_begin("create", to);
+    CLEANUP(fd_close)
+    int fd = open(to, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int saved = errno;
+
+    effect_end(&e);
+    if (fd < 0)
+        return err_sys(err, saved, "%s: create", to);
+    if (fchown(fd, st.st_uid, st.st_gid) < 0 ||
+        fchmod(fd, (st.st_mode & 0060) == 0060 ? 0660 : 0600) < 0)
+        return err_sys(err, errno, "%s: owner and mode", to);
+    take_over_nocow(from, fd);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static int
+open_source(const char *path, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    return fd < 0 ? err_sys(err, errno, "%s: open", path) : fd;
+}
+
+int
+reflink_create(const char *from, const char *to, struct err *err)
+{
+    CLEANUP(fd_close) int in = open_source(from, err);
+    CLEANUP(fd_close) int out = -1;
+
+    if (in < 0)
+        return -1;
+    return create_like(in, to, &out, err) < 0 ? err_wrap(err, "%s", from) : 0;
+}
+
+static int
+copy_fd(int in, int out, const char *to, struct err *err)
+{
+    struct effect e = effect_begin("ficlone", to);
+    int rc = ioctl(out, FICLONE, in);
+    int saved = errno;
+
+    effect_end(&e);
+    if (rc == 0)
+        return 0;
+    if (saved == EOPNOTSUPP || saved == ENOTTY || saved == EXDEV ||
+        saved == EINVAL)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: this file system cannot share blocks (%s)", to,
+                       strerror(saved));
+    return err_sys(err, saved, "%s: copy by reflink", to);
+}
+
+int
+reflink_copy(const char *from, const char *to, struct err *err)
+{
+    CLEANUP(fd_close) int in = open_source(from, err);
+    CLEANUP(fd_close)
+    int out = open(to, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+    if (in < 0)
+        return -1;
+    if (out < 0)
+        return err_sys(err, errno, "%s: open", to);
+    return copy_fd(in, out, to, err);
+}
+
+/* ---- extents ---- */
+
+/* Without extents wanted, the kernel only counts them. */
+static int
+count_extents(int fd, const char *path, uint64_t *ret_n, struct err *err)
+{
+    struct fiemap map = { .fm_length = FIEMAP_MAX_OFFSET };
+
+    if (ioctl(fd, FS_IOC_FIEMAP, &map) < 0)
+        return err_sys(err, errno, "%s: extents", path);
+    *ret_n = map.fm_mapped_extents;
+    return 0;
+}
+
+int
+reflink_probe(const char *path, uint64_t *ret_us, struct err *err)
+{
+    CLEANUP(fd_close) int in = open_source(path, err);
+    CLEANUP(mem_free) char *dir = file_dirname(path);
+    char id[UUID_STR_SIZE];
+    uint64_t extents = 0;
+
+    if (in < 0)
+        return -1;
+    uuid_random(id);
+
+    CLEANUP(mem_free) char *probe = xasprintf("%s/.vmkeep-probe-%s", dir, id);
+    CLEANUP(fd_close) int out = -1;
+    int rc = create_like(in, probe, &out, err);
+
+    if (rc == 0) {
+        struct file_clone_range range = { .src_fd = in,
+                                          .src_length = PROBE_BYTES };
+        struct stat st;
+
+        /* A disk of less than that is copied as a whole. */
+        if (fstat(in, &st) == 0 && st.st_size < PROBE_BYTES)
+            range.src_length = 0;
+        if (ioctl(out, FICLONERANGE, &range) < 0)
+            rc = err_set(err, ERR_UNSUPPORTED,
+                         "%s: this file system cannot share blocks (%s)", path,
+                         strerror(errno));
+        (void)unlink(probe);
+    }
+    if (rc < 0 || count_extents(in, path, &extents, err) < 0)
+        return -1;
+    *ret_us = extents * US_PER_EXTENT;
+    return 0;
+}
+
+/* A physical range. */
+struct range {
+    uint64_t from, to;
+};
+struct range_list {
+    struct range *v;
+    size_t n, size;
+};
+
+static void
+range_list_fini_p(struct range_list *l)
+{
+    free(l->v);
+}
+
+static void
+add_range(struct range_list *l, uint64_t from, uint64_t len)
+{
+    if (l->n == l->size) {
+        l->size = l->size == 0 ? 256 : l->size * 2;
+        l->v = xrealloc(l->v, l->size, sizeof *l->v);
+    }
+    l->v[l->n++] = (struct range){ from, from + len };
+}
+
+/* Every extent of the file: shared or not, with a place or without. */
+static int
+walk(const char *path, struct range_list *all, uint64_t *own,
+     uint64_t *unplaced, struct err *err)
+{
+    const uint32_t odd = FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC |
+                         FIEMAP_EXTENT_DATA_INLINE;
+    size_t size =
+        sizeof(struct fiemap) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent);
+    CLEANUP(mem_free) struct fiemap *map = xcalloc(1, size);
+    CLEANUP(fd_close) int fd = open_source(path, err);
+    uint64_t at = 0;
+
+    if (fd < 0)
+        return -1;
+    for (;;) {
+        const struct fiemap_extent *e = NULL;
+
+        memset(map, 0, sizeof *map);
+        map->fm_start = at;
+        map->fm_length = FIEMAP_MAX_OFFSET - at;
+        map->fm_extent_count = EXTENTS_AT_ONCE;
+        if (ioctl(fd, FS_IOC_FIEMAP, map) < 0)
+            return err_sys(err, errno, "%s: extents", path);
+        for (uint32_t i = 0; i < map->fm_mapped_extents; i++) {
+            e = &map->fm_extents[i];
+            if ((e->fe_flags & FIEMAP_EXTENT_SHARED) == 0)
+                *own += e->fe_length;
+            if ((e->fe_flags & odd) != 0)
+                *unplaced += e->fe_length;
+            else if (all != NULL)
+                add_range(all, e->fe_physical, e->fe_length);
+            at = e->fe_logical + e->fe_length;
+        }
+        if (e == NULL || (e->fe_flags & FIEMAP_EXTENT_LAST) != 0)
+            return 0;
+    }
+}
+
+int
+reflink_own_bytes(const char *path, uint64_t *ret_own, struct err *err)
+{
+    uint64_t unplaced = 0;
+
+    *ret_own = 0;
+    return walk(path, NULL, ret_own, &unplaced, err);
+}
+
+static int
+by_begin(const void *a, const void *b)
+{
+    const struct range *x = a, *y = b;
+
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
+int
+reflink_all_bytes(const char *const *paths, size_t n, uint64_t *ret_all,
+                  struct err *err)
+{
+    CLEANUP(range_list_fini) struct range_list l = { .n = 0 };
+    uint64_t own = 0, all = 0, end = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (walk(paths[i], &l, &own, &all, err) < 0)
+            return -1;
+    if (l.n > 0)
+        qsort(l.v, l.n, sizeof *l.v, by_begin);
+    for (size_t i = 0; i < l.n; i++) {
+        uint64_t from = l.v[i].from > end ? l.v[i].from : end;
+
+        if (l.v[i].to > from)
+            all += l.v[i].to - from;
+        end = l.v[i].to > end ? l.v[i].to : end;
+    }
+    *ret_all = all;
+    return 0;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* On a file system that can share blocks everything is tried; on one that
+ * cannot, that it is said. The directory: VMKEEP_TEST_REFLINK_DIR, else /tmp.
+ */
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/spawn.h"
+#include "test.h"
+#include "volume/reflink.h"
+
+#define SIZE (1 << 20)
+
+static char *dir;
+
+static char *
+make(const char *name, int byte)
+{
+    char *path = xasprintf("%s/%s", dir, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    CLEANUP(mem_free) char *data = xcalloc(1, SIZE);
+
+    memset(data, byte, SIZE);
+    CHECK(fd >= 0);
+    CHECK_INT(write(fd, data, SIZE), ==, SIZE);
+    CHECK_INT(fsync(fd), ==, 0);
+    (void)close(fd);
+    return path;
+}
+
+static bool
+can_share(const char *path)
+{
+    uint64_t us = 0;
+    struct err err;
+
+    if (reflink_probe(path, &us, &err) == 0)
+        return true;
+    CHECK_INT(err.code, ==, ERR_UNSUPPORTED);
+    return false;
+}
+
+static int
+byte_at(const char *path, off_t off)
+{
+    uint8_t b = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    CHECK_INT(pread(fd, &b, 1, off), ==, 1);
+    (void)close(fd);
+    return b;
+}
+
+static void
+a_copy_is_independent_and_shares_its_blocks(void)
+{
+    CLEANUP(mem_free) char *from = make("a.raw", 7);
+    CLEANUP(mem_free) char *to = xasprintf("%s/b.raw", dir);
+    const char *const both[] = { from, to };
+    uint64_t own = 1, all = 0, alone = 0;
+    struct stat st;
+    struct err err = { 0 };
+    int fd;
+
+    if (!can_share(from))
+        return;
+    CHECK_OK(reflink_create(from, to, &err), &err);
+    CHECK_INT(stat(to, &st), ==, 0);
+    CHECK_INT(st.st_mode & 07777, ==, 0600);
+    CHECK_OK(reflink_copy(from, to, &err), &err);
+    CHECK_INT(byte_at(to, SIZE - 1), ==, 7);
+    CHECK_OK(reflink_own_bytes(to, &own, &err), &err);
+    CHECK_INT(own, ==, 0);
+    CHECK_OK(reflink_all_bytes(both, 2, &all, &err), &err);
+    CHECK_OK(reflink_all_bytes(both, 1, &alone, &err), &err);
+    CHECK_INT(all, ==, alone);
+    fd = open(from, O_WRONLY | O_CLOEXEC);
+    CHECK_INT(pwrite(fd, "x", 1, 65536), ==, 1);
+    CHECK_INT(fsync(fd), ==, 0);
+    (void)close(fd);
+    CHECK_INT(byte_at(from, 65536), ==, 'x');
+    CHECK_INT(byte_at(to, 65536), ==, 7);
+    CHECK_OK(reflink_own_bytes(to, &own, &err), &err);
+    CHECK_INT(own, <=, 65536); /* btrfs: the old extent is kept whole */
+}
+
+static void
+a_file_without_copy_on_write_is_copied_too(void)
+{
+    CLEANUP(mem_free) char *from = xasprintf("%s/nocow.raw", dir);
+    CLEANUP(mem_free) char *to = xasprintf("%s/nocow2.raw", dir);
+    const char *const chattr[] = { "chattr", "+C", from, NULL };
+    CLEANUP(mem_free) char *probe = make("probe.raw", 1);
+    struct err err = { 0 };
+    CLEANUP(mem_free) char *again = NULL;
+
+    if (!can_share(probe))
+        return;
+    (void)close(open(from, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (spawn_run(chattr, 10000, NULL, &err) < 0)
+        return; /* not btrfs */
+    again = make("nocow.raw", 9);
+    CHECK_OK(reflink_create(from, to, &err), &err);
+    CHECK_OK(reflink_copy(from, to, &err), &err);
+    CHECK_INT(byte_at(to, 0), ==, 9);
+}
+
+static void
+a_failed_probe_leaves_nothing(void)
+{
+    CLEANUP(mem_free) char *from = make("left.raw", 3);
+    DIR *d = opendir(dir);
+
+    (void)can_share(from);
+    CHECK(d != NULL);
+    for (const struct dirent *e; (e = readdir(d)) != NULL;)
+        CHECK(strstr(e->d_name, "probe-") == NULL);
+    (void)closedir(d);
+}
+
+int
+main(void)
+{
+    static const struct test_case tests[] = {
+        { "a copy is independent, and shares its blocks",
+          a_copy_is_independent_and_shares_its_blocks },
+        { "a file without copy-on-write is copied too",
+          a_file_without_copy_on_write_is_copied_too },
+        { "a probe leaves nothing behind", a_failed_probe_leaves_nothing },
+    };
+    struct err err = { 0 };
+    int rc;
+    const char *base = getenv("VMKEEP_TEST_REFLINK_DIR");
+
+    dir = xasprintf("%s/vk-reflink-XXXXXX", base == NULL ? "/tmp" : base);
+    CHECK(mkdtemp(dir) != NULL);
+    rc = test_main(tests, ARRAY_SIZE(tests));
+
+    const char *const rm[] = { "rm", "-rf", "--", dir, NULL };
+    int gone = spawn_run(rm, 10000, NULL, &err);
+
+    free(dir);
+    return gone < 0 ? 1 : rc;
+}
