@@ -16,8 +16,8 @@ own_options() { "$vmkeep" "$@" --help | awk '/^Options:/ { on = 1; next } /^[^ ]
 # Those that a section of the man page explains: the lines after .TP.
 explained() { awk '/^\.TP/ { getline; print }' | options_in; }
 
-mapfile -t commands < <("$vmkeep" --help | sed -nE 's/^  vmkeep ((vm|snapshot|restore|kubeconfig|version)( [a-z]+)?)( .*)?$/\1/p' | grep -vE ' (before|create) .*--' | sort -u)
-[ ${#commands[@]} -ge 14 ] && ok "--help lists ${#commands[@]} commands" || not_ok "--help lists the commands: ${commands[*]}"
+mapfile -t commands < <("$vmkeep" --help | sed -nE 's/^  vmkeep ((vm|snapshot|backup|restore|target|kubeconfig|version)( [a-z]+)?)( .*)?$/\1/p' | grep -vE ' (before|create) .*--' | sort -u)
+[ ${#commands[@]} -ge 25 ] && ok "--help lists ${#commands[@]} commands" || not_ok "--help lists the commands: ${commands[*]}"
 
 check_equal "the man page explains the options of every command" \
     "$(section 'OPTIONS OF EVERY COMMAND' | explained | tr '\n' ' ')" \

@@ -23,9 +23,9 @@ set_status() {
 
 # ---- looking ----
 v vm list >"$T/out" 2>"$T/err"
-check "vm list shows state, disks and snapshots" grep -qE '^web-1 +Running +vda +1 +[0-9]+d' "$T/out"
-check "vm list marks a machine without a usable snapshot" grep -qE '^db +Stopped +vda,vdb +0 +never' "$T/out"
-check "vm list counts them" grep -q '^1 of 2 has no snapshot' "$T/err"
+check "vm list shows state, disks and snapshots" grep -qE '^web-1 +Running +vda +1 +[0-9]+d +0 +never' "$T/out"
+check "vm list marks a machine without a usable snapshot" grep -qE '^db +Stopped +vda,vdb +0 +never +0 +never' "$T/out"
+check "vm list counts those without protection" grep -q '^1 of 2 has neither a snapshot nor a backup' "$T/err"
 check "there is no colour in a pipe" eval "! grep -q $'\\033' '$T/out'"
 check_equal "-o name prints bare names" "$(v vm list -o name | tr '\n' ' ')" "db web-1 "
 check "-A has a column for the namespace" eval "v vm list -A | grep -qE '^default +db'"

@@ -6,7 +6,8 @@
 #include "base/mem.h"
 
 static const struct cli_command *const tables[] = {
-    cmd_vm_table, cmd_snapshot_table, cmd_restore_table, cmd_other_table
+    cmd_vm_table,      cmd_snapshot_table, cmd_backup_table,
+    cmd_restore_table, cmd_target_table,   cmd_other_table
 };
 
 const struct cli_command *

@@ -73,4 +73,5 @@ void cli_say(const struct cli *c, const char *fmt, ...) PRINTF(2, 3);
 
 /* The commands of each noun: arrays that end with noun NULL. */
 extern const struct cli_command cmd_vm_table[], cmd_snapshot_table[],
-    cmd_restore_table[], cmd_other_table[];
+    cmd_backup_table[], cmd_restore_table[], cmd_target_table[],
+    cmd_other_table[];

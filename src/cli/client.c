@@ -82,7 +82,7 @@ client_path(const struct gvr *gvr, const char *ns, const char *name)
         buf_printf(&path, "/api/%s", gvr->version);
     else
         buf_printf(&path, "/apis/%s/%s", gvr->group, gvr->version);
-    if (ns != NULL) {
+    if (ns != NULL && gvr->is_namespaced) {
         CLEANUP(mem_free) char *s = http_escape(ns);
 
         buf_printf(&path, "/namespaces/%s", s);
@@ -156,8 +156,12 @@ static int
 exchange(struct client *c, const char *method, const char *path,
          const json_t *body, struct http_response *r, struct err *err)
 {
-    static const char *const headers[] = { "Content-Type: application/json",
-                                           "Accept: application/json", NULL };
+    const char *const headers[] = {
+        strcmp(method, "PATCH") == 0
+            ? "Content-Type: application/merge-patch+json"
+            : "Content-Type: application/json",
+        "Accept: application/json", NULL
+    };
     CLEANUP(mem_free)
     char *text = body == NULL ? NULL : jsonx_canonical(body);
     struct http_request rq = {

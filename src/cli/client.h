@@ -25,12 +25,14 @@ void client_free(struct client *c); /* NULL is fine */
 /* The namespace that the kubeconfig names; NULL: none. */
 const char *client_ns(const struct client *c);
 
-/* "/apis/GROUP/VERSION/namespaces/NS/RESOURCE/NAME"; ns NULL: all namespaces;
+/* "/apis/GROUP/VERSION/namespaces/NS/RESOURCE/NAME"; ns NULL: all namespaces
+ * (it is left out where there are none);
  * name NULL: the collection. Caller frees. */
 char *client_path(const struct gvr *gvr, const char *ns, const char *name)
     NODISCARD;
 
-/* One request. `body` NULL: none. `ret` NULL: the answer is not wanted.
+/* One request; the body of a PATCH is a merge patch. `body` NULL: none. `ret`
+ * NULL: the answer is not wanted.
  *
  *   errors  what the server says, by its Status; client_status() then has it
  */

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vmkeep restore. The volume policy is InPlace unless said otherwise, as the
- * console's; the API's own default is RandomizeNames.
+/* vmkeep restore, of a snapshot or of a backup (cmd-hrestore.c): two kinds of
+ * one name, which are shown together. "backup/NAME" and "snapshot/NAME" say
+ * which is meant; a bare name will do where only one is there.
+ *
+ * The volume policy of a snapshot's restore is InPlace unless said otherwise,
+ * as the console's; the API's own default is RandomizeNames.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +15,9 @@
 #include "cli/table.h"
 #include "cli/words.h"
 
-#define WAIT_MS       3600000 /* a copy to a new VM takes its time */
-#define WAIT_START_MS 60000
+#define WAIT_MS        3600000 /* a copy to a new VM takes its time */
+#define WAIT_START_MS  60000
+#define DELETE_WAIT_MS 600000
 
 static bool
 has_failed(const json_t *restore)
@@ -50,13 +55,94 @@ reason_of(const json_t *restore)
 
 /* ---- list and show ---- */
 
+static bool
+is_of_backup(const json_t *restore)
+{
+    return strncmp(jsonx_str_or(restore, "apiVersion", ""), "harvesterhci.io/",
+                   16) == 0;
+}
+
+/* Both kinds, in one list. */
+static json_t *
+list_both(struct cli *c, struct err *err)
+{
+    CLEANUP(json_decref) json_t *list = cmd_list(c, &kind_vmrestore, err);
+    CLEANUP(json_decref)
+    json_t *others = list == NULL ? NULL : cmd_list(c, &kind_hrestore, err);
+    json_t *all;
+
+    if (others == NULL)
+        return NULL;
+    all = json_pack("{s:s, s:s, s:[]}", "apiVersion", "v1", "kind", "List",
+                    "items");
+    json_array_extend(json_object_get(all, "items"),
+                      json_object_get(list, "items"));
+    json_array_extend(json_object_get(all, "items"),
+                      json_object_get(others, "items"));
+    return all;
+}
+
+/* "backup/friday"; caller frees. */
+static char *
+source_of(const json_t *r)
+{
+    const char *ns = jsonx_str_or(r, "metadata.namespace", "");
+    const char *from =
+        jsonx_str_or(r, "spec.virtualMachineBackupNamespace", ns);
+
+    if (!is_of_backup(r))
+        return xasprintf(
+            "snapshot/%s",
+            jsonx_str_or(r, "spec.virtualMachineSnapshotName", ""));
+    return xasprintf(
+        "backup/%s%s%s", jsonx_str_or(r, "spec.virtualMachineBackupName", ""),
+        strcmp(ns, from) == 0 ? "" : " in ", strcmp(ns, from) == 0 ? "" : from);
+}
+
+static const char *
+any_state_of(const json_t *r)
+{
+    return is_of_backup(r) ? cmd_hrestore_state(r) : state_of(r);
+}
+
+static void
+add_row(const struct cli *c, struct table *t, const json_t *r)
+{
+    bool is_complete = jsonx_bool(r, "status.complete");
+    const char *state = any_state_of(r);
+    CLEANUP(mem_free) char *source = source_of(r);
+    char age[WORDS_SIZE];
+
+    words_age(jsonx_str(r, "metadata.creationTimestamp"), age);
+    if (c->ns == NULL)
+        table_add(t, TABLE_PLAIN, "%s",
+                  jsonx_str_or(r, "metadata.namespace", ""));
+    table_add(t, TABLE_PLAIN, "%s", jsonx_str_or(r, "metadata.name", ""));
+    table_add(t, TABLE_PLAIN, "%s", source);
+    table_add(t, TABLE_PLAIN, "%s", jsonx_str_or(r, "spec.target.name", ""));
+    if (is_of_backup(r) && strcmp(state, "Writing") == 0)
+        table_add(t, TABLE_WARN, "Writing %lld %%",
+                  (long long)jsonx_int(r, "status.progress", 0));
+    else
+        table_add(t,
+                  is_complete                    ? TABLE_GOOD
+                  : strcmp(state, "Failed") == 0 ? TABLE_BAD
+                                                 : TABLE_WARN,
+                  "%s", state);
+    table_add(t, TABLE_PLAIN, "%s", age);
+    table_add(t, TABLE_PLAIN, "%s",
+              is_complete       ? ""
+              : is_of_backup(r) ? cmd_hrestore_message(r)
+                                : reason_of(r));
+}
+
 static int
 list_restores(struct cli *c, struct err *err)
 {
-    static const char *const heads[] = { "NAMESPACE", "NAME",   "SNAPSHOT",
+    static const char *const heads[] = { "NAMESPACE", "NAME",   "FROM",
                                          "TARGET",    "STATUS", "AGE",
                                          "MESSAGE",   NULL };
-    CLEANUP(json_decref) json_t *list = cmd_list(c, &kind_vmrestore, err);
+    CLEANUP(json_decref) json_t *list = list_both(c, err);
 
     if (list == NULL)
         return -1;
@@ -65,24 +151,8 @@ list_restores(struct cli *c, struct err *err)
     CLEANUP(table_free) struct table *t = table_new(heads + (c->ns != NULL));
     const json_t *items = json_object_get(list, "items");
 
-    for (size_t i = 0; i < json_array_size(items); i++) {
-        const json_t *r = json_array_get(items, i);
-        char age[WORDS_SIZE];
-
-        words_age(jsonx_str(r, "metadata.creationTimestamp"), age);
-        if (c->ns == NULL)
-            table_add(t, TABLE_PLAIN, "%s",
-                      jsonx_str_or(r, "metadata.namespace", ""));
-        table_add(t, TABLE_PLAIN, "%s", jsonx_str_or(r, "metadata.name", ""));
-        table_add(t, TABLE_PLAIN, "%s",
-                  jsonx_str_or(r, "spec.virtualMachineSnapshotName", ""));
-        table_add(t, TABLE_PLAIN, "%s",
-                  jsonx_str_or(r, "spec.target.name", ""));
-        table_add(t, tone_of(r), "%s", state_of(r));
-        table_add(t, TABLE_PLAIN, "%s", age);
-        table_add(t, TABLE_PLAIN, "%s",
-                  jsonx_bool(r, "status.complete") ? "" : reason_of(r));
-    }
+    for (size_t i = 0; i < json_array_size(items); i++)
+        add_row(c, t, json_array_get(items, i));
     if (table_rows(t) == 0)
         cli_say(c, "There is no restore. Make one: vmkeep restore create "
                    "SNAPSHOT --wait");
@@ -107,14 +177,6 @@ print_restored(const json_t *r)
 }
 
 static void
-print_lines(const char *label, const json_t *list)
-{
-    for (size_t i = 0; i < json_array_size(list); i++)
-        cmd_print_field(i == 0 ? label : "",
-                        json_string_value(json_array_get(list, i)));
-}
-
-static void
 print_restore(const struct cli *c, const json_t *r)
 {
     cmd_print_field("Name:", jsonx_str(r, "metadata.name"));
@@ -130,29 +192,105 @@ print_restore(const struct cli *c, const json_t *r)
     cmd_print_field("", jsonx_bool(r, "status.complete") ? "" : reason_of(r));
     cmd_print_field("Done:", jsonx_str(r, "status.restoreTime"));
     print_restored(r);
-    print_lines("Old disks:", jsonx_get(r, "status.vmkeep.trash"));
+    cmd_print_lines("Old disks:", jsonx_get(r, "status.vmkeep.trash"));
     cmd_print_field("  until:", jsonx_str(r, "status.vmkeep.trashUntil"));
-    print_lines("Kept:", jsonx_get(r, "status.vmkeep.kept"));
-    print_lines("Left out:", jsonx_get(r, "status.vmkeep.dropped"));
+    cmd_print_lines("Kept:", jsonx_get(r, "status.vmkeep.kept"));
+    cmd_print_lines("Left out:", jsonx_get(r, "status.vmkeep.dropped"));
+}
+
+/* What "backup/NAME", "snapshot/NAME" or a bare name means. */
+struct choice {
+    const char *name;
+    bool takes_snapshot, takes_backup;
+};
+
+static struct choice
+choice_of(const char *word)
+{
+    if (strncmp(word, "backup/", 7) == 0)
+        return (struct choice){ word + 7, false, true };
+    if (strncmp(word, "snapshot/", 9) == 0)
+        return (struct choice){ word + 9, true, false };
+    return (struct choice){ word, true, true };
+}
+
+/* 0, and NULL where it is not there. */
+static int
+find_one(struct cli *c, const struct kind *k, bool is_wanted, const char *name,
+         json_t **ret, struct err *err)
+{
+    *ret = is_wanted ? cmd_get(c, k, name, err) : NULL;
+    return is_wanted && *ret == NULL && err->code != ERR_NOT_FOUND ? -1 : 0;
+}
+
+/* The restore that a word names, and its kind. */
+static json_t *
+find_restore(struct cli *c, const char *word, const struct kind **ret_kind,
+             struct err *err)
+{
+    struct choice choice = choice_of(word);
+    CLEANUP(json_decref) json_t *of_snapshot = NULL;
+    CLEANUP(json_decref) json_t *of_backup = NULL;
+
+    if (find_one(c, &kind_vmrestore, choice.takes_snapshot, choice.name,
+                 &of_snapshot, err) < 0 ||
+        find_one(c, &kind_hrestore, choice.takes_backup, choice.name,
+                 &of_backup, err) < 0)
+        return NULL;
+    if (of_snapshot != NULL && of_backup != NULL) {
+        (void)err_set(err, ERR_INVALID,
+                      "there are two restores \"%s\": say snapshot/%s or "
+                      "backup/%s",
+                      word, word, word);
+        return NULL;
+    }
+    if (of_snapshot == NULL && of_backup == NULL) {
+        (void)err_set(err, ERR_NOT_FOUND,
+                      "there is no restore \"%s\" in namespace %s; see: "
+                      "vmkeep restore list -A",
+                      word, c->ns);
+        return NULL;
+    }
+    *ret_kind = of_backup != NULL ? &kind_hrestore : &kind_vmrestore;
+    return of_backup != NULL ? TAKE(of_backup) : TAKE(of_snapshot);
 }
 
 static int
 show_restore(struct cli *c, struct err *err)
 {
-    CLEANUP(json_decref)
-    json_t *r = cmd_get(c, &kind_vmrestore, c->args[0], err);
+    const struct kind *k;
+    CLEANUP(json_decref) json_t *r = find_restore(c, c->args[0], &k, err);
 
     if (r == NULL)
         return -1;
-    if (!cli_print(c, r))
+    if (cli_print(c, r))
+        return 0;
+    if (k == &kind_hrestore)
+        cmd_hrestore_print(c, r);
+    else
         print_restore(c, r);
+    return 0;
+}
+
+static int
+delete_restores(struct cli *c, struct err *err)
+{
+    for (size_t i = 0; i < c->n_args; i++) {
+        const struct kind *k;
+        CLEANUP(json_decref) json_t *r = find_restore(c, c->args[i], &k, err);
+
+        if (r == NULL || cmd_delete(c, k, "restore", choice_of(c->args[i]).name,
+                                    DELETE_WAIT_MS, err) < 0)
+            return -1;
+    }
     return 0;
 }
 
 /* ---- create ---- */
 
 struct plan {
-    char *name;
+    const char *name;
+    const char *from; /* the snapshot */
     const char *target;
     const char *policy;
     bool is_in_place;
@@ -203,7 +341,7 @@ make_restore(const struct cli *c, const struct plan *p)
                   "apiVersion", "snapshot.kubevirt.io/v1beta1", "kind",
                   "VirtualMachineRestore", "metadata", "name", p->name, "spec",
                   "target", "apiGroup", "kubevirt.io", "kind", "VirtualMachine",
-                  "name", p->target, "virtualMachineSnapshotName", c->args[0],
+                  "name", p->target, "virtualMachineSnapshotName", p->from,
                   "volumeRestorePolicy", p->policy);
     json_t *patches = json_array();
     const char *patch;
@@ -288,36 +426,107 @@ finish(struct cli *c, const struct plan *p, json_t *made, struct err *err)
 }
 
 static int
-create_restore(struct cli *c, struct err *err)
+check_words(const struct cli *c, struct err *err)
 {
-    CLEANUP(json_decref)
-    json_t *snapshot = cmd_get(c, &kind_vmsnapshot, c->args[0], err);
-    CLEANUP(mem_free)
-    char *name = c->n_args > 1
-                     ? xstrdup(c->args[1])
-                     : xasprintf("restore-%.200s-%llu", c->args[0],
-                                 (unsigned long long)clock_wall_s() * 1000);
+    static const char *const of_backups[] = { "retain", "keep-mac", "replace",
+                                              "dry-run", "halted" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(of_backups); i++) {
+        if (cli_has(c, of_backups[i]))
+            return err_set(err, ERR_INVALID, "--%s is for restores of backups",
+                           of_backups[i]);
+    }
+    return 0;
+}
+
+static int
+create_of_snapshot(struct cli *c, const json_t *snapshot, const char *name,
+                   struct err *err)
+{
+    const char *source = jsonx_str_or(snapshot, "spec.source.name", "");
+    struct plan p = { .name = name,
+                      .from = jsonx_str_or(snapshot, "metadata.name", ""),
+                      .target = cli_value(c, "to") };
     CLEANUP(json_decref) json_t *wanted = NULL;
     CLEANUP(json_decref) json_t *made = NULL;
-    int64_t unused;
 
-    if (snapshot == NULL || cli_timeout(c, 0, &unused, err) < 0)
+    if (check_words(c, err) < 0)
         return -1;
-    const char *source = jsonx_str_or(snapshot, "spec.source.name", "");
-    struct plan p = { .name = name, .target = cli_value(c, "to") };
-
     if (p.target == NULL)
         p.target = source;
     p.is_in_place = strcmp(p.target, source) == 0;
     p.policy = cli_value(c, "policy");
     if (p.policy == NULL)
         p.policy = p.is_in_place ? "InPlace" : "PrefixTargetName";
-    if (check_snapshot(c->args[0], snapshot, err) < 0 ||
+    if (check_snapshot(p.from, snapshot, err) < 0 ||
         check_target(c, &p, snapshot, err) < 0)
         return -1;
     wanted = make_restore(c, &p);
     made = cmd_create(c, &kind_vmrestore, wanted, err);
     return made == NULL ? -1 : finish(c, &p, made, err);
+}
+
+/* The backup that a word names; it may be in another namespace. */
+static int
+find_backup(struct cli *c, const struct choice *choice, json_t **ret,
+            struct err *err)
+{
+    const char *own = c->ns;
+    const char *ns = cli_value(c, "backup-namespace");
+    int rc;
+
+    c->ns = ns != NULL ? ns : own;
+    rc = find_one(c, &kind_vmbackup, choice->takes_backup, choice->name, ret,
+                  err);
+    c->ns = own;
+    return rc;
+}
+
+/* A backup of type snapshot and its snapshot have one name, and are one. */
+static int
+choose(const struct choice *choice, json_t **snapshot, json_t **backup,
+       struct err *err)
+{
+    if (*snapshot == NULL && *backup == NULL)
+        return err_set(err, ERR_NOT_FOUND,
+                       "there is no snapshot and no backup \"%s\"; see: vmkeep "
+                       "snapshot list -A, vmkeep backup list -A",
+                       choice->name);
+    if (*snapshot == NULL || *backup == NULL)
+        return 0;
+    if (strcmp(jsonx_str_or(*backup, "spec.type", ""), "snapshot") != 0)
+        return err_set(err, ERR_INVALID,
+                       "there are a snapshot and a backup \"%s\": say "
+                       "snapshot/%s or backup/%s",
+                       choice->name, choice->name, choice->name);
+    json_decref(*backup);
+    *backup = NULL;
+    return 0;
+}
+
+static int
+create_restore(struct cli *c, struct err *err)
+{
+    struct choice choice = choice_of(c->args[0]);
+    CLEANUP(json_decref) json_t *snapshot = NULL;
+    CLEANUP(json_decref) json_t *backup = NULL;
+    CLEANUP(mem_free)
+    char *name = c->n_args > 1
+                     ? xstrdup(c->args[1])
+                     : xasprintf("restore-%.200s-%llu", choice.name,
+                                 (unsigned long long)clock_wall_s() * 1000);
+    int64_t unused;
+
+    if (cli_has(c, "backup-namespace"))
+        choice.takes_snapshot = false;
+    if (cli_timeout(c, 0, &unused, err) < 0 ||
+        find_one(c, &kind_vmsnapshot, choice.takes_snapshot, choice.name,
+                 &snapshot, err) < 0 ||
+        find_backup(c, &choice, &backup, err) < 0 ||
+        choose(&choice, &snapshot, &backup, err) < 0)
+        return -1;
+    return backup != NULL ? cmd_hrestore_create(c, backup, name, err)
+                          : create_of_snapshot(c, snapshot, name, err);
 }
 
 /* ---- the table ---- */
@@ -330,28 +539,52 @@ static const struct cli_option create_options[] = {
     { "start", 0, NULL, "start it when it is restored; waits for that" },
     { "patch", 0, "JSON",
       "change the new machine: a JSON Patch operation; may be repeated" },
+    { "halted", 0, NULL, "backup: leave it off; otherwise it is started" },
+    { "retain", 0, NULL, "backup: keep the old disks, not in the trash" },
+    { "keep-mac", 0, NULL, "backup, --to: the new one gets the MACs" },
+    { "replace", 0, NULL,
+      "backup: replace a machine that is not the one backed up" },
+    { "backup-namespace", 0, "NAMESPACE", "where the backup is" },
+    { "dry-run", 0, NULL, "backup: only look whether it would work" },
     { "wait", 'w', NULL, "wait until it is done, and show it" },
-    { "timeout", 0, "DURATION", "with --wait: how long at most (1h)" },
+    { "timeout", 0, "DURATION",
+      "with --wait: how long at most (1h; of a backup 24h)" },
+    { NULL },
+};
+static const struct cli_option delete_options[] = {
+    { "wait", 'w', NULL, "wait until they are gone" },
+    { "timeout", 0, "DURATION", "with --wait: how long at most (10m)" },
     { NULL },
 };
 
 const struct cli_command cmd_restore_table[] = {
-    { "restore", "create", "SNAPSHOT [NAME]", 1, 2,
-      "bring a virtual machine back to what a snapshot kept",
+    { "restore", "create", "SNAPSHOT|BACKUP [NAME]", 1, 2,
+      "bring a virtual machine back to what was kept",
       "In place, the machine gets back the disks and the definition of that\n"
-      "moment; it must be off, or --stop. What it wrote since is kept in a\n"
-      "trash beside the disks for a day. With --to, a new machine is made and\n"
-      "the old one is not touched.",
+      "moment; it must be off, or --stop. Its old disks are kept in a trash\n"
+      "beside them for a day. With --to, a new machine is made and the old one\n"
+      "is not touched. A machine that is lost is made again from its backup,\n"
+      "with its UUID and its addresses. Where a snapshot and a backup have one\n"
+      "name, say snapshot/NAME or backup/NAME.",
       "vmkeep restore create before-upgrade --stop --start\n"
       "vmkeep restore create before-upgrade --to web-2 --wait\n"
+      "vmkeep restore create backup/friday --dry-run\n"
+      "vmkeep restore create backup/friday --to web-2 --halted --wait\n"
       "vmkeep restore create before-upgrade --to web-2 --patch '{\"op\": "
       "\"replace\", \"path\": \"/spec/template/spec/domain/memory/guest\", "
       "\"value\": \"2Gi\"}'",
       create_options, create_restore },
-    { "restore", "list", "", 0, 0, "show all restores", NULL,
+    { "restore", "list", "", 0, 0,
+      "show all restores, of snapshots and of backups", NULL,
       "vmkeep restore list\nvmkeep restore list -A", NULL, list_restores },
     { "restore", "show", "RESTORE", 1, 1,
       "show one restore: how it goes, and what became of the old disks", NULL,
       "vmkeep restore show restore-before-upgrade-1", NULL, show_restore },
+    { "restore", "delete", "RESTORE...", 1, 1000,
+      "delete restores; one that runs is given up",
+      "What a finished restore has brought back stays. One that is given up\n"
+      "leaves everything as it was.",
+      "vmkeep restore delete restore-before-upgrade-1 --wait", delete_options,
+      delete_restores },
     { NULL },
 };

@@ -2,7 +2,6 @@
 /* vmkeep snapshot. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -258,30 +257,6 @@ show_snapshot(struct cli *c, struct err *err)
 
 /* ---- create ---- */
 
-/* As the console names them. */
-static char *
-default_name(const char *vm)
-{
-    time_t now = (time_t)clock_wall_s();
-    struct tm tm;
-    char stamp[32];
-
-    localtime_r(&now, &tm);
-    (void)strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
-    return xasprintf("%s-snapshot-%s", vm, stamp);
-}
-
-static char *
-excluded_volumes(const struct cli *c)
-{
-    struct buf out = BUF_INIT;
-    const char *v;
-
-    for (size_t i = 0; (v = cli_value_at(c, "exclude", i)) != NULL; i++)
-        buf_printf(&out, "%s%s", i == 0 ? "" : ",", v);
-    return buf_take_str(&out);
-}
-
 static json_t *
 make_snapshot(const struct cli *c, const char *name)
 {
@@ -290,7 +265,7 @@ make_snapshot(const struct cli *c, const char *name)
                           "VirtualMachineSnapshot", "metadata", "name", name,
                           "spec", "source", "apiGroup", "kubevirt.io", "kind",
                           "VirtualMachine", "name", c->args[0]);
-    CLEANUP(mem_free) char *excluded = excluded_volumes(c);
+    CLEANUP(mem_free) char *excluded = cmd_excluded(c);
     const char *description = cli_value(c, "description");
     json_t *notes = json_object();
 
@@ -371,30 +346,19 @@ wait_snapshot(struct cli *c, const char *name, struct err *err)
 }
 
 /* A snapshot may wait for a VM that is to come; from the command line a name
- * that is not there is a slip. */
-static int
-check_vm(struct cli *c, struct err *err)
-{
-    CLEANUP(json_decref) json_t *vm = cmd_get(c, &kind_vm, c->args[0], err);
-
-    if (vm == NULL && err->code == ERR_NOT_FOUND)
-        return err_set(err, ERR_NOT_FOUND,
-                       "there is no virtual machine \"%s\" in namespace %s; "
-                       "see: vmkeep vm list -A",
-                       c->args[0], c->ns);
-    return vm == NULL ? -1 : 0;
-}
-
+ * that is not there is a slip: it is looked for first. */
 static int
 create_snapshot(struct cli *c, struct err *err)
 {
     CLEANUP(mem_free)
-    char *name = c->n_args > 1 ? xstrdup(c->args[1]) : default_name(c->args[0]);
+    char *name = c->n_args > 1 ? xstrdup(c->args[1])
+                               : cmd_default_name(c->args[0], "snapshot");
     CLEANUP(json_decref) json_t *wanted = make_snapshot(c, name);
     CLEANUP(json_decref) json_t *made = NULL;
     int64_t unused;
 
-    if (cli_timeout(c, 0, &unused, err) < 0 || check_vm(c, err) < 0)
+    if (cli_timeout(c, 0, &unused, err) < 0 ||
+        cmd_check_vm(c, c->args[0], err) < 0)
         return -1;
     made = cmd_create(c, &kind_vmsnapshot, wanted, err);
     if (made == NULL)
@@ -411,35 +375,11 @@ create_snapshot(struct cli *c, struct err *err)
 /* ---- delete ---- */
 
 static int
-seen_gone(void *arg, const json_t *object, struct err *err)
-{
-    return object == NULL;
-}
-
-static int
-delete_one(struct cli *c, const char *name, struct err *err)
-{
-    CLEANUP(mem_free)
-    char *path = client_path(&kind_vmsnapshot.gvr, c->ns, name);
-    int64_t timeout_ms;
-
-    if (cli_timeout(c, WAIT_MS, &timeout_ms, err) < 0 ||
-        client_call(c->client, "DELETE", path, NULL, NULL, err) < 0)
-        return -1;
-    if (cli_has(c, "wait") &&
-        client_wait(c->client, &kind_vmsnapshot.gvr, c->ns, name,
-                    (uint64_t)timeout_ms, seen_gone, NULL, err) < 0)
-        return -1;
-    printf("snapshot \"%s\" %s\n", name,
-           cli_has(c, "wait") ? "deleted" : "is being deleted");
-    return 0;
-}
-
-static int
 delete_snapshots(struct cli *c, struct err *err)
 {
     for (size_t i = 0; i < c->n_args; i++) {
-        if (delete_one(c, c->args[i], err) < 0)
+        if (cmd_delete(c, &kind_vmsnapshot, "snapshot", c->args[i], WAIT_MS,
+                       err) < 0)
             return -1;
     }
     return 0;

@@ -14,28 +14,43 @@
 /* ---- what protects a VM ---- */
 
 struct protection {
-    size_t snapshots;        /* ready ones */
+    size_t n;                /* usable ones */
     const char *newest;      /* RFC 3339; NULL: none */
     const char *newest_name; /* of that */
 };
 
-static struct protection
-protection_of(const json_t *vm, const json_t *snapshots)
+/* Those of another machine that had the same name do not count, where it is
+ * known whose they are. */
+static bool
+is_of(const json_t *object, const json_t *vm)
 {
-    const json_t *items = json_object_get(snapshots, "items");
-    const char *name = jsonx_str_or(vm, "metadata.name", "");
-    const char *ns = jsonx_str_or(vm, "metadata.namespace", "");
+    const char *uid = jsonx_str(object, "status.sourceUID");
+
+    if (strcmp(jsonx_str_or(object, "metadata.namespace", ""),
+               jsonx_str_or(vm, "metadata.namespace", "")) != 0 ||
+        strcmp(jsonx_str_or(object, "spec.source.name", ""),
+               jsonx_str_or(vm, "metadata.name", "")) != 0)
+        return false;
+    return uid == NULL ||
+           strcmp(uid, jsonx_str_or(vm, "metadata.uid", "")) == 0;
+}
+
+static struct protection
+protection_of(const json_t *vm, const json_t *list)
+{
+    const json_t *items = json_object_get(list, "items");
     struct protection p = { 0, NULL, NULL };
 
     for (size_t i = 0; i < json_array_size(items); i++) {
         const json_t *s = json_array_get(items, i);
-        const char *time = jsonx_str_or(s, "status.creationTime", "");
+        const char *time =
+            jsonx_str_or(s, "status.vmkeep.cutTime",
+                         jsonx_str_or(s, "status.creationTime", ""));
 
-        if (!jsonx_bool(s, "status.readyToUse") ||
-            strcmp(jsonx_str_or(s, "spec.source.name", ""), name) != 0 ||
-            strcmp(jsonx_str_or(s, "metadata.namespace", ""), ns) != 0)
+        if (!jsonx_bool(s, "status.readyToUse") || !is_of(s, vm) ||
+            strcmp(jsonx_str_or(s, "spec.type", "backup"), "backup") != 0)
             continue;
-        p.snapshots++;
+        p.n++;
         if (p.newest == NULL || strcmp(time, p.newest) > 0) {
             p.newest = time;
             p.newest_name = jsonx_str(s, "metadata.name");
@@ -73,25 +88,36 @@ disks_of(const json_t *vm)
 
 /* ---- list ---- */
 
+/* What it has of one sort; a machine with nothing stands out. */
 static void
-add_row(const struct cli *c, struct table *t, const json_t *vm,
-        const struct protection *p)
+add_protection(struct table *t, const struct protection *p, bool is_bare)
 {
-    const char *status = jsonx_str_or(vm, "status.printableStatus", "");
-    CLEANUP(mem_free) char *disks = disks_of(vm);
+    enum table_tone tone = is_bare     ? TABLE_BAD
+                           : p->n == 0 ? TABLE_WARN
+                                       : TABLE_PLAIN;
     char age[WORDS_SIZE];
 
     words_age(p->newest, age);
+    table_add(t, tone, "%zu", p->n);
+    table_add(t, tone, "%s", p->n == 0 ? "never" : age);
+}
+
+static void
+add_row(const struct cli *c, struct table *t, const json_t *vm,
+        const struct protection *snapshots, const struct protection *backups)
+{
+    const char *status = jsonx_str_or(vm, "status.printableStatus", "");
+    CLEANUP(mem_free) char *disks = disks_of(vm);
+    bool is_bare = snapshots->n + backups->n == 0;
+
     if (c->ns == NULL)
         table_add(t, TABLE_PLAIN, "%s",
                   jsonx_str_or(vm, "metadata.namespace", ""));
     table_add(t, TABLE_PLAIN, "%s", jsonx_str_or(vm, "metadata.name", ""));
     table_add(t, tone_of_status(status), "%s", status);
     table_add(t, TABLE_PLAIN, "%s", disks);
-    table_add(t, p->snapshots == 0 ? TABLE_WARN : TABLE_PLAIN, "%zu",
-              p->snapshots);
-    table_add(t, p->snapshots == 0 ? TABLE_WARN : TABLE_PLAIN, "%s",
-              p->snapshots == 0 ? "never" : age);
+    add_protection(t, snapshots, is_bare);
+    add_protection(t, backups, is_bare);
     if (c->format == CLI_WIDE) {
         table_add(t, TABLE_PLAIN, "%s", jsonx_str_or(vm, "metadata.uid", ""));
         table_add(t, TABLE_PLAIN, "%s",
@@ -103,18 +129,33 @@ add_row(const struct cli *c, struct table *t, const json_t *vm,
     }
 }
 
-static const char *const heads[] = { "NAMESPACE",   "NAME", "STATUS", "DISKS",
-                                     "SNAPSHOTS",   "LAST", "UUID",   "DOMAIN",
-                                     "RUNSTRATEGY", "NODE", NULL };
+static const char *const heads[] = { "NAMESPACE", "NAME",        "STATUS",
+                                     "DISKS",     "SNAPSHOTS",   "LAST",
+                                     "BACKUPS",   "LAST",        "UUID",
+                                     "DOMAIN",    "RUNSTRATEGY", "NODE",
+                                     NULL };
 static const char *const short_heads[] = { "NAMESPACE", "NAME",      "STATUS",
                                            "DISKS",     "SNAPSHOTS", "LAST",
-                                           NULL };
+                                           "BACKUPS",   "LAST",      NULL };
+
+/* How many have nothing, and what to do about the first. */
+static void
+say_bare(struct cli *c, size_t n, size_t all, const char *first)
+{
+    if (n > 0)
+        cli_say(c,
+                "\n%zu of %zu %s neither a snapshot nor a backup. Make one: "
+                "vmkeep snapshot create %s --wait, vmkeep backup create %s "
+                "--wait",
+                n, all, n == 1 ? "has" : "have", first, first);
+}
 
 static int
 list_vms(struct cli *c, struct err *err)
 {
     CLEANUP(json_decref) json_t *vms = cmd_list(c, &kind_vm, err);
     CLEANUP(json_decref) json_t *snapshots = NULL;
+    CLEANUP(json_decref) json_t *backups = NULL;
     size_t skip = c->ns != NULL, bare = 0;
     const char *first = NULL;
 
@@ -123,7 +164,8 @@ list_vms(struct cli *c, struct err *err)
     if (cli_print(c, vms))
         return 0;
     snapshots = cmd_list(c, &kind_vmsnapshot, err);
-    if (snapshots == NULL)
+    backups = snapshots == NULL ? NULL : cmd_list(c, &kind_vmbackup, err);
+    if (backups == NULL)
         return -1;
     CLEANUP(table_free)
     struct table *t =
@@ -132,13 +174,11 @@ list_vms(struct cli *c, struct err *err)
 
     for (size_t i = 0; i < json_array_size(items); i++) {
         const json_t *vm = json_array_get(items, i);
-        struct protection p = protection_of(vm, snapshots);
+        struct protection s = protection_of(vm, snapshots);
+        struct protection b = protection_of(vm, backups);
 
-        add_row(c, t, vm, &p);
-        if (p.snapshots > 0)
-            continue;
-        bare++;
-        if (first == NULL)
+        add_row(c, t, vm, &s, &b);
+        if (s.n + b.n == 0 && bare++ == 0)
             first = jsonx_str_or(vm, "metadata.name", "");
     }
     if (table_rows(t) == 0) {
@@ -148,11 +188,7 @@ list_vms(struct cli *c, struct err *err)
         return 0;
     }
     table_print(t, c->has_colour, stdout);
-    if (bare > 0)
-        cli_say(c,
-                "\n%zu of %zu %s no snapshot. Make one: vmkeep snapshot "
-                "create %s --wait",
-                bare, table_rows(t), bare == 1 ? "has" : "have", first);
+    say_bare(c, bare, table_rows(t), first);
     return 0;
 }
 
@@ -190,22 +226,22 @@ show_disks(const struct cli *c, const json_t *vm)
 }
 
 static void
-show_protection(const struct cli *c, const json_t *vm, const json_t *snapshots)
+show_protection(const struct cli *c, const json_t *vm, const json_t *list,
+                const char *label, const char *noun)
 {
-    struct protection p = protection_of(vm, snapshots);
+    struct protection p = protection_of(vm, list);
     char age[WORDS_SIZE];
     CLEANUP(mem_free) char *text = NULL;
 
     words_age(p.newest, age);
-    if (p.snapshots > 0) {
-        text = xasprintf("%zu, the newest %s old: %s", p.snapshots, age,
-                         p.newest_name);
-        cmd_print_field("Snapshots:", text);
+    if (p.n > 0) {
+        text = xasprintf("%zu, the newest %s old: %s", p.n, age, p.newest_name);
+        cmd_print_field(label, text);
         return;
     }
-    printf("%-14s", "Snapshots:");
+    printf("%-14s", label);
     table_print_toned(stdout, c->has_colour, TABLE_WARN, "none");
-    printf("; make one: vmkeep snapshot create %s --wait\n",
+    printf("; make one: vmkeep %s create %s --wait\n", noun,
            jsonx_str_or(vm, "metadata.name", ""));
 }
 
@@ -214,6 +250,7 @@ show_vm(struct cli *c, struct err *err)
 {
     CLEANUP(json_decref) json_t *vm = cmd_get(c, &kind_vm, c->args[0], err);
     CLEANUP(json_decref) json_t *snapshots = NULL;
+    CLEANUP(json_decref) json_t *backups = NULL;
     const json_t *agent, *ready;
 
     if (vm == NULL)
@@ -221,7 +258,8 @@ show_vm(struct cli *c, struct err *err)
     if (cli_print(c, vm))
         return 0;
     snapshots = cmd_list(c, &kind_vmsnapshot, err);
-    if (snapshots == NULL)
+    backups = snapshots == NULL ? NULL : cmd_list(c, &kind_vmbackup, err);
+    if (backups == NULL)
         return -1;
     agent = words_condition(vm, "AgentConnected");
     ready = words_condition(vm, "Ready");
@@ -241,7 +279,8 @@ show_vm(struct cli *c, struct err *err)
     cmd_print_field("Snapshot now:",
                     jsonx_str(vm, "status.snapshotInProgress"));
     cmd_print_field("Restore now:", jsonx_str(vm, "status.restoreInProgress"));
-    show_protection(c, vm, snapshots);
+    show_protection(c, vm, snapshots, "Snapshots:", "snapshot");
+    show_protection(c, vm, backups, "Backups:", "backup");
     show_disks(c, vm);
     return 0;
 }
@@ -387,7 +426,8 @@ static const struct cli_option release_options[] = {
 
 const struct cli_command cmd_vm_table[] = {
     { "vm", "list", "", 0, 0, "show all virtual machines and their protection",
-      "One without a usable snapshot is marked, and counted below the table.",
+      "One with neither a usable snapshot nor a backup is marked, and counted\n"
+      "below the table.",
       "vmkeep vm list\nvmkeep vm list -A -o wide\nvmkeep vm list -o name", NULL,
       list_vms },
     { "vm", "show", "VM", 1, 1, "show one virtual machine, with its disks",

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cmd.h"
 
+#include <sys/ioctl.h>
+
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/bar.h"
+#include "cli/words.h"
 #include "net/http.h"
 
 json_t *
@@ -34,6 +40,79 @@ cmd_create(struct cli *c, const struct kind *k, const json_t *object,
     json_t *v = NULL;
 
     return client_call(c->client, "POST", path, object, &v, err) < 0 ? NULL : v;
+}
+
+int
+cmd_annotate(struct cli *c, const struct kind *k, const char *name,
+             const char *key, const char *value, struct err *err)
+{
+    CLEANUP(mem_free) char *path = client_path(&k->gvr, c->ns, name);
+    CLEANUP(json_decref)
+    json_t *patch =
+        json_pack("{s:{s:{s:s}}}", "metadata", "annotations", key, value);
+
+    return client_call(c->client, "PATCH", path, patch, NULL, err);
+}
+
+static int
+seen_gone(void *arg, const json_t *object, struct err *err)
+{
+    return object == NULL;
+}
+
+int
+cmd_delete(struct cli *c, const struct kind *k, const char *what,
+           const char *name, int64_t def_timeout_ms, struct err *err)
+{
+    CLEANUP(mem_free) char *path = client_path(&k->gvr, c->ns, name);
+    int64_t timeout_ms;
+
+    if (cli_timeout(c, def_timeout_ms, &timeout_ms, err) < 0 ||
+        client_call(c->client, "DELETE", path, NULL, NULL, err) < 0)
+        return -1;
+    if (cli_has(c, "wait") &&
+        client_wait(c->client, &k->gvr, c->ns, name, (uint64_t)timeout_ms,
+                    seen_gone, NULL, err) < 0)
+        return -1;
+    printf("%s \"%s\" %s\n", what, name,
+           cli_has(c, "wait") ? "deleted" : "is being deleted");
+    return 0;
+}
+
+char *
+cmd_default_name(const char *vm, const char *what)
+{
+    time_t now = (time_t)clock_wall_s();
+    struct tm tm;
+    char stamp[32];
+
+    localtime_r(&now, &tm);
+    (void)strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
+    return xasprintf("%s-%s-%s", vm, what, stamp);
+}
+
+char *
+cmd_excluded(const struct cli *c)
+{
+    struct buf out = BUF_INIT;
+    const char *v;
+
+    for (size_t i = 0; (v = cli_value_at(c, "exclude", i)) != NULL; i++)
+        buf_printf(&out, "%s%s", i == 0 ? "" : ",", v);
+    return buf_take_str(&out);
+}
+
+int
+cmd_check_vm(struct cli *c, const char *vm_name, struct err *err)
+{
+    CLEANUP(json_decref) json_t *vm = cmd_get(c, &kind_vm, vm_name, err);
+
+    if (vm == NULL && err->code == ERR_NOT_FOUND)
+        return err_set(err, ERR_NOT_FOUND,
+                       "there is no virtual machine \"%s\" in namespace %s; "
+                       "see: vmkeep vm list -A",
+                       vm_name, c->ns);
+    return vm == NULL ? -1 : 0;
 }
 
 int
@@ -87,9 +166,62 @@ cmd_progress_say(struct cmd_progress *p, const char *text)
     if (text == NULL || *text == 0 ||
         strncmp(p->last, text, sizeof p->last - 1) == 0)
         return;
+    cmd_progress_end(p);
+    p->last_tenth = 0;
     (void)snprintf(p->last, sizeof p->last, "%s", text);
     cli_say(p->cli, "%6.1f s  %s",
             (double)(clock_mono_ms() - p->began_ms) / 1000, text);
+}
+
+/* The width of the terminal behind standard error; 0: there is none. */
+static unsigned
+terminal_width(void)
+{
+    struct winsize size = { 0 };
+
+    if (isatty(STDERR_FILENO) != 1)
+        return 0;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col < 40)
+        return 80;
+    return size.ws_col;
+}
+
+void
+cmd_progress_bytes(struct cmd_progress *p, const json_t *object)
+{
+    const json_t *s = jsonx_get(object, "status.vmkeep");
+    struct bar_facts f = {
+        .what = jsonx_str_or(s, "phase", ""),
+        .done = jsonx_int(s, "doneBytes", 0),
+        .all = jsonx_int(s, "totalBytes", 0),
+        .per_second = jsonx_int(s, "bytesPerSecond", 0),
+        .seconds_left = jsonx_int(s, "secondsLeft", -1),
+    };
+    unsigned width = terminal_width();
+    bool is_for_people =
+        p->cli->format == CLI_TABLE || p->cli->format == CLI_WIDE;
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+    if (!is_for_people || f.all <= 0 || f.done <= 0)
+        return;
+    bar_format(&f, width, &text);
+    if (width > 0) {
+        (void)fprintf(stderr, "\r%s\033[K", buf_str(&text));
+        (void)fflush(stderr);
+        p->has_bar = true;
+    } else if (f.done * 10 / f.all > p->last_tenth) {
+        p->last_tenth = f.done * 10 / f.all;
+        cli_say(p->cli, "%6.1f s  %s",
+                (double)(clock_mono_ms() - p->began_ms) / 1000, buf_str(&text));
+    }
+}
+
+void
+cmd_progress_end(struct cmd_progress *p)
+{
+    if (p->has_bar)
+        (void)fputs("\r\033[K", stderr);
+    p->has_bar = false;
 }
 
 void
@@ -97,4 +229,12 @@ cmd_print_field(const char *label, const char *value)
 {
     if (value != NULL && *value != 0)
         printf("%-14s%s\n", label, value);
+}
+
+void
+cmd_print_lines(const char *label, const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        cmd_print_field(i == 0 ? label : "",
+                        json_string_value(json_array_get(list, i)));
 }

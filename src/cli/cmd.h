@@ -12,6 +12,21 @@ json_t *cmd_get(struct cli *c, const struct kind *k, const char *name,
 json_t *cmd_create(struct cli *c, const struct kind *k, const json_t *object,
                    struct err *err) NODISCARD;
 
+/* Set one annotation of an object. */
+int cmd_annotate(struct cli *c, const struct kind *k, const char *name,
+                 const char *key, const char *value, struct err *err) NODISCARD;
+/* Delete an object, with --wait until it is gone, and say so. `what`: its
+ * noun. */
+int cmd_delete(struct cli *c, const struct kind *k, const char *what,
+               const char *name, int64_t def_timeout_ms, struct err *err)
+    NODISCARD;
+/* "web-1-snapshot-20260801-100007", as the console names them; caller frees. */
+char *cmd_default_name(const char *vm, const char *what) NODISCARD;
+/* The values of --exclude, with commas between them; caller frees. */
+char *cmd_excluded(const struct cli *c) NODISCARD;
+/* A virtual machine that is to be kept is there. */
+int cmd_check_vm(struct cli *c, const char *vm_name, struct err *err) NODISCARD;
+
 /* start or stop through the subresource. `body` may be NULL.
  * errors  what the server says */
 int cmd_power(struct cli *c, const char *vm, const char *verb,
@@ -25,8 +40,27 @@ struct cmd_progress {
     const struct cli *cli;
     uint64_t began_ms;
     char last[256];
+    int64_t last_tenth; /* of what is done, that was said */
+    bool has_bar;       /* the cursor stands behind a bar */
 };
 void cmd_progress_say(struct cmd_progress *p, const char *text);
+/* How far the object is, by its status.vmkeep: a bar on a terminal, else a
+ * line for every tenth. */
+void cmd_progress_bytes(struct cmd_progress *p, const json_t *object);
+/* Take the bar away. */
+void cmd_progress_end(struct cmd_progress *p);
+
+/* vmkeep restore of a backup (cmd-hrestore.c). */
+int cmd_hrestore_create(struct cli *c, const json_t *backup, const char *name,
+                        struct err *err) NODISCARD;
+void cmd_hrestore_print(const struct cli *c, const json_t *restore);
+/* "Complete", "Failed" or what it does. */
+const char *cmd_hrestore_state(const json_t *restore);
+bool cmd_hrestore_has_failed(const json_t *restore);
+/* Why it failed, or what it waits for. */
+const char *cmd_hrestore_message(const json_t *restore);
 
 /* "Label:      value" of the show commands; value NULL or "": not shown. */
 void cmd_print_field(const char *label, const char *value);
+/* The members of a list of strings, one a line. */
+void cmd_print_lines(const char *label, const json_t *list);

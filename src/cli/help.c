@@ -27,7 +27,7 @@ print_command(FILE *out, const struct cli_command *c)
     char *left = xasprintf("%s%s%s %s", c->noun, c->verb == NULL ? "" : " ",
                            c->verb == NULL ? "" : c->verb, c->args);
 
-    fprintf(out, "  vmkeep %-34s  %s\n", left, c->summary);
+    fprintf(out, "  vmkeep %-37s  %s\n", left, c->summary);
 }
 
 static void
@@ -48,8 +48,8 @@ help_all(FILE *out)
     const char *noun = "";
     bool had_verb = false;
 
-    fputs("vmkeep keeps snapshots of the virtual machines of this host and "
-          "brings them back.\n\nCommands:\n",
+    fputs("vmkeep keeps snapshots and backups of the virtual machines of this "
+          "host and\nbrings them back.\n\nCommands:\n",
           out);
     for (size_t i = 0; (c = args_command(i)) != NULL; i++) {
         if (strcmp(noun, c->noun) != 0 && had_verb)
@@ -65,6 +65,10 @@ help_all(FILE *out)
           "  vmkeep snapshot create web-1 before-upgrade --wait\n"
           "  vmkeep snapshot list web-1\n"
           "  vmkeep restore create before-upgrade --stop --start --wait\n"
+          "\nA place for backups, a backup, and a lost machine back from it:\n"
+          "  vmkeep target create /srv/backups --wait\n"
+          "  vmkeep backup create web-1 friday --wait\n"
+          "  vmkeep restore create friday --wait\n"
           "\nMore about a command: vmkeep snapshot create --help\n"
           "The manual: man vmkeep\n",
           out);
