@@ -17,11 +17,11 @@
 #include "base/effect.h"
 #include "base/mem.h"
 #include "controller/capture.h"
+#include "controller/guestcut.h"
 #include "controller/loop.h"
 #include "controller/objutil.h"
 #include "controller/project.h"
 #include "controller/recover.h"
-#include "controller/snapshot-cut.h"
 #include "controller/tidy.h"
 
 #define LOOK_AGAIN_MS (5 * 60 * 1000)
@@ -175,7 +175,7 @@ drop_locked(struct ctl *ctl, struct object **content, const char *vm_uuid,
     size_t left = 0;
 
     if (recover_vm(ctl, vm_uuid, err) < 0 ||
-        snapshot_cut_undo(ctl, vm_uuid, cut_id, err) < 0)
+        guestcut_undo(ctl, vm_uuid, cut_id, err) < 0)
         return -1;
     /* The reference is gone; the rest may fail and is tried again. */
     if (volume_collect(ctl->volume, vm_uuid, &left, &later) < 0 || left > 0)

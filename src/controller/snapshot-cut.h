@@ -21,10 +21,3 @@ struct snapshot_cut_job {
 /* ret_is_freeze_failure: with an error: the guest agent was the reason. */
 int snapshot_cut(struct ctl *ctl, const struct snapshot_cut_job *job,
                  bool *ret_is_freeze_failure, struct err *err) NODISCARD;
-
-/* Remove whatever tries of this snapshot left: the cut's references (its
- * layers go with controller/tidy.c), sealed XML, firmware state. Idempotent;
- * the caller holds the VM's lock as CUT or MERGE. `vm_uuid` NULL: no VM was
- * ever locked. */
-int snapshot_cut_undo(struct ctl *ctl, const char *vm_uuid,
-                      const char *snapshot_uid, struct err *err) NODISCARD;

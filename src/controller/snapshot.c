@@ -18,7 +18,7 @@
  *                   freeze_end, volume_cut_finish, secrets_put, obj_create of
  *                   the content
  *   UNLOCK          the mark goes; waiting snapshots of the VM are woken
- *   UNDO_UNLOCK     snapshot_cut_undo() first
+ *   UNDO_UNLOCK     guestcut_undo() first
  *   DELETE_CONTENT  controller/content.c does the rest
  *
  * Nothing is remembered between two passes but the objects, so a crash at any
@@ -40,6 +40,7 @@
 #include "base/mem.h"
 #include "controller/capture.h"
 #include "controller/content.h"
+#include "controller/guestcut.h"
 #include "controller/loop.h"
 #include "controller/objutil.h"
 #include "controller/project.h"
@@ -485,8 +486,8 @@ unlock_vm(struct pass *p, bool undo, int64_t *ret_again_ms, struct err *err)
             return rc;
         rc = recover_vm(p->ctl, object_uid(p->vm), err);
         if (rc == 0)
-            rc = snapshot_cut_undo(p->ctl, object_uid(p->vm),
-                                   object_uid(p->snapshot), err);
+            rc = guestcut_undo(p->ctl, object_uid(p->vm),
+                               object_uid(p->snapshot), err);
         give(p);
         if (rc < 0 && err->code == ERR_BUSY) {
             *ret_again_ms = LOOP_LATER_MS;
