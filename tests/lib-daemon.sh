@@ -23,12 +23,17 @@ vmkeepd_configure() {
 
 vmkeepd_listens() { [ -S "$SOCKET" ] && (exec 3<>"/dev/tcp/${LISTEN/://}") 2>/dev/null; }
 # vmkeepd_start [VARIABLE=VALUE...]: start it and wait until it listens.
+#   VMKEEPD_INSIDE=1  it sees the files that the test's libvirtd sees below
+#                     /var/lib/libvirt (NVRAM, software TPMs)
 vmkeepd_start() {
+    local inside=()
     [ -e "$T/vmkeep.conf" ] || vmkeepd_configure
     rm -f "$SOCKET"
-    start_process vmkeepd env "$@" "$(program vmkeepd)" --config "$T/vmkeep.conf"
+    [ -z "${VMKEEPD_INSIDE:-}" ] || inside=(nsenter -t "$namespace_pid" -m -p -r --)
+    start_process vmkeepd "${inside[@]}" env "$@" "$(program vmkeepd)" --config "$T/vmkeep.conf"
     wait_until 60 eval "vmkeepd_listens || ! is_alive $pid_vmkeepd" || true
-    vmkeepd_listens || wait_until 2 vmkeepd_listens || {
+    [ -z "${VMKEEPD_INSIDE:-}" ] || pid_vmkeepd=$(pgrep -P "$pid_vmkeepd")
+    vmkeepd_listens || {
         echo "vmkeepd does not listen: $(tail -n 2 "$T/vmkeepd.log")" >&2
         return 1
     }

@@ -25,9 +25,11 @@ requires_libvirt() {
 
 # libvirt_start: libvirtd and room for guests in namespaces of their own.
 # virsh finds it by LIBVIRT_DEFAULT_URI, vmkeepd by LIBVIRT_URI (the same).
+#   LIBVIRT_SWTPM_USER  whom software TPMs run as (root)
 libvirt_start() {
     local d=$T/lv group
-    mkdir -p "$d"/{rt,etc/qemu,lib,log,cache}
+    mkdir -p "$d"/{rt,etc/qemu,lib,log,cache,swtpm-log,swtpm-ca}
+    [ -z "${LIBVIRT_SWTPM_USER:-}" ] || chown "$LIBVIRT_SWTPM_USER" "$d/swtpm-ca"
     cat >"$d/etc/libvirtd.conf" <<CONF
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
@@ -36,8 +38,8 @@ CONF
     cat >"$d/etc/qemu.conf" <<CONF
 user = "root"
 group = "root"
-swtpm_user = "root"
-swtpm_group = "root"
+swtpm_user = "${LIBVIRT_SWTPM_USER:-root}"
+swtpm_group = "${LIBVIRT_SWTPM_USER:-root}"
 security_driver = "none"
 remember_owner = 0
 stdio_handler = "file"
@@ -60,7 +62,8 @@ CONF
     # The first process of the pid namespace: bash, because it reaps.
     start_process namespace unshare -m -p -f --kill-child --mount-proc --propagation "$(mounts_stay_private)" bash -c '
         d=$1
-        for pair in rt:/run/libvirt etc:/etc/libvirt lib:/var/lib/libvirt log:/var/log/libvirt cache:/var/cache/libvirt; do
+        for pair in rt:/run/libvirt etc:/etc/libvirt lib:/var/lib/libvirt log:/var/log/libvirt cache:/var/cache/libvirt \
+            swtpm-log:/var/log/swtpm swtpm-ca:/var/lib/swtpm-localca; do
             mkdir -p "${pair#*:}" && mount --bind "$d/${pair%%:*}" "${pair#*:}" || exit 1
         done
         mount --bind "$d/passwd" /etc/passwd && mount --bind "$d/group" /etc/group || exit 1
@@ -127,6 +130,7 @@ guest_image() {
 #   GUEST_FORMAT  qcow2 (default) or raw
 #   GUEST_APPEND  words for its kernel command line (guest/init)
 #   GUEST_EXTRA   XML for <devices>, on one line
+#   GUEST_OS      XML for <os>, on one line
 #   GUEST_UUID    default: random
 guest_define() {
     local name=$1 dir=$T/$1 format=${GUEST_FORMAT:-qcow2} image
@@ -135,7 +139,7 @@ guest_define() {
     cp --reflink=auto --sparse=always "$image/root.$format" "$image/data.$format" "$dir/"
     sed -e "s|@NAME@|$name|; s|@UUID@|${GUEST_UUID:-$(cat /proc/sys/kernel/random/uuid)}|" \
         -e "s|@GUEST@|$image|; s|@DIR@|$dir|; s|@FORMAT@|$format|" \
-        -e "s|@APPEND@|${GUEST_APPEND:-}|; s|@EXTRA@|${GUEST_EXTRA:-}|" \
+        -e "s|@APPEND@|${GUEST_APPEND:-}|; s|@EXTRA@|${GUEST_EXTRA:-}|; s|<kernel>|${GUEST_OS:-}&|" \
         "$tests_dir/guest/domain.xml.in" >"$dir/domain.xml"
     virsh -q define "$dir/domain.xml"
 }

@@ -148,7 +148,7 @@ counted_rename(int dirfd, const char *from, const char *to, struct err *err)
 
 static int
 write_temporary(int dirfd, const char *temp, const void *data, size_t len,
-                mode_t mode, struct err *err)
+                mode_t mode, const struct file_owner *owner, struct err *err)
 {
     struct effect e = effect_begin("create", temp);
     CLEANUP(fd_close)
@@ -158,6 +158,8 @@ write_temporary(int dirfd, const char *temp, const void *data, size_t len,
     effect_end(&e);
     if (fd < 0)
         return err_sys(err, saved, "%s: create", temp);
+    if (owner != NULL && fchown(fd, owner->uid, owner->gid) < 0)
+        return err_sys(err, errno, "%s: chown", temp);
     if (file_write_fd(fd, data, len, temp, err) < 0)
         return -1;
     return file_sync(fd, temp, err);
@@ -170,11 +172,18 @@ int
 file_replace(int dirfd, const char *name, const void *data, size_t len,
              mode_t mode, struct err *err)
 {
+    return file_replace_as(dirfd, name, data, len, mode, NULL, err);
+}
+
+int
+file_replace_as(int dirfd, const char *name, const void *data, size_t len,
+                mode_t mode, const struct file_owner *owner, struct err *err)
+{
     char temp[64], suffix[9];
 
     uuid_random_suffix(suffix, sizeof suffix - 1);
     (void)snprintf(temp, sizeof temp, TEMP_PREFIX "%s", suffix);
-    if (write_temporary(dirfd, temp, data, len, mode, err) < 0 ||
+    if (write_temporary(dirfd, temp, data, len, mode, owner, err) < 0 ||
         counted_rename(dirfd, temp, name, err) < 0) {
         (void)unlinkat(dirfd, temp, 0);
         return err_wrap(err, "replace %s", name);

@@ -36,6 +36,16 @@ int file_write_fd(int fd, const void *data, size_t len, const char *what,
 int file_replace(int dirfd, const char *name, const void *data, size_t len,
                  mode_t mode, struct err *err) NODISCARD;
 
+/* The same for a file that is another user's. */
+struct file_owner {
+    uid_t uid;
+    gid_t gid;
+};
+
+int file_replace_as(int dirfd, const char *name, const void *data, size_t len,
+                    mode_t mode, const struct file_owner *owner,
+                    struct err *err) NODISCARD;
+
 /* Remove what a crash in the midst of file_replace() left in this directory.
  * At start, before anybody else writes there. */
 int file_sweep(const char *path, struct err *err) NODISCARD;

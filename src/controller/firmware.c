@@ -3,7 +3,18 @@
  *
  * QEMU's user can write the sources, so nothing in them is believed: links
  * are not followed, only regular files and directories are taken, sizes and
- * depth are bounded.
+ * depth are bounded. swtpm replaces its file by rename, so a copy of it is
+ * always one of its states; its lock and its unfinished files are no state.
+ *
+ * swtpm runs as a user of its own and finds its state in
+ *
+ *   /var/lib/libvirt/swtpm/           root  0711, by libvirt
+ *   .../<vm-uuid>/                    root  0711
+ *   .../<vm-uuid>/tpm2/               swtpm 0700
+ *   .../<vm-uuid>/tpm2/tpm2-00.permall  swtpm 0600
+ *
+ * libvirt makes what is missing, but gives existing files to nobody: what is
+ * put back must be the swtpm user's, or the VM does not start.
  */
 #include "controller/firmware.h"
 
@@ -18,10 +29,12 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/uuid.h"
+#include "controller/tpmowner.h"
 
 #define SWTPM_DIR "/var/lib/libvirt/swtpm"
 #define FILE_MAX  (64u << 20)
 #define DEPTH_MAX 4
+#define ASIDE     "aside" /* in a kept directory: it is whole */
 
 bool
 firmware_is_wanted(const struct virt_vm *vm)
@@ -61,15 +74,55 @@ copy_bytes(int from, int to_dir, const char *name, bool sync, struct err *err)
     return sync ? file_sync(to, name, err) : 0;
 }
 
-static int copy_tree(int from, int to, bool sync, int depth, struct err *err)
-    NODISCARD;
+/* swtpm's lock, and what it has not finished writing. */
+static bool
+is_state(const char *name)
+{
+    return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+           strcmp(name, ".lock") != 0 && strncmp(name, "TMP", 3) != 0;
+}
+
+/* How files get from one tree to another. */
+struct way {
+    bool sync;                      /* each file and directory */
+    const struct file_owner *owner; /* NULL: ours, and written in place */
+};
+
+static int copy_tree(int from, int to, const struct way *way, int depth,
+                     struct err *err) NODISCARD;
 
 static int
-copy_entry(int from, int to, const char *name, bool sync, int depth,
+replace_file(int from, int to_dir, const char *name,
+             const struct file_owner *owner, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf b = BUF_INIT;
+
+    if (file_read_fd(from, FILE_MAX, name, &b, err) < 0)
+        return -1;
+    return file_replace_as(to_dir, name, b.data, b.len, 0600, owner, err);
+}
+
+static int
+copy_dir_entry(int from, int to, const char *name, const struct way *way,
+               int depth, struct err *err)
+{
+    CLEANUP(fd_close) int sub = -1;
+
+    if (mkdirat(to, name, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "%s: mkdir", name);
+    sub = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (sub < 0)
+        return err_sys(err, errno, "%s", name);
+    if (way->owner != NULL && fchown(sub, way->owner->uid, way->owner->gid) < 0)
+        return err_sys(err, errno, "%s: chown", name);
+    return copy_tree(from, sub, way, depth + 1, err);
+}
+
+static int
+copy_entry(int from, int to, const char *name, const struct way *way, int depth,
            struct err *err)
 {
     CLEANUP(fd_close) int fd = -1;
-    CLEANUP(fd_close) int sub = -1;
     struct stat st;
 
     fd = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -78,19 +131,15 @@ copy_entry(int from, int to, const char *name, bool sync, int depth,
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, errno, "%s", name);
     if (S_ISREG(st.st_mode))
-        return copy_bytes(fd, to, name, sync, err);
+        return way->owner != NULL ? replace_file(fd, to, name, way->owner, err)
+                                  : copy_bytes(fd, to, name, way->sync, err);
     if (!S_ISDIR(st.st_mode))
         return 0;
-    if (mkdirat(to, name, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "%s: mkdir", name);
-    sub = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (sub < 0)
-        return err_sys(err, errno, "%s", name);
-    return copy_tree(fd, sub, sync, depth + 1, err);
+    return copy_dir_entry(fd, to, name, way, depth, err);
 }
 
 static int
-copy_tree(int from, int to, bool sync, int depth, struct err *err)
+copy_tree(int from, int to, const struct way *way, int depth, struct err *err)
 {
     int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -101,12 +150,11 @@ copy_tree(int from, int to, bool sync, int depth, struct err *err)
     if (depth > DEPTH_MAX)
         rc = err_set(err, ERR_INVALID, "directories nest too deep");
     for (const struct dirent *e = readdir(d); rc == 0 && e != NULL;
-         e = readdir(d)) {
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            rc = copy_entry(from, to, e->d_name, sync, depth, err);
-    }
+         e = readdir(d))
+        if (is_state(e->d_name))
+            rc = copy_entry(from, to, e->d_name, way, depth, err);
     (void)closedir(d);
-    if (rc == 0 && sync)
+    if (rc == 0 && way->sync)
         rc = file_sync_dir(to, "directory", err);
     return rc;
 }
@@ -127,9 +175,11 @@ copy_nvram(const char *path, const char *dir, struct err *err)
     return copy_bytes(from, to, "nvram", false, err);
 }
 
+/* 0: copied, 1: there is none. */
 static int
-copy_dir(const char *from_path, const char *to_path, bool sync, struct err *err)
+copy_dir(const char *from_path, const char *to_path, struct err *err)
 {
+    static const struct way way = { .sync = false };
     CLEANUP(fd_close)
     int from = open(from_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     CLEANUP(fd_close) int to = -1;
@@ -141,7 +191,7 @@ copy_dir(const char *from_path, const char *to_path, bool sync, struct err *err)
     if (file_make_dirs(to_path, 0700, err) < 0 ||
         file_open_dir(to_path, &to, err) < 0)
         return -1;
-    return copy_tree(from, to, sync, 0, err);
+    return copy_tree(from, to, &way, 0, err);
 }
 
 int
@@ -165,7 +215,7 @@ firmware_copy(const char *state_dir, const struct virt_vm *vm,
         CLEANUP(mem_free) char *from = tpm_dir(vm->uuid);
         CLEANUP(mem_free) char *to = xasprintf("%s/tpm", dir);
 
-        rc = copy_dir(from, to, false, err);
+        rc = copy_dir(from, to, err);
         if (rc < 0)
             return err_wrap(err, "TPM state");
         kept.has_tpm = rc == 0;
@@ -285,15 +335,125 @@ firmware_put_nvram(const char *state_dir, const char *snapshot_uid,
     return 0;
 }
 
+/* The VM's directory, as libvirt makes it. */
+static int
+open_tpm(const char *vm_uuid, int *ret_fd, struct err *err)
+{
+    CLEANUP(mem_free) char *path = tpm_dir(vm_uuid);
+    const char *const dirs[] = { SWTPM_DIR, path };
+
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+        if (mkdir(dirs[i], 0711) < 0) {
+            if (errno == EEXIST)
+                continue;
+            return err_sys(err, errno, "%s: mkdir", dirs[i]);
+        }
+        if (chmod(dirs[i], 0711) < 0) /* whatever our umask */
+            return err_sys(err, errno, "%s: chmod", dirs[i]);
+    }
+    return file_open_dir(path, ret_fd, err);
+}
+
+/* Remove from `to` the files that `from` lacks. */
+static int
+remove_others(int from, int to, int depth, struct err *err)
+{
+    int fd = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    int rc = 0;
+
+    if (d == NULL)
+        return err_sys(err, errno, "directory");
+    for (const struct dirent *e = readdir(d);
+         rc == 0 && e != NULL && depth <= DEPTH_MAX; e = readdir(d)) {
+        const int how = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        CLEANUP(fd_close) int sub = -1;
+        CLEANUP(fd_close) int kept = -1;
+        struct stat st;
+
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(to, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            sub = openat(to, e->d_name, how);
+            kept = openat(from, e->d_name, how);
+            if (sub >= 0 && kept >= 0)
+                rc = remove_others(kept, sub, depth + 1, err);
+        } else if (strcmp(e->d_name, ".lock") != 0 &&
+                   faccessat(from, e->d_name, F_OK, 0) < 0) {
+            rc = file_unlink(to, e->d_name, err);
+        }
+    }
+    (void)closedir(d);
+    return rc;
+}
+
 int
 firmware_put_tpm(const char *state_dir, const char *snapshot_uid,
                  const char *vm_uuid, struct err *err)
 {
     CLEANUP(mem_free)
-    char *from = xasprintf("%s/nvram/%s/tpm", state_dir, snapshot_uid);
-    CLEANUP(mem_free) char *to = tpm_dir(vm_uuid);
+    char *path = xasprintf("%s/nvram/%s/tpm", state_dir, snapshot_uid);
+    CLEANUP(fd_close)
+    int from = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CLEANUP(fd_close) int to = -1;
+    struct file_owner owner;
+    struct way way = { .sync = true, .owner = &owner };
 
-    if (copy_dir(from, to, true, err) < 0)
+    if (from < 0 && errno == ENOENT)
+        return 0;
+    if (from < 0)
+        return err_sys(err, errno, "TPM state: %s", path);
+    if (open_tpm(vm_uuid, &to, err) < 0 ||
+        tpmowner_find(to, TPMOWNER_CONF, &owner, err) < 0 ||
+        copy_tree(from, to, &way, 0, err) < 0 ||
+        remove_others(from, to, 0, err) < 0)
         return err_wrap(err, "TPM state");
     return 0;
+}
+
+/* ---- setting aside ---- */
+
+/* Is a whole set kept there? */
+static bool
+is_aside(const char *state_dir, const char *uid)
+{
+    CLEANUP(mem_free)
+    char *mark = xasprintf("%s/nvram/%s/" ASIDE, state_dir, uid);
+
+    return access(mark, F_OK) == 0;
+}
+
+int
+firmware_set_aside(const char *state_dir, const struct virt_vm *vm,
+                   const char *uid, struct err *err)
+{
+    CLEANUP(mem_free) char *dir = kept_dir(state_dir, uid);
+    CLEANUP(fd_close) int fd = -1;
+    struct firmware_kept kept;
+
+    if (!firmware_is_wanted(vm) || is_aside(state_dir, uid))
+        return 0;
+    if (firmware_delete(state_dir, uid, err) < 0 ||
+        firmware_copy(state_dir, vm, uid, &kept, err) < 0 ||
+        firmware_seal(state_dir, uid, err) < 0 ||
+        file_open_dir(dir, &fd, err) < 0 ||
+        file_replace(fd, ASIDE, "", 0, 0600, err) < 0)
+        return err_wrap(err, "set aside");
+    return 0;
+}
+
+int
+firmware_bring_back(const char *state_dir, const struct virt_vm *vm,
+                    const char *uid, struct err *err)
+{
+    if (!is_aside(state_dir, uid))
+        return 0;
+    if (vm->inactive->nvram != NULL && firmware_has_nvram(state_dir, uid) &&
+        firmware_put_nvram(state_dir, uid, vm->inactive->nvram, err) < 0)
+        return -1;
+    if (vm->inactive->has_tpm_emulator &&
+        firmware_put_tpm(state_dir, uid, vm->uuid, err) < 0)
+        return -1;
+    return firmware_delete(state_dir, uid, err);
 }

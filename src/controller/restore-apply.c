@@ -145,18 +145,16 @@ put_firmware(struct attempt *a, struct err *err)
 {
     const char *dir = a->ctl->config.state_dir;
     const struct restore_target *t = &a->target;
-    const char *path = t->is_in_place ? t->old->inactive->nvram : t->nvram;
     const struct restore_source *source = a->job->source;
-    struct firmware_kept kept;
 
-    if (t->is_in_place && firmware_is_wanted(t->old) &&
-        (firmware_copy(dir, t->old, a->restore_uid, &kept, err) < 0 ||
-         firmware_seal(dir, a->restore_uid, err) < 0))
+    if (t->is_in_place &&
+        firmware_set_aside(dir, t->old, a->restore_uid, err) < 0)
         return -1;
-    if (path != NULL && firmware_has_nvram(source->firmware_dir, source->id) &&
-        firmware_put_nvram(source->firmware_dir, source->id, path, err) < 0)
+    if (t->nvram != NULL &&
+        firmware_has_nvram(source->firmware_dir, source->id) &&
+        firmware_put_nvram(source->firmware_dir, source->id, t->nvram, err) < 0)
         return -1;
-    if (source->has_tpm && t->is_same_uuid)
+    if (t->has_tpm)
         return firmware_put_tpm(source->firmware_dir, source->id, t->uuid, err);
     return 0;
 }
@@ -169,11 +167,8 @@ restore_firmware(struct attempt *a)
     const struct restore_target *t = &a->target;
     struct err ignored;
 
-    if (!t->is_in_place || !firmware_has_nvram(dir, a->restore_uid) ||
-        t->old->inactive->nvram == NULL)
-        return;
-    if (firmware_put_nvram(dir, a->restore_uid, t->old->inactive->nvram,
-                           &ignored) < 0)
+    if (t->is_in_place &&
+        firmware_bring_back(dir, t->old, a->restore_uid, &ignored) < 0)
         eventrec_warn(a->ctl->events, *a->restore, "VirtualMachineRestoreError",
                       "%s", ignored.msg);
 }
@@ -336,9 +331,8 @@ restore_apply_undo(struct ctl *ctl, const char *table_uuid,
     if (recover_vm(ctl, table_uuid, err) < 0)
         return -1;
     vm = virt_vm_get(ctl->virt, table_uuid, &gone);
-    if (vm != NULL && vm->live == NULL && vm->inactive->nvram != NULL &&
-        firmware_has_nvram(dir, restore_uid) &&
-        firmware_put_nvram(dir, restore_uid, vm->inactive->nvram, err) < 0)
+    if (vm != NULL && vm->live == NULL &&
+        firmware_bring_back(dir, vm, restore_uid, err) < 0)
         return -1;
     return firmware_delete(dir, restore_uid, err);
 }

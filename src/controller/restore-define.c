@@ -252,6 +252,23 @@ keep_macs(struct restore_target *t)
     note(t, "UUID and MAC addresses: those of the replaced VM");
 }
 
+/* Another VM has the TPM's secrets only if somebody said so. */
+static void
+choose_tpm(const struct restore_job *job, struct restore_target *t)
+{
+    const char *said = json_string_value(json_object_get(
+        jsonx_get(job->restore_json, "metadata.annotations"), KIND_NOTE_TPM));
+
+    t->has_tpm =
+        job->source->has_tpm &&
+        (t->is_same_uuid || (said != NULL && strcmp(said, "Copy") == 0));
+    if (job->source->has_tpm && !t->has_tpm)
+        note(
+            t,
+            "TPM: a new one, without the keys of the old; the annotation " KIND_NOTE_TPM
+            ": Copy would copy it");
+}
+
 static int
 choose_identity(struct ctl *ctl, const struct restore_job *job,
                 const char *chosen, struct restore_target *t, struct err *err)
@@ -269,9 +286,31 @@ choose_identity(struct ctl *ctl, const struct restore_job *job,
     choose_macs(job, t);
     if (!t->is_same_uuid)
         note(t, "UUID: %s instead of %s", t->uuid, job->source->vm_uuid);
-    if (job->source->has_nvram)
-        t->nvram = xasprintf(NVRAM_DIR "/vmkeep-%s_VARS.fd", t->uuid);
     return check_against_all(ctl, t, err);
+}
+
+/* Is the sealed XML what must be defined, but for the disks? */
+static bool
+is_exact(const struct restore_target *t)
+{
+    return t->is_in_place && t->is_same_uuid && t->source->is_xml_ours &&
+           strcmp(t->dom->name, t->old->inactive->name) == 0 &&
+           (t->memory_kib == 0 || t->memory_kib == t->dom->memory_kib) &&
+           (t->vcpus == 0 || t->vcpus == t->dom->vcpus);
+}
+
+/* The file that the definition will name. */
+static void
+choose_nvram(const struct restore_job *job, struct restore_target *t)
+{
+    const char *old = t->is_in_place ? t->old->inactive->nvram : NULL;
+
+    if (is_exact(t))
+        old = t->dom->nvram;
+    if (old != NULL)
+        t->nvram = xstrdup(old);
+    else if (job->source->has_nvram)
+        t->nvram = xasprintf(NVRAM_DIR "/vmkeep-%s_VARS.fd", t->uuid);
 }
 
 int
@@ -315,22 +354,14 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
     } else if (choose_identity(ctl, job, chosen_uuid, &t, err) < 0) {
         return -1;
     }
+    choose_tpm(job, &t);
+    choose_nvram(job, &t);
     *ret_target = t;
     memset(&t, 0, sizeof t);
     return 0;
 }
 
 /* ---- the XML ---- */
-
-/* Is the sealed XML what must be defined, but for the disks? */
-static bool
-is_exact(const struct restore_target *t)
-{
-    return t->is_in_place && t->is_same_uuid && t->source->is_xml_ours &&
-           strcmp(t->dom->name, t->old->inactive->name) == 0 &&
-           (t->memory_kib == 0 || t->memory_kib == t->dom->memory_kib) &&
-           (t->vcpus == 0 || t->vcpus == t->dom->vcpus);
-}
 
 /* In place, disks that are not in the snapshot stay as they are now. */
 static size_t
@@ -375,7 +406,7 @@ rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
         .name = t->is_in_place ? t->old->inactive->name : t->name,
         .uuid = t->uuid,
         .ns = t->domain_ns,
-        .nvram = t->is_in_place ? t->old->inactive->nvram : t->nvram,
+        .nvram = t->nvram,
         .disks = sources,
         .n_disks = n,
         .macs = macs,

@@ -16,13 +16,14 @@ struct restore_target {
     const char *name;  /* of the domain and of the object; borrowed */
     bool is_in_place;  /* the domain is there and stays the same VM */
     bool is_same_uuid; /* the VM that was kept, or its return */
+    bool has_tpm;      /* it gets the TPM state of the source */
     const struct restore_source *source; /* borrowed */
     struct domxml *dom;                  /* of the source's XML */
     char (*macs)[18];                    /* one per NIC; "" : as in the XML */
     uint64_t memory_kib;
     unsigned vcpus;
     const char *serial;    /* borrowed from manifest; NULL: as it is */
-    char *nvram;           /* the new VM's file; NULL: none, or in place */
+    char *nvram;           /* the file it will have; NULL: none */
     json_t *manifest;      /* the patched definition; NULL: in place */
     struct virt_vm *old;   /* in place: the domain as preflight saw it */
     const char *domain_ns; /* for the metadata; NULL: default */

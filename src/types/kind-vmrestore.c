@@ -4,7 +4,8 @@
  *
  * Where KubeVirt's webhook differs: its patch parser (types/restorepatch.h);
  * a restore that has failed for good does not block another one; a VM with
- * UEFI variables or a TPM can be restored under its own name when it is gone.
+ * UEFI variables can be restored as another one, which gets a copy; one with
+ * a TPM too, if the annotation vmkeep.io/tpm says what becomes of its state.
  * source  spec kubevirt 1.3, 4.3; DESIGN 7
  */
 #include <string.h>
@@ -181,13 +182,30 @@ check_in_progress(const struct kind_request *rq, struct causes *causes)
 }
 
 static bool
-has_backend_storage(const json_t *vm)
+has_tpm(const json_t *vm)
 {
-    static const char domain[] = "spec.template.spec.domain";
-    const json_t *d = jsonx_get(vm, domain);
+    return jsonx_bool(vm, "spec.template.spec.domain.devices.tpm.persistent");
+}
 
-    return jsonx_bool(d, "devices.tpm.persistent") ||
-           jsonx_bool(d, "firmware.bootloader.efi.persistent");
+/* What a new VM gets of a TPM: "Copy", "New"; NULL: not said. */
+static const char *
+tpm_note(const json_t *restore)
+{
+    return json_string_value(json_object_get(
+        jsonx_get(restore, "metadata.annotations"), KIND_NOTE_TPM));
+}
+
+static void
+check_tpm_note(const json_t *restore, struct causes *causes)
+{
+    const char *note = tpm_note(restore);
+
+    if (note != NULL && strcmp(note, "Copy") != 0 && strcmp(note, "New") != 0)
+        causes_add(causes, "FieldValueNotSupported",
+                   "metadata.annotations[" KIND_NOTE_TPM "]",
+                   "Unsupported value: \"%s\": supported values: \"Copy\", "
+                   "\"New\"",
+                   note);
 }
 
 /* The rules for a target that is not the VM that was snapshotted. */
@@ -224,11 +242,13 @@ check_other_target(const struct kind_request *rq, const json_t *snapshot,
         vm == NULL &&
         strcmp(jsonx_str_or(source, "metadata.name", ""), name) == 0;
 
-    if (has_backend_storage(source) && !is_return)
+    if (has_tpm(source) && !is_return && tpm_note(rq->object) == NULL)
         causes_add(causes, "FieldValueInvalid", "spec",
                    "Restore to a different VM is not supported when "
                    "snapshotted VM has backend storage (persistent TPM or "
-                   "EFI)");
+                   "EFI): the annotation " KIND_NOTE_TPM
+                   " says whether the new VM gets a \"Copy\" of the TPM's "
+                   "state or a \"New\" TPM");
     return 0;
 }
 
@@ -264,6 +284,7 @@ validate(const struct kind_request *rq, struct causes *causes, struct err *err)
     check_patches(spec, causes);
     check_overrides(spec, causes);
     check_policies(spec, causes);
+    check_tpm_note(rq->object, causes);
     if (causes->n > 0)
         return 0; /* what cannot be read is not looked up */
     if (check_snapshot(rq, causes, err) < 0)

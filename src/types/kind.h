@@ -103,6 +103,9 @@ const struct kind *kind_by_kind(const char *group, const char *kind);
 int kind_check_schema(const struct kind *k, const json_t *object,
                       struct causes *causes, struct buf *unknown_fields);
 
+/* Of a restore into another VM: "Copy" or "New". */
+#define KIND_NOTE_TPM "vmkeep.io/tpm"
+
 /* The kinds, for code that names them. */
 extern const struct kind kind_namespace, kind_event, kind_pvc, kind_vm,
     kind_vmi, kind_action, kind_vmsnapshot, kind_vmsnapshotcontent,

@@ -48,6 +48,8 @@ static const struct kind_lookup lookup = { NULL, get, list };
     "\"target\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"VirtualMachine\","    \
     "\"name\":\"" name "\"},\"virtualMachineSnapshotName\":\"s1\""
 
+static const char *note; /* annotations of what is created */
+
 static int
 create(const char *spec, struct causes *causes, struct err *err)
 {
@@ -55,6 +57,8 @@ create(const char *spec, struct causes *causes, struct err *err)
     struct kind_request rq = { KIND_CREATE, "default", object, NULL, &lookup };
 
     json_object_set_new(object, "spec", parse(spec));
+    if (note != NULL)
+        jsonx_set(object, "metadata.annotations", parse(note));
     causes->n = 0;
     return kind_vmrestore.validate(&rq, causes, err);
 }
@@ -147,6 +151,22 @@ firmware_state_stays_with_its_vm(void)
     CHECK(strncmp(c.v[0].message, "Restore to a different VM", 25) == 0);
     CHECK_OK(create("{" TARGET("old") "}", &c, &err), &err);
     CHECK_INT(c.n, ==, 0); /* it is gone, and comes back */
+    note = "{\"vmkeep.io/tpm\":\"Copy\"}";
+    CHECK_OK(create("{" TARGET("new") "}", &c, &err), &err);
+    CHECK_INT(c.n, ==, 0); /* it was said what becomes of the TPM */
+    note = "{\"vmkeep.io/tpm\":\"copy\"}";
+    CHECK_OK(create("{" TARGET("new") "}", &c, &err), &err);
+    CHECK_INT(c.n, ==, 1);
+    CHECK(strcmp(c.v[0].field, "metadata.annotations[vmkeep.io/tpm]") == 0);
+    note = NULL;
+    json_object_set_new(
+        world, "virtualmachinesnapshotcontents/c1",
+        parse("{\"spec\":{\"source\":{\"virtualMachine\":{\"metadata\":{"
+              "\"name\":\"old\"},\"spec\":{\"template\":{\"spec\":{\"domain\":{"
+              "\"firmware\":{\"bootloader\":{\"efi\":{\"persistent\":true}}}"
+              "}}}}}}}}"));
+    CHECK_OK(create("{" TARGET("new") "}", &c, &err), &err);
+    CHECK_INT(c.n, ==, 0); /* UEFI variables are copied */
     json_object_set_new(world, "virtualmachines/vm",
                         parse("{\"metadata\":{\"uid\":\"u1\"}}"));
     CHECK_OK(create("{" TARGET("vm") "}", &c, &err), &err);

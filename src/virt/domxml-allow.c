@@ -38,6 +38,8 @@ static const struct rule {
     { "vcpu", "placement current" },
     { "iothreads", "" },
     { "os", "firmware" },
+    { "os/firmware", "" },
+    { "os/firmware/feature", "enabled name" },
     { "os/type", "arch machine" },
     { "os/boot", "dev" },
     { "os/bootmenu", "enable timeout" },

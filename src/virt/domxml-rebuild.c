@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/uuid.h"
@@ -274,19 +275,60 @@ add_devices(struct rebuild *r)
 
 /* ---- the rest of the domain ---- */
 
-/* Firmware is this host's: "efi" where a flash loader was named, chosen by
- * libvirt. A kernel is a file of the host that the guest can read. */
+/* Is this a firmware image that a package brought to this host? The guest
+ * reads it, so it may be no other file. */
+static bool
+is_firmware_image(const char *path)
+{
+    static const char *const dirs[] = { "OVMF/", "AAVMF/",     "ovmf/",
+                                        "edk2/", "edk2-ovmf/", "qemu/" };
+    static const char share[] = "/usr/share/";
+
+    if (path == NULL || strncmp(path, share, sizeof share - 1) != 0 ||
+        strstr(path, "/../") != NULL || access(path, R_OK) != 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+        if (strncmp(path + sizeof share - 1, dirs[i], strlen(dirs[i])) == 0)
+            return true;
+    return false;
+}
+
+/* The same flash image where this host has it, because the variables fit only
+ * one of their size; else, and where libvirt chose it before, "efi". */
+static void
+fix_loader(struct rebuild *r, xmlNode *os)
+{
+    const xmlNode *old =
+        domxml_xml_child(domxml_xml_child(r->from, "os"), "loader");
+    CLEANUP(mem_free) char *path = domxml_xml_text(old);
+    bool is_secure = domxml_xml_attr_is(old, "secure", "yes");
+    bool is_flash = domxml_xml_attr_is(old, "type", "pflash");
+    bool is_chosen = domxml_xml_attr_is(os, "firmware", "efi");
+    bool is_here = is_flash && !is_chosen && is_firmware_image(path);
+    xmlNode *loader;
+
+    if (is_flash && !is_here)
+        domxml_xml_set(os, "firmware", "efi");
+    if (!is_secure && !is_here)
+        return;
+    loader = domxml_xml_add(os, "loader", is_here ? path : NULL);
+    if (is_here) {
+        domxml_xml_set(loader, "readonly", "yes");
+        domxml_xml_set(loader, "type", "pflash");
+    }
+    if (is_secure)
+        domxml_xml_set(loader, "secure", "yes");
+}
+
+/* Firmware is this host's. A kernel is a file of the host that the guest can
+ * read. */
 static void
 fix_os(struct rebuild *r, xmlNode *os)
 {
     const xmlNode *old = domxml_xml_child(r->from, "os");
-    const xmlNode *loader = domxml_xml_child(old, "loader");
     static const char *const boot[] = { "kernel", "initrd", "cmdline" };
 
-    if (domxml_xml_attr_is(loader, "type", "pflash"))
-        domxml_xml_set(os, "firmware", "efi");
-    if (domxml_xml_attr_is(loader, "secure", "yes"))
-        domxml_xml_set(domxml_xml_add(os, "loader", NULL), "secure", "yes");
+    fix_loader(r, os);
     if (r->how->nvram != NULL)
         (void)domxml_xml_add(os, "nvram", r->how->nvram);
     if (r->how->machine != NULL && domxml_xml_child(os, "type") != NULL)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "test.h"
 #include "virt/domxml.h"
 
@@ -291,6 +292,45 @@ identity_is_kept_when_asked_for(void)
               ERR_NOT_FOUND);
 }
 
+/* A flash image is kept only if it is one that a package brought; the guest
+ * reads it. */
+static void
+firmware_is_this_hosts(void)
+{
+    static const struct {
+        const char *os, *want, *unwanted;
+    } rows[] = {
+        { "<loader readonly='no' type='pflash'>/etc/shadow</loader>",
+          "firmware=\"efi\"", "shadow" },
+        { "<loader type='pflash'>/usr/share/OVMF/../../../etc/passwd</loader>",
+          "firmware=\"efi\"", "passwd" },
+        { "<loader type='pflash'>/usr/share/OVMF/none.fd</loader>",
+          "firmware=\"efi\"", "none.fd" },
+        { "<loader type='rom'>/usr/share/OVMF/x</loader>", "<os", "loader" },
+        { "<loader type='pflash' secure='yes'>/usr/share/qemu/</loader>",
+          ">/usr/share/qemu/</loader>", "firmware=\"efi\"" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        CLEANUP(mem_free)
+        char *xml =
+            xasprintf("<domain type='kvm'><name>a</name><memory>1024</memory>"
+                      "<os><type>hvm</type>%s</os></domain>",
+                      rows[i].os);
+        CLEANUP(mem_free) char *out = NULL;
+        CLEANUP(mem_free) char *dropped = NULL;
+        struct domxml_rebuild how = { .nvram = "/n" };
+
+        if (i == 4 && access("/usr/share/qemu", R_OK) != 0)
+            continue;
+        CHECK_OK(domxml_rebuild(xml, &how, &out, &dropped, &err), &err);
+        if (strstr(out, rows[i].want) == NULL ||
+            strstr(out, rows[i].unwanted) != NULL)
+            test_fail(__FILE__, __LINE__, rows[i].os, out);
+        CHECK(strstr(out, "<nvram>/n</nvram>") != NULL);
+    }
+}
+
 static void
 a_serial_number_can_be_given(void)
 {
@@ -320,6 +360,7 @@ main(void)
         { "foreign XML is rebuilt from the list",
           foreign_xml_is_rebuilt_from_the_list },
         { "identity is kept when asked for", identity_is_kept_when_asked_for },
+        { "firmware is this host's", firmware_is_this_hosts },
         { "a serial number can be given", a_serial_number_can_be_given },
     };
 
