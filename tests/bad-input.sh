@@ -66,6 +66,46 @@ check_equal "a body of 4 MB: 413" "$(printf '{"metadata":{"name":"x"},"spec":{"x
         http://x/apis/snapshot.kubevirt.io/v1beta1/namespaces/default/virtualmachinesnapshots)" 413
 check "nothing has changed" eval 'what_is | cmp - "$T/before"'
 
+# ---- backups, their targets and restores ----
+# post PATH JSON: the code of the answer; its text is in $T/out.
+post() {
+    curl -sS --unix-socket "$SOCKET" -o "$T/out" -w '%{http_code}' -H 'Content-Type: application/json' "http://x/apis/$1" -d "$2"
+}
+harvester=harvesterhci.io/v1beta1/namespaces/default
+backup_of() { echo "{\"metadata\":{\"name\":\"${2:-b}\"},\"spec\":{\"source\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"VirtualMachine\",\"name\":\"$1\"}${3:-}}${4:-}}"; }
+restore_of() { echo "{\"metadata\":{\"name\":\"r\"},\"spec\":{\"target\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"VirtualMachine\",\"name\":\"$2\"},\"virtualMachineBackupName\":\"$1\",\"virtualMachineBackupNamespace\":\"default\"${3:-}}}"; }
+check_equal "a backup without a target: 2" "$(status_of backup create plain)" 2
+check "and the way to one is told" says 'vmkeep target create'
+check_equal "a backup of an unknown machine: 3" "$(status_of backup create nope)" 3
+for path in / /srv/../etc /srv//b /srv/b/ "/$(printf 'a%.0s' {1..5000})"; do
+    check_equal "a target at ${path:0:20}: 2" "$(status_of target create "$path" bad)" 2
+    check "and the field is named" says 'spec.directory.path'
+done
+check_equal "a target at a relative path: 422" "$(post vmkeep.io/v1alpha1/backuptargets '{"metadata":{"name":"bad"},"spec":{"directory":{"path":"srv/b"}}}')" 422
+check_equal "a target with a key for no mode: 422" "$(post vmkeep.io/v1alpha1/backuptargets '{"metadata":{"name":"bad"},"spec":{"directory":{"path":"/srv/b"},"encryption":{"keyFile":"/k"}}}')" 422
+check "and the field is named" says 'spec.encryption.keyFile'
+check_equal "a target of an unknown type: 422" "$(post vmkeep.io/v1alpha1/backuptargets '{"metadata":{"name":"bad"},"spec":{"type":"tape","directory":{"path":"/srv/b"}}}')" 422
+check_equal "there is no target" "$(v target list -o name | grep -c . || true)" 0
+check_equal "a target that cannot be there is taken as a wish" "$(post vmkeep.io/v1alpha1/backuptargets '{"metadata":{"name":"default"},"spec":{"directory":{"path":"/nowhere/at/all"}}}')" 201
+check_equal "a backup of an unknown type: 422" "$(post $harvester/virtualmachinebackups "$(backup_of plain b ',"type":"copy"')")" 422
+check "and what is known is told" says 'supported values: .*backup.*snapshot'
+check_equal "a backup that names no machine: 422" "$(post $harvester/virtualmachinebackups "$(backup_of '')")" 422
+check "in Harvester's words" says 'spec.source.name: .*source VM name is empty'
+check_equal "one that names one that is not there: 422" "$(post $harvester/virtualmachinebackups "$(backup_of nope)")" 422
+check_equal "a deadline before now: 422" "$(post $harvester/virtualmachinebackups "$(backup_of plain b ',"fsFreezeDeadline":"-5s"')")" 422
+check "in Harvester's words" says 'must not be negative'
+check_equal "a status that somebody brings along is dropped" "$(post $harvester/virtualmachinebackups "$(backup_of plain forged '' ',"status":{"readyToUse":true}')")" 201
+check_equal "so it cannot be restored: 422" "$(post $harvester/virtualmachinerestores "$(restore_of forged copy ',"newVM":true')")" 422
+check "in Harvester's words" says 'VMBackup default/forged is not ready'
+check_equal "it can be deleted, though its target is not there" "$(status_of backup delete forged --wait --timeout 30s)" 0
+check_equal "a restore of an unknown backup: 422" "$(post $harvester/virtualmachinerestores "$(restore_of nope copy ',"newVM":true')")" 422
+check "in Harvester's words" says "can't get vmbackup default/nope"
+check_equal "a restore to a name that is none: 422" "$(post $harvester/virtualmachinerestores "$(restore_of nope 'No Name' ',"newVM":true')")" 422
+check "in Harvester's words" says 'Target VM name is invalid, err: '
+check_equal "a policy that is a slip: 422" "$(post $harvester/virtualmachinerestores "$(restore_of nope copy ',"deletionPolicy":"retian"')")" 422
+check_equal "a target that is not there can be deleted" "$(status_of target delete default --wait --timeout 30s)" 0
+check "nothing has changed" eval 'what_is | cmp - "$T/before"'
+
 # ---- a machine without disks, and one without disks that can be kept ----
 check_equal "a machine without disks can be snapshotted" "$(status_of snapshot create diskless d1 --wait --timeout 30s)" 0
 check "vm show says why each disk is left out" eval "v vm show odd >'$T/out' && says '^vda .*no: ' && says '^vdb .*no: ' && says '^sda .*no: '"
