@@ -19,6 +19,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     FUZZ_CHECK(need == 0 || (need > len && need <= 2u << 20));
     FUZZ_CHECK(info.backing == NULL ||
                strlen(info.backing) <= QCOW2_BACKING_MAX);
+    FUZZ_CHECK(info.n_bitmaps <= QCOW2_BITMAPS_MAX &&
+               info.bitmaps_size <= QCOW2_BITMAPS_SIZE_MAX);
     qcow2_info_fini(&info);
     return 0;
 }

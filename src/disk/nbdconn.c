@@ -208,7 +208,8 @@ nbdconn_size(const struct nbdconn *c)
 bool
 nbdconn_is_lost(const struct nbdconn *c)
 {
-    return c->is_lost;
+    return c->is_lost || (c->nbd != NULL && (nbd_aio_is_dead(c->nbd) > 0 ||
+                                             nbd_aio_is_closed(c->nbd) > 0));
 }
 
 bool
@@ -226,6 +227,8 @@ on_done(void *arg, int *error)
 
     r->is_done = true;
     r->error = *error;
+    if (r->error == 0 && r->expect != r->end)
+        r->error = EPROTO;
     r->conn->n_open--;
     r->conn->n_answers++;
     return 1; /* libnbd forgets it */
@@ -253,17 +256,45 @@ request_begun(struct nbdconn *c, int64_t cookie, const char *doing,
     if (cookie >= 0)
         return 0;
     c->n_open--;
+    /* Lost while nobody waited: libnbd then calls it a wrong state. */
+    if (nbdconn_is_lost(c))
+        return err_set(err, ERR_UNAVAILABLE, "%s: the NBD server went away",
+                       c->what);
     return fail_nbd(err, c, doing);
+}
+
+/* A piece of an answer. libnbd sees to it that it lies within the buffer, but
+ * not (1.14) that the pieces are the whole: a short answer would be a success
+ * with old bytes in the buffer. QEMU sends them in order. */
+static int
+on_piece(void *arg, const void *data, size_t count, uint64_t off,
+         unsigned status, int *error)
+{
+    struct nbdconn_request *r = arg;
+
+    if (status == LIBNBD_READ_ERROR)
+        return 0; /* libnbd fails the request */
+    if (off != r->expect || count > r->end - r->expect) {
+        *error = EPROTO;
+        return -1;
+    }
+    r->expect += count;
+    return 0;
 }
 
 int
 nbdconn_pread(struct nbdconn *c, struct nbdconn_request *r, uint64_t off,
               void *data, size_t len, struct err *err)
 {
+    const nbd_chunk_callback piece = { .callback = on_piece, .user_data = r };
+
     request_init(c, r);
-    return request_begun(
-        c, nbd_aio_pread(c->nbd, data, len, off, DONE_CALLBACK(r), 0), "read",
-        err);
+    r->expect = off;
+    r->end = off + len;
+    return request_begun(c,
+                         nbd_aio_pread_structured(c->nbd, data, len, off, piece,
+                                                  DONE_CALLBACK(r), 0),
+                         "read", err);
 }
 
 /* Wait for this one. A request that is given up stays in libnbd's hands with
@@ -274,6 +305,7 @@ finish(struct nbdconn *c, const struct nbdconn_request *r, const char *doing,
 {
     while (!r->is_done)
         if (nbdconn_wait(&c, 1, 1000, err) < 0) {
+            c->is_lost = nbdconn_is_lost(c);
             nbd_close(c->nbd);
             c->nbd = NULL;
             return -1;

@@ -40,6 +40,7 @@ struct nbdconn_request {
     bool is_done;
     int error; /* errno of the server, 0: success */
     struct nbdconn *conn;
+    uint64_t expect, end; /* of a read: what has not come yet */
 };
 
 /* Begin to read; nbdconn_wait() goes on with it. */

@@ -27,16 +27,21 @@
 #include "base/uuid.h"
 
 #define START_MS ((uint64_t)30 * 1000)
-#define END_MS   ((uint64_t)10 * 1000)
+/* It ends when the last connection does; before the first, never. A reader
+ * may be killed at any time. */
+#define WRITER_MS ((uint64_t)10 * 1000)
+#define READER_MS ((uint64_t)1000)
+#define KILL_MS   ((uint64_t)10 * 1000)
 
 struct nbdserver {
     int dir_fd, words_fd;
     char name[UUID_STR_SIZE + 8];
     char *image;
     pid_t pid;
+    bool is_writable;
     bool is_reaped;
-    bool was_connected; /* else it does not end by itself */
-    int status;         /* of waitpid() */
+    uint64_t patience_ms; /* for its end, before it is killed */
+    int status;           /* of waitpid() */
 };
 
 int
@@ -102,6 +107,7 @@ nbdserver_start(const struct nbdserver_options *o,
     uuid_random(uuid);
     (void)snprintf(s->name, sizeof s->name, "%s.sock", uuid);
     s->image = xstrdup(o->image->path);
+    s->is_writable = o->is_writable;
     s->is_reaped = true; /* there is nobody yet */
     s->dir_fd = s->words_fd = -1;
     if (file_open_dir(o->dir, &s->dir_fd, err) < 0)
@@ -188,7 +194,7 @@ nbdserver_connect(struct nbdserver *s, int *ret_fd, struct err *err)
         int errnum;
 
         if (nbdserver_connect_at(s->dir_fd, s->name, ret_fd, &errnum) == 0) {
-            s->was_connected = true;
+            s->patience_ms = s->is_writable ? WRITER_MS : READER_MS;
             return 0;
         }
         if (errnum != ENOENT && errnum != ECONNREFUSED)
@@ -219,9 +225,8 @@ nbdserver_end(struct nbdserver *s, uint64_t ms, struct err *err)
 {
     if (!has_ended(s, clock_mono_ms() + ms)) {
         (void)kill(s->pid, SIGKILL);
-        while (waitpid(s->pid, &s->status, 0) < 0 && errno == EINTR)
-            ;
-        s->is_reaped = true;
+        /* In a hung file system it does not even die; it is init's then. */
+        (void)has_ended(s, clock_mono_ms() + KILL_MS);
         return err_set(err, ERR_TIMEOUT,
                        "%s: qemu-nbd did not end after %llu ms", s->image,
                        (unsigned long long)ms);
@@ -244,10 +249,9 @@ nbdserver_free(struct nbdserver *s)
 
     if (s == NULL)
         return;
-    if (!s->is_reaped)
-        s->is_reaped =
-            nbdserver_end(s, s->was_connected ? END_MS : 0, &ignored) == 0;
-    if (s->dir_fd >= 0) /* one that was killed leaves it there */
+    if (!s->is_reaped && nbdserver_end(s, s->patience_ms, &ignored) < 0)
+        s->is_reaped = true; /* or lost */
+    if (s->dir_fd >= 0)      /* one that was killed leaves it there */
         (void)unlinkat(s->dir_fd, s->name, 0);
     if (s->dir_fd >= 0)
         close(s->dir_fd);

@@ -43,7 +43,8 @@ int nbdserver_end(struct nbdserver *s, uint64_t ms, struct err *err) NODISCARD;
 
 pid_t nbdserver_pid(const struct nbdserver *s); /* for tests */
 
-/* Ends it, at the latest by SIGKILL after 10 s. NULL is fine. */
+/* Ends it, at the latest by SIGKILL, after 1 s (10 s if it writes). NULL is
+ * fine. */
 void nbdserver_free(struct nbdserver *s);
 DEFINE_CLEANUP(nbdserver_free, struct nbdserver *)
 

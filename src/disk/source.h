@@ -47,7 +47,7 @@ int disk_source_open(const struct disk_source_options *options,
                      struct disk_source **ret_source, struct err *err)
     NODISCARD NONNULL(1, 2, 3);
 
-/* Ends qemu-nbd and waits for it, at most 10 s, then SIGKILL. NULL is fine. */
+/* Ends qemu-nbd and waits for it, at most 1 s, then SIGKILL. NULL is fine. */
 void disk_source_close(struct disk_source *s);
 DEFINE_CLEANUP(disk_source_close, struct disk_source *)
 

@@ -160,6 +160,58 @@ what_qemu_img_writes_is_read(void)
     (void)unlink(alone);
 }
 
+static void
+run(const char *const argv[])
+{
+    struct err err = { 0 };
+
+    CHECK_OK(spawn_run(argv, 20000, NULL, &err), &err);
+}
+
+static void
+bitmaps_are_listed(void)
+{
+    struct err err = { 0 };
+    CLEANUP(mem_free) char *path = xasprintf("%s/bitmaps.qcow2", dir);
+    CLEANUP(qcow2_info_fini) struct qcow2_info i = { 0 };
+    CLEANUP(qcow2_bitmaps_fini) struct qcow2_bitmaps b = { 0 };
+    const char *const create[] = { "qemu-img", "create", "-q", "-f",
+                                   "qcow2",    path,     "1G", NULL };
+    const char *const first[] = { "qemu-img", "bitmap", "--add",
+                                  path,       "a b",    NULL };
+    const char *const second[] = { "qemu-img", "bitmap",   "--add",
+                                   "-g",       "4k",       "--disable",
+                                   path,       "vmkeep-é", NULL };
+    CLEANUP(fd_close) int fd = -1;
+    uint8_t zeros[8] = { 0 };
+
+    run(create);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    CHECK_OK(qcow2_read(fd, path, &i, &err), &err);
+    CHECK_OK(qcow2_bitmaps_read(fd, path, &i, &b, &err), &err);
+    CHECK_INT(b.n, ==, 0);
+    run(first);
+    run(second);
+    qcow2_info_fini(&i);
+    CHECK_OK(qcow2_read(fd, path, &i, &err), &err);
+    CHECK_OK(qcow2_bitmaps_read(fd, path, &i, &b, &err), &err);
+    CHECK_INT(b.n, ==, 2);
+    CHECK(qcow2_bitmaps_find(&b, "a b")->is_auto);
+    CHECK_INT(qcow2_bitmaps_find(&b, "a b")->granularity, ==, 65536);
+    CHECK(!qcow2_bitmaps_find(&b, "vmkeep-é")->is_auto);
+    CHECK_INT(qcow2_bitmaps_find(&b, "vmkeep-é")->granularity, ==, 4096);
+    CHECK(!qcow2_bitmaps_find(&b, "vmkeep-é")->in_use);
+    CHECK(qcow2_bitmaps_find(&b, "a") == NULL);
+    /* A program that knows no bitmaps wrote to it: the bit is gone. */
+    CHECK_INT(pwrite(fd, zeros, 8, 88), ==, 8);
+    qcow2_info_fini(&i);
+    qcow2_bitmaps_fini(&b);
+    CHECK_OK(qcow2_read(fd, path, &i, &err), &err);
+    CHECK_OK(qcow2_bitmaps_read(fd, path, &i, &b, &err), &err);
+    CHECK_INT(b.n, ==, 0);
+    (void)unlink(path);
+}
+
 int
 main(void)
 {
@@ -167,6 +219,7 @@ main(void)
         { "a good header is read", a_good_header_is_read },
         { "hostile headers are refused", hostile_headers_are_refused },
         { "what qemu-img writes is read", what_qemu_img_writes_is_read },
+        { "bitmaps are listed", bitmaps_are_listed },
     };
     int rc;
 
