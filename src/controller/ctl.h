@@ -26,6 +26,8 @@ struct ctl_config {
     const char *node;      /* this host's name: status.nodeName */
     const char *guard;     /* path of vmkeep-guard */
     const char *libvirt_uri;
+    const char *restore_dir;         /* where restored disks go; NULL: see
+                                        controller/hrestore-place.h */
     const char *const *target_roots; /* absolute, NULL at the end */
     uint64_t trash_s;                /* how long replaced disks are kept */
     uint64_t min_free;               /* bytes; 0: the rule max(10 %, 4 GiB) */
@@ -71,6 +73,7 @@ extern const struct ctl_part action_part;    /* power, runStrategy */
 extern const struct ctl_part snapshot_part;  /* VirtualMachineSnapshot */
 extern const struct ctl_part content_part;   /* ...SnapshotContent */
 extern const struct ctl_part restore_part;   /* VirtualMachineRestore */
+extern const struct ctl_part hrestore_part;  /* Harvester's restores */
 extern const struct ctl_part tidy_part;      /* layers nobody needs, trash */
 extern const struct ctl_part target_part;    /* BackupTarget */
 

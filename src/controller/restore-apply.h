@@ -33,6 +33,7 @@ struct restore_job {
     const json_t *vm_json; /* the target's object; NULL: a new VM */
     struct restore_source *source;
     const struct restore_words *words;
+    const void *arg;          /* the words' own */
     const char *table_uuid;   /* the VM whose layer table the disks go to */
     bool is_keeping_macs;     /* of a new VM */
     bool is_replacing;        /* the target, even if it is another VM */

@@ -46,14 +46,13 @@ put_vm_mark(void *arg, json_t *vm, struct err *err)
     if (jsonx_get(vm, "metadata.annotations") == NULL)
         jsonx_set(vm, "metadata.annotations", json_object());
     if (mark->manifest != NULL && !m->is_bare) {
+        jsonx_set_str(vm, "spec.runStrategy",
+                      strategy == NULL ? "Halted" : strategy);
         merge_text(vm, "metadata.labels",
                    jsonx_get(mark->manifest, "metadata.labels"));
         merge_text(vm, "metadata.annotations",
                    jsonx_get(mark->manifest, "metadata.annotations"));
     }
-    if (mark->manifest != NULL)
-        jsonx_set_str(vm, "spec.runStrategy",
-                      strategy == NULL ? "Halted" : strategy);
     (void)json_object_set_new(jsonx_get(vm, "metadata.annotations"), m->note,
                               json_string(m->last));
     return 0;

@@ -25,7 +25,8 @@ struct restore_mark {
     const char *name_note; /* of claims: the restore's name */
     const char *last;      /* "<restore name>-<uid>" */
     bool is_new;           /* the VM was made by this restore */
-    bool is_bare;          /* of the source's labels and annotations nothing */
+    bool is_bare;          /* of the source's labels, annotations and run
+                         strategy it gets nothing */
 };
 
 /* Names, labels and annotations of the restored claims.

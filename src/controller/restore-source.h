@@ -22,8 +22,7 @@ struct restore_request {
 
 struct restore_source {
     char vm_uuid[UUID_STR_SIZE]; /* of the VM that was kept */
-    char id[UUID_STR_SIZE];      /* the snapshot's or backup's uid: the name of
-                                    its firmware files */
+    char id[UUID_STR_SIZE];      /* the name of its firmware files */
     char *firmware_dir; /* what controller/firmware.h calls state_dir */
     json_t *vm;         /* its definition: {metadata, spec} */
     char *xml;          /* secure: wiped when freed */

@@ -40,6 +40,7 @@ static const struct key {
     { "guard", TYPE_PATH, offsetof(struct config, guard) },
     { "trash_hours", TYPE_NUMBER, offsetof(struct config, trash_hours) },
     { "min_free", TYPE_SPACE, offsetof(struct config, min_free) },
+    { "restore_dir", TYPE_PATH, offsetof(struct config, restore_dir) },
     { "target_roots", TYPE_PATHS, offsetof(struct config, target_roots) },
     { "agent_timeout_ms", TYPE_NUMBER,
       offsetof(struct config, agent_timeout_ms) },
@@ -292,6 +293,7 @@ config_free(struct config *c)
     free(c->listen);
     free(c->socket);
     free(c->guard);
+    free(c->restore_dir);
     paths_free(c->target_roots);
     free(c);
 }

@@ -15,6 +15,7 @@ struct config {
     char *state_dir, *run_dir, *libvirt_uri, *listen, *socket, *guard;
     char **target_roots; /* absolute paths, NULL at the end; the first is
                           * <state_dir>/targets unless it was given */
+    char *restore_dir;   /* absolute; NULL: not set */
     uint64_t trash_hours;
     uint64_t min_free; /* bytes; 0: the rule max(10 %, 4 GiB) */
     uint64_t agent_timeout_ms;

@@ -44,8 +44,9 @@ struct daemon {
 };
 
 static const struct ctl_part *const parts[] = {
-    &project_part, &snapshot_part, &content_part,   &restore_part, &target_part,
-    &tidy_part,    &action_part,   &namespace_part, &ownergc_part, NULL,
+    &project_part,   &snapshot_part, &content_part, &restore_part,
+    &target_part,    &hrestore_part, &tidy_part,    &action_part,
+    &namespace_part, &ownergc_part,  NULL,
 };
 
 static void
@@ -85,6 +86,7 @@ set_config(struct daemon *d)
         .node = d->node,
         .guard = c->guard,
         .libvirt_uri = c->libvirt_uri,
+        .restore_dir = c->restore_dir,
         .target_roots = (const char *const *)c->target_roots,
         .trash_s = c->trash_hours * 3600,
         .min_free = c->min_free,

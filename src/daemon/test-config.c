@@ -37,6 +37,7 @@ an_empty_file_is_all_defaults(void)
     CHECK(strcmp(c->target_roots[0], "/var/lib/vmkeep/targets") == 0);
     CHECK(strcmp(c->target_roots[3], "/srv") == 0);
     CHECK(c->target_roots[4] == NULL);
+    CHECK(c->restore_dir == NULL);
 }
 
 static void
@@ -46,8 +47,10 @@ values_are_read(void)
     struct config *c = parse("# a comment\n\n  run_dir=/r \r\n"
                              "min_free = 64M\ntrash_hours = 1\n"
                              "target_roots = /a/, /b/c \n"
+                             "restore_dir = /vm\n"
                              "libvirt_uri = test:///default?a=b\n");
 
+    CHECK(strcmp(c->restore_dir, "/vm") == 0);
     CHECK(strcmp(c->socket, "/r/vmkeepd.sock") == 0);
     CHECK_INT(c->min_free, ==, 64 << 20);
     CHECK_INT(c->trash_hours, ==, 1);
