@@ -176,32 +176,103 @@ kill_on_switch(const struct call *c)
     return err_set(c->err, ERR_TIMEOUT, "no switch");
 }
 
-/* kill-on FILE TEXT PID US: wait (60 s) until a line that is added to FILE from
+/* A line that is added to the effect log from now on has `text` in it. */
+static int
+await_effect(const char *log, const char *text, uint64_t until_ms,
+             struct err *err)
+{
+    FILE *f = fopen(log, "re");
+    char line[512];
+    bool is_seen = false;
+
+    if (f == NULL || fseek(f, 0, SEEK_END) < 0)
+        return err_set(err, ERR_INVALID, "%s: effect log", log);
+    printf("waiting\n");
+    (void)fflush(stdout);
+    while (!is_seen && clock_mono_ms() < until_ms) {
+        if (fgets(line, sizeof line, f) != NULL) {
+            is_seen = strstr(line, text) != NULL;
+        } else {
+            clearerr(f);
+            (void)usleep(200);
+        }
+    }
+    (void)fclose(f);
+    return is_seen ? 0 : err_set(err, ERR_TIMEOUT, "no %s", text);
+}
+
+static bool
+file_has(const char *path, const char *text)
+{
+    CLEANUP(buf_fini) struct buf b = BUF_INIT;
+    struct err unused;
+
+    return file_read_all(path, 1u << 20, &b, &unused) == 0 &&
+           strstr(buf_str(&b), text) != NULL;
+}
+
+/* WRITES FILE | LEAVES FILE (the domain's QEMU, open for writing) |
+ * HAS FILE TEXT: do all hold? */
+static bool
+all_hold(const struct call *c, int i)
+{
+    struct virt_open_files f = { .n = 0 };
+    bool do_hold = virt_open_files(c->v, c->uuid, &f, c->err) == 0;
+
+    while (do_hold && i + 1 < c->argc) {
+        const char *word = c->argv[i], *path = c->argv[i + 1];
+        struct file_id id = { 0, 0 };
+
+        i += 2;
+        if (strcmp(word, "HAS") == 0)
+            do_hold = i < c->argc && file_has(path, c->argv[i++]);
+        else
+            do_hold = file_id_of_path(path, &id, c->err) == 0 &&
+                      writes_to(&f, &id) == (strcmp(word, "WRITES") == 0);
+    }
+    virt_open_files_fini(&f);
+    return do_hold;
+}
+
+/* step LOG TEXT PID CONDITION...: as kill-on; but then PID (libvirtd) may run
+ * in slices only, too short for a command to QEMU and its answer, until all
+ * conditions hold between two of them: then SIGKILL. */
+static int
+step(const struct call *c)
+{
+    uint64_t until_ms = clock_mono_ms() + 60000;
+    pid_t pid = (pid_t)number(c, 2, 0);
+
+    if (c->argc < 5)
+        return err_set(c->err, ERR_INVALID, "step LOG TEXT PID CONDITION...");
+    if (await_effect(c->argv[0], c->argv[1], until_ms, c->err) < 0)
+        return -1;
+    while (clock_mono_ms() < until_ms) {
+        (void)kill(pid, SIGSTOP);
+        (void)usleep(2500);
+        if (all_hold(c, 3)) {
+            (void)kill(pid, SIGKILL);
+            return 0;
+        }
+        (void)kill(pid, SIGCONT);
+        (void)usleep(120);
+    }
+    return err_set(c->err, ERR_TIMEOUT, "that never held");
+}
+
+/* kill-on LOG TEXT PID US: wait (60 s) until a line that is added to LOG from
  * now on has TEXT in it, then so many microseconds, then SIGKILL for PID. */
 static int
 kill_on(const struct call *c)
 {
-    FILE *f = c->argc < 4 ? NULL : fopen(c->argv[0], "re");
-    uint64_t until_ms = clock_mono_ms() + 60000;
-    char line[512];
-
-    if (f == NULL || fseek(f, 0, SEEK_END) < 0)
-        return err_set(c->err, ERR_INVALID, "kill-on FILE TEXT PID US");
-    printf("waiting\n");
-    (void)fflush(stdout);
-    while (clock_mono_ms() < until_ms) {
-        if (fgets(line, sizeof line, f) == NULL) {
-            clearerr(f);
-            (void)usleep(200);
-        } else if (strstr(line, c->argv[1]) != NULL) {
-            (void)usleep((useconds_t)number(c, 3, 0));
-            (void)kill((pid_t)number(c, 2, 0), SIGKILL);
-            (void)fclose(f);
-            return 0;
-        }
-    }
-    (void)fclose(f);
-    return err_set(c->err, ERR_TIMEOUT, "no %s", c->argv[1]);
+    if (c->argc < 4)
+        return err_set(c->err, ERR_INVALID, "kill-on LOG TEXT PID US");
+    if (await_effect(c->argv[0], c->argv[1], clock_mono_ms() + 60000, c->err) <
+        0)
+        return -1;
+    (void)usleep((useconds_t)number(c, 3, 0));
+    (void)kill((pid_t)number(c, 2, 0), SIGKILL);
+    return 0;
 }
 
 /* commit TARGET BASE TOP [TIMEOUT_MS] */
@@ -209,13 +280,38 @@ static int
 commit(const struct call *c)
 {
     uint64_t since_ms = clock_mono_ms();
+    struct virt_commit how;
 
     if (c->argc < 3)
         return err_set(c->err, ERR_INVALID, "commit TARGET BASE TOP");
-    if (virt_block_commit(c->v, c->uuid, c->argv[0], c->argv[1], c->argv[2],
-                          number(c, 3, 30000), NULL, c->err) < 0)
+    how = (struct virt_commit){ .uuid = c->uuid,
+                                .target = c->argv[0],
+                                .base = c->argv[1],
+                                .top = c->argv[2],
+                                .timeout_ms = number(c, 3, 30000) };
+    if (virt_block_commit(c->v, &how, c->err) < 0)
         return -1;
     printf("ms=%" PRIu64 "\n", clock_mono_ms() - since_ms);
+    return 0;
+}
+
+/* resume TARGET BASE TOP: complete the commit that is running */
+static int
+resume(const struct call *c)
+{
+    struct virt_commit how;
+    bool is_found;
+
+    if (c->argc < 3)
+        return err_set(c->err, ERR_INVALID, "resume TARGET BASE TOP");
+    how = (struct virt_commit){ .uuid = c->uuid,
+                                .target = c->argv[0],
+                                .base = c->argv[1],
+                                .top = c->argv[2],
+                                .timeout_ms = 30000 };
+    if (virt_block_commit_resume(c->v, &how, &is_found, c->err) < 0)
+        return -1;
+    printf("found=%d\n", is_found);
     return 0;
 }
 
@@ -385,6 +481,7 @@ static const struct command {
     { "ping", ping },
     { "overlay", overlay },
     { "commit", commit },
+    { "resume", resume },
     { "job", job },
     { "job-end", job_end },
     { "files", files },
@@ -396,6 +493,7 @@ static const struct command {
     { "rebuild", rebuild },
     { "kill-on", kill_on },
     { "kill-on-switch", kill_on_switch },
+    { "step", step },
 };
 
 int

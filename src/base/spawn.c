@@ -293,3 +293,19 @@ spawn_run_keeping(const char *const argv[], const int *fds, size_t n,
     assert(n <= KEEP_MAX);
     return run_checked(argv, &keep, timeout_ms, NULL, err);
 }
+
+int
+spawn_run_keeping_code(const char *const argv[], const int *fds, size_t n,
+                       uint64_t timeout_ms, int *ret_code, struct err *err)
+{
+    const struct child_fds keep = { -1, -1, fds, n };
+    CLEANUP(buf_fini) struct buf errs = BUF_INIT;
+    int status = 0;
+
+    assert(n <= KEEP_MAX);
+    if (run(argv, &keep, timeout_ms, NULL, &errs, &status, err) < 0)
+        return -1;
+    *ret_code =
+        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return 0;
+}

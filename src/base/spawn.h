@@ -35,6 +35,11 @@ int spawn_run_code(const char *const argv[], uint64_t timeout_ms,
 int spawn_run_keeping(const char *const argv[], const int *fds, size_t n,
                       uint64_t timeout_ms, struct err *err) NODISCARD;
 
+/* Both: what the child says is dropped, its exit code is the result. */
+int spawn_run_keeping_code(const char *const argv[], const int *fds, size_t n,
+                           uint64_t timeout_ms, int *ret_code, struct err *err)
+    NODISCARD;
+
 /* Start argv[0] and let it run. Descriptor `keep_fd` (or -1) becomes the
  * child's descriptor 3. The caller reaps `ret_pid`. */
 int spawn_start(const char *const argv[], int keep_fd, pid_t *ret_pid,

@@ -20,13 +20,29 @@ int virt_overlay_create(struct virt *v, const char *uuid,
                         const struct virt_overlay *overlays, size_t n,
                         struct err *err) NODISCARD;
 
-/* Merge `top` (and all between) into `base` while the domain runs. If top is
- * the active layer the domain is pivoted onto base. Blocks until done, within
- * timeout_ms without progress (then the job is aborted and TIMEOUT).
- * `cancel`, if not NULL, is looked at between polls. */
-int virt_block_commit(struct virt *v, const char *uuid, const char *target,
-                      const char *base, const char *top, uint64_t timeout_ms,
-                      const volatile bool *cancel, struct err *err) NODISCARD;
+/* A merge of `top` (and all between) into `base` while the domain runs. */
+struct virt_commit {
+    const char *uuid, *target, *base, *top;
+    uint64_t timeout_ms;         /* without progress: aborted, TIMEOUT */
+    const volatile bool *cancel; /* looked at between polls; may be NULL */
+    /* Called before the domain is told to pivot: from then on a crash of
+     * libvirtd may leave a QEMU that writes to `base` and a libvirt that
+     * believes in `top`. May be NULL; -1: no pivot, the job is aborted. */
+    int (*before_pivot)(void *arg, struct err *err);
+    void *arg;
+};
+/* Blocks until done. If top is the active layer the domain is pivoted onto
+ * base. */
+int virt_block_commit(struct virt *v, const struct virt_commit *c,
+                      struct err *err) NODISCARD;
+/* The same for a job that an earlier process began: it is waited for, and
+ * pivoted. *ret_found false: there is none.
+ *
+ *   errors  BUSY (somebody else's job); TIMEOUT (it was aborted, unless
+ *           libvirtd would die of that)
+ */
+int virt_block_commit_resume(struct virt *v, const struct virt_commit *c,
+                             bool *ret_found, struct err *err) NODISCARD;
 
 /* A job on this disk that is not ours, or is left over from a crash? */
 int virt_block_job(struct virt *v, const char *uuid, const char *target,

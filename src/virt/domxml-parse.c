@@ -119,6 +119,17 @@ parse_backing(struct domxml_disk *disk, const xmlNode *node)
     }
 }
 
+/* <mirror type='file' job='active-commit'><source file='...'/> */
+static char *
+parse_mirror(const xmlNode *node)
+{
+    const xmlNode *mirror = domxml_xml_child(node, "mirror");
+    CLEANUP(mem_free) char *type = domxml_xml_attr(mirror, "type");
+
+    return domxml_xml_attr(domxml_xml_child(mirror, "source"),
+                           path_attr(kind_of(type)));
+}
+
 static void
 parse_disk(struct domxml_disk *disk, const xmlNode *node)
 {
@@ -138,6 +149,7 @@ parse_disk(struct domxml_disk *disk, const xmlNode *node)
     disk->is_transient = domxml_xml_child(node, "transient") != NULL;
     disk->driver_format =
         domxml_xml_attr(domxml_xml_child(node, "driver"), "type");
+    disk->mirror = parse_mirror(node);
     disk->is_encrypted = domxml_xml_child(node, "encryption") != NULL ||
                          domxml_xml_child(source, "encryption") != NULL;
     if (disk->kind == DOMXML_DISK_VOLUME) {
@@ -299,6 +311,7 @@ disk_fini(struct domxml_disk *disk)
     free(disk->driver_format);
     free(disk->volume);
     free(disk->serial);
+    free(disk->mirror);
 }
 
 void

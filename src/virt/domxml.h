@@ -39,6 +39,7 @@ struct domxml_disk {
     char *pool, *volume;       /* DOMXML_DISK_VOLUME */
     char *driver_format;       /* <driver type>; NULL: not said */
     char *serial;
+    char *mirror; /* what a block job writes to as well; NULL: none */
     bool is_readonly, is_shareable, is_encrypted, is_transient;
 };
 

@@ -346,6 +346,23 @@ a_serial_number_can_be_given(void)
     CHECK(strstr(out, "<smbios mode=\"sysinfo\"/>") != NULL);
 }
 
+static void
+a_block_job_has_a_destination(void)
+{
+    static const char xml[] =
+        "<domain type='kvm'><name>a</name><devices>"
+        "<disk type='file' device='disk'><source file='/d/top'/>"
+        "<mirror type='file' job='active-commit' ready='yes'>"
+        "<source file='/d/base' index='1'/></mirror>"
+        "<target dev='vda'/></disk>"
+        "<disk type='file' device='disk'><source file='/d/other'/>"
+        "<target dev='vdb'/></disk></devices></domain>";
+    CLEANUP(domxml_free) struct domxml *d = parsed(xml);
+
+    check_str(domxml_disk(d, "vda")->mirror, "/d/base");
+    CHECK(domxml_disk(d, "vdb")->mirror == NULL);
+}
+
 int
 main(void)
 {
@@ -361,6 +378,7 @@ main(void)
           foreign_xml_is_rebuilt_from_the_list },
         { "identity is kept when asked for", identity_is_kept_when_asked_for },
         { "firmware is this host's", firmware_is_this_hosts },
+        { "a block job has a destination", a_block_job_has_a_destination },
         { "a serial number can be given", a_serial_number_can_be_given },
     };
 

@@ -7,9 +7,17 @@
  * gone has succeeded, so the chain in the live XML is the judge: it must not
  * name `top` any more.
  *
- * A crash of this program during a job leaves the job running in QEMU; the
- * next start finds it with virt_block_job(). A libvirtd that is killed leaves
- * it "ready" without a pivot (spec guest.md 7).
+ * A crash of this program during a job leaves the job running in QEMU, and so
+ * does a libvirtd that is killed: the job goes on until it is "ready", and no
+ * pivot follows (spec guest.md 7). Both are found by virt_block_commit_resume()
+ * and pivoted.
+ *
+ * Not aborted: a libvirtd killed in the first milliseconds of a job has written
+ * down the job, but not yet where it copies to (no <mirror> in the XML). After
+ * its restart libvirt 9.0 pivots such a job well, and dies of a NULL pointer
+ * when it is aborted, or when the guest is shut down from inside (measured,
+ * each time). So a job that makes no progress is aborted only if its <mirror>
+ * is there.
  */
 #include <libvirt/virterror.h>
 #include <stdio.h>
@@ -27,10 +35,8 @@ enum {
 
 struct commit {
     virDomainPtr dom;
-    const char *uuid, *target, *base, *top;
+    const struct virt_commit *how;
     bool is_active; /* top is what the guest writes to */
-    uint64_t timeout_ms;
-    const volatile bool *cancel;
 };
 
 /* The disk as the live XML has it now. */
@@ -82,22 +88,22 @@ begin(struct commit *c, struct err *err)
     struct effect e;
     int rc;
 
-    if (read_disk(c->dom, c->target, &d, &disk, err) < 0)
+    if (read_disk(c->dom, c->how->target, &d, &disk, err) < 0)
         return -1;
-    top = place_in_chain(disk, c->top);
-    base = place_in_chain(disk, c->base);
+    top = place_in_chain(disk, c->how->top);
+    base = place_in_chain(disk, c->how->base);
     if (top < 0 || base < 0)
         return err_set(err, ERR_NOT_FOUND, "%s is not in the disk's chain",
-                       top < 0 ? c->top : c->base);
+                       top < 0 ? c->how->top : c->how->base);
     if (base <= top)
-        return err_set(err, ERR_INVALID, "%s does not lie below %s", c->base,
-                       c->top);
+        return err_set(err, ERR_INVALID, "%s does not lie below %s",
+                       c->how->base, c->how->top);
     c->is_active = top == 0;
     /* libvirt looks the names up in its own chain: give it its own spelling. */
-    e = effect_begin("commit", c->target);
+    e = effect_begin("commit", c->how->target);
     rc = virDomainBlockCommit(
-        c->dom, c->target, disk->chain[base].path, disk->chain[top].path, 0,
-        c->is_active ? VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
+        c->dom, c->how->target, disk->chain[base].path, disk->chain[top].path,
+        0, c->is_active ? VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
     effect_end(&e);
     return rc < 0 ? virt_error(err, "begin of commit") : 0;
 }
@@ -123,7 +129,7 @@ wait_for_job(struct commit *c, bool *ret_is_gone, struct err *err)
 
     for (;;) {
         virDomainBlockJobInfo info;
-        int rc = virDomainGetBlockJobInfo(c->dom, c->target, &info, 0);
+        int rc = virDomainGetBlockJobInfo(c->dom, c->how->target, &info, 0);
 
         if (rc < 0)
             return virt_error(err, "state of job");
@@ -134,13 +140,13 @@ wait_for_job(struct commit *c, bool *ret_is_gone, struct err *err)
             last = info.cur;
             progress_ms = clock_mono_ms();
         }
-        if (c->cancel != NULL && *c->cancel)
+        if (c->how->cancel != NULL && *c->how->cancel)
             return err_set(err, ERR_CANCELLED, "commit: asked to stop");
-        if (clock_mono_ms() - progress_ms > c->timeout_ms)
+        if (clock_mono_ms() - progress_ms > c->how->timeout_ms)
             return err_set(err, ERR_TIMEOUT,
                            "commit: no progress for %llu ms at %llu of %llu "
                            "bytes",
-                           (unsigned long long)c->timeout_ms, info.cur,
+                           (unsigned long long)c->how->timeout_ms, info.cur,
                            info.end);
         clock_sleep_ms(pause_ms);
         pause_ms = pause_ms < POLL_MAX_MS ? pause_ms * 2 : POLL_MAX_MS;
@@ -151,12 +157,16 @@ wait_for_job(struct commit *c, bool *ret_is_gone, struct err *err)
 static int
 pivot(struct commit *c, struct err *err)
 {
-    uint64_t until_ms = clock_mono_ms() + c->timeout_ms;
+    uint64_t until_ms = clock_mono_ms() + c->how->timeout_ms;
 
-    while (abort_job(c->dom, c->target, VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT, err) <
-           0) {
+    if (c->how->before_pivot != NULL &&
+        c->how->before_pivot(c->how->arg, err) < 0)
+        return -1;
+    while (abort_job(c->dom, c->how->target, VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT,
+                     err) < 0) {
         if (!virt_errors_is(VIR_ERR_BLOCK_COPY_ACTIVE) ||
-            clock_mono_ms() >= until_ms || (c->cancel != NULL && *c->cancel))
+            clock_mono_ms() >= until_ms ||
+            (c->how->cancel != NULL && *c->how->cancel))
             return -1;
         clock_sleep_ms(20);
     }
@@ -169,13 +179,13 @@ judge(struct commit *c, struct err *err)
     CLEANUP(domxml_free) struct domxml *d = NULL;
     const struct domxml_disk *disk;
 
-    if (read_disk(c->dom, c->target, &d, &disk, err) < 0)
+    if (read_disk(c->dom, c->how->target, &d, &disk, err) < 0)
         return -1;
-    if (place_in_chain(disk, c->top) >= 0)
+    if (place_in_chain(disk, c->how->top) >= 0)
         return err_set(err, ERR_INTERNAL,
                        "the commit of %s ended without success: is the file "
                        "system of %s full? See the log of libvirtd",
-                       c->top, c->base);
+                       c->how->top, c->how->base);
     return 0;
 }
 
@@ -195,31 +205,102 @@ commit(struct commit *c, struct err *err)
 
         /* The job may be gone with its domain or libvirtd; if it is left, the
          * next one who looks finds it. */
-        (void)!abort_job(c->dom, c->target, 0, &ignored);
+        (void)!abort_job(c->dom, c->how->target, 0, &ignored);
         return -1;
     }
     return judge(c, err);
 }
 
 int
-virt_block_commit(struct virt *v, const char *uuid, const char *target,
-                  const char *base, const char *top, uint64_t timeout_ms,
-                  const volatile bool *cancel, struct err *err)
+virt_block_commit(struct virt *v, const struct virt_commit *how,
+                  struct err *err)
 {
     CLEANUP(virt_domain_unref)
-    virDomainPtr dom = virt_connect_domain(v, uuid, err);
-    struct commit c = { .dom = dom,
-                        .uuid = uuid,
-                        .target = target,
-                        .base = base,
-                        .top = top,
-                        .timeout_ms = timeout_ms,
-                        .cancel = cancel };
+    virDomainPtr dom = virt_connect_domain(v, how->uuid, err);
+    struct commit c = { .dom = dom, .how = how };
 
     if (dom == NULL)
         return -1;
     if (commit(&c, err) < 0)
-        return err_wrap(err, "domain %s: disk %s", uuid, target);
+        return err_wrap(err, "domain %s: disk %s", how->uuid, how->target);
+    return 0;
+}
+
+/* ---- a job that was left over ---- */
+
+/* Is the job on this disk the one that `c` describes? */
+static int
+recognise(struct commit *c, const virDomainBlockJobInfo *info,
+          bool *ret_has_mirror, struct err *err)
+{
+    CLEANUP(domxml_free) struct domxml *d = NULL;
+    const struct domxml_disk *disk;
+    struct file_id wanted, is;
+
+    c->is_active = info->type == VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT;
+    if (!c->is_active && info->type != VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT)
+        return err_set(err, ERR_BUSY,
+                       "a block job that is not vmkeep's is running; end it "
+                       "first (virsh blockjob)");
+    if (read_disk(c->dom, c->how->target, &d, &disk, err) < 0)
+        return -1;
+    *ret_has_mirror = disk->mirror != NULL;
+    if (disk->mirror == NULL)
+        return 0;
+    if (file_id_of_path(c->how->base, &wanted, err) < 0 ||
+        file_id_of_path(disk->mirror, &is, err) < 0)
+        return -1;
+    if (!file_id_equal(&wanted, &is))
+        return err_set(err, ERR_BUSY,
+                       "a merge into %s that is not vmkeep's is running; end "
+                       "it first (virsh blockjob)",
+                       disk->mirror);
+    return 0;
+}
+
+static int
+resume(struct commit *c, bool *ret_found, struct err *err)
+{
+    virDomainBlockJobInfo info = { 0 };
+    bool has_mirror = false, is_gone = false;
+    int rc = virDomainIsActive(c->dom);
+
+    *ret_found = false;
+    if (rc == 1)
+        rc = virDomainGetBlockJobInfo(c->dom, c->how->target, &info, 0);
+    if (rc < 0)
+        return virt_error(err, "job");
+    if (rc == 0)
+        return 0;
+    *ret_found = true;
+    if (recognise(c, &info, &has_mirror, err) < 0)
+        return -1;
+    rc = wait_for_job(c, &is_gone, err);
+    if (rc == 0 && c->is_active && !is_gone)
+        rc = pivot(c, err);
+    if (rc < 0) {
+        struct err ignored;
+
+        if (err->code == ERR_TIMEOUT && (has_mirror || !c->is_active))
+            (void)!abort_job(c->dom, c->how->target, 0, &ignored);
+        return -1;
+    }
+    return judge(c, err);
+}
+
+int
+virt_block_commit_resume(struct virt *v, const struct virt_commit *how,
+                         bool *ret_found, struct err *err)
+{
+    CLEANUP(virt_domain_unref)
+    virDomainPtr dom = virt_connect_domain(v, how->uuid, err);
+    struct commit c = { .dom = dom, .how = how };
+
+    if (dom == NULL)
+        return -1;
+    if (resume(&c, ret_found, err) < 0)
+        return err_wrap(err, "domain %s: disk %s: left-over job", how->uuid,
+                        how->target);
     return 0;
 }
 

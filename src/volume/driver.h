@@ -28,6 +28,9 @@ struct driver_merge {
     uint64_t base_size, top_size;
     const struct imglock *locks; /* stopped only: held on base and top */
     const volatile bool *cancel; /* may be NULL */
+    /* live only, may be NULL: see struct virt_commit */
+    int (*before_pivot)(void *arg, struct err *err);
+    void *arg;
 };
 
 struct driver_ops {

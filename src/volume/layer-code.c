@@ -30,7 +30,8 @@ static const char *const job_names[] = { "none",    "cut",   "merge",
                                          "inplace", "clone", "fillinplace",
                                          "fillnew", "copy" };
 static const char *const step_names[] = { "planned",   "created", "begin",
-                                          "committed", "pivoted", "filled" };
+                                          "committed", "pivoted", "pivoting",
+                                          "filled" };
 
 const char *
 layer_state_name(enum layer_state state)
@@ -490,6 +491,7 @@ has_sane_step(const struct layer_job *j)
     case LAYER_STEP_BEGIN:
     case LAYER_STEP_COMMITTED:
     case LAYER_STEP_PIVOTED:
+    case LAYER_STEP_PIVOTING:
         return j->kind == LAYER_JOB_MERGE;
     case LAYER_STEP_FILLED:
         return layer_job_is_fill(j->kind);

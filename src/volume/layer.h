@@ -70,6 +70,7 @@ enum layer_step {
     LAYER_STEP_BEGIN,
     LAYER_STEP_COMMITTED,
     LAYER_STEP_PIVOTED,
+    LAYER_STEP_PIVOTING,
     LAYER_STEP_FILLED,
 };
 struct layer_job_disk {

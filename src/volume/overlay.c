@@ -93,9 +93,16 @@ create(struct driver *d, const struct driver_create *c, struct err *err)
 static int
 merge_live(struct driver *d, const struct driver_merge *m, struct err *err)
 {
-    return virt_block_commit(overlay_of(d)->virt, m->uuid, m->target,
-                             m->base.path, m->top.path, STALL_MS, m->cancel,
-                             err);
+    const struct virt_commit c = { .uuid = m->uuid,
+                                   .target = m->target,
+                                   .base = m->base.path,
+                                   .top = m->top.path,
+                                   .timeout_ms = STALL_MS,
+                                   .cancel = m->cancel,
+                                   .before_pivot = m->before_pivot,
+                                   .arg = m->arg };
+
+    return virt_block_commit(overlay_of(d)->virt, &c, err);
 }
 
 static int

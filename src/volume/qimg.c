@@ -96,6 +96,33 @@ qimg_commit(const char *top, uint64_t top_size, const struct qimg_file *base,
 }
 
 int
+qimg_compare(const char *top, const struct qimg_file *base,
+             const struct qimg_keep *keep, bool *ret_same, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf first = BUF_INIT;
+    CLEANUP(buf_fini) struct buf second = BUF_INIT;
+    int code;
+
+    add_image(&first, "", &(struct qimg_file){ top, "qcow2" });
+    buf_add_char(&first, ',');
+    add_image(&first, "backing.", base);
+    add_image(&second, "", base);
+    const char *const argv[] = { "qemu-img",       "compare", "-q",
+                                 "--image-opts",   "--",      buf_str(&first),
+                                 buf_str(&second), NULL };
+
+    if (spawn_run_keeping_code(argv, keep->fds, keep->n, COPY_MS, &code, err) <
+        0)
+        return err_wrap(err, "compare %s with %s", top, base->path);
+    if (code > 1)
+        return err_set(err, ERR_INTERNAL,
+                       "compare %s with %s: qemu-img ends with %d", top,
+                       base->path, code);
+    *ret_same = code == 0;
+    return 0;
+}
+
+int
 qimg_rebase(const char *path, const struct qimg_file *backing,
             const struct qimg_keep *keep, struct err *err)
 {

@@ -34,6 +34,11 @@ int qimg_create(const char *path, const struct qimg_file *backing,
 int qimg_commit(const char *top, uint64_t top_size,
                 const struct qimg_file *base, uint64_t base_size,
                 const struct qimg_keep *keep, struct err *err) NODISCARD;
+/* Does a guest read the same from `top` (qcow2), which lies on `base`, and from
+ * `base` alone? The locks of both are the caller's. */
+int qimg_compare(const char *top, const struct qimg_file *base,
+                 const struct qimg_keep *keep, bool *ret_same, struct err *err)
+    NODISCARD;
 /* Change the name of the backing file in the header, and nothing else. */
 int qimg_rebase(const char *path, const struct qimg_file *backing,
                 const struct qimg_keep *keep, struct err *err) NODISCARD;

@@ -58,6 +58,22 @@ what_is_written_is_read_back(void)
     CHECK(layer_done_find(u, S1) != NULL);
 }
 
+static void
+a_merge_in_its_pivot_reads_back(void)
+{
+    CLEANUP(layer_table_free) struct layer_table *t = sample();
+    CLEANUP(layer_table_free) struct layer_table *u = NULL;
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    struct err err;
+
+    t->job.step = LAYER_STEP_PIVOTING;
+    layer_table_encode(t, &text);
+    CHECK(strstr(buf_str(&text), " pivoting ") != NULL);
+    u = decode(&text, &err);
+    CHECK(u != NULL);
+    CHECK_INT(u->job.step, ==, LAYER_STEP_PIVOTING);
+}
+
 /* One byte changed, removed or doubled anywhere is noticed. */
 static void
 every_damaged_byte_is_noticed(void)
@@ -269,6 +285,7 @@ int
 main(void)
 {
     static const struct test_case cases[] = {
+        { "a merge in its pivot reads back", a_merge_in_its_pivot_reads_back },
         { "what is written is read back", what_is_written_is_read_back },
         { "every damaged byte is noticed", every_damaged_byte_is_noticed },
         { "rules over several lines are checked",

@@ -20,8 +20,10 @@
  *
  * Undoing before the switch removes the new file, but only if it is empty. A
  * libvirtd that was killed at the wrong moment names the old file while QEMU
- * writes to the new one (spec guest.md 0.8): a file with data in it is what
- * the guest wrote since, and is left for the admin with an explanation. */
+ * writes to the new one (spec guest.md 0.8): then the definition is set to what
+ * QEMU writes to, and the cut is undone when the guest has been started on it.
+ * A file with data in it that nobody names and no QEMU has open is left for the
+ * admin with an explanation. */
 
 enum {
     FILE_SYSTEMS_MAX = 64
@@ -658,6 +660,54 @@ check_unused(struct volume *v, const struct virt_vm *vm, const struct layer *l,
     return 0;
 }
 
+/* A libvirtd that was killed inside the cut believes in the old files, and QEMU
+ * writes to the new ones: a start from the definition would lose every write
+ * since. So the definition gets what QEMU's open files say, at once; libvirt's
+ * idea of the running domain cannot be changed. */
+static int
+repair_split(struct volume *v, const struct layer_table *t,
+             const struct virt_vm *vm, struct err *err)
+{
+    const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
+    CLEANUP(mem_free)
+    struct domxml_source *sources = xcalloc(t->job.n, sizeof *sources);
+    const struct layer *first = NULL;
+    struct err unused;
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->job.n; i++) {
+        const struct layer_job_disk *d = &t->job.disks[i];
+        const struct layer *old = layer_find(t, d->a);
+        struct layer new = *layer_find(t, d->b);
+        enum volume_writer writer;
+
+        if (volume_names(now, d->target, old, &new) == VOLUME_NAMES_B ||
+            file_id_of_path(new.path, &new.file, &unused) < 0)
+            continue;
+        if (volume_writer(v, t->vm, &new, old, &writer, err) < 0)
+            return -1;
+        if (writer != VOLUME_WRITER_TOP)
+            continue;
+        if (first == NULL)
+            first = layer_find(t, d->b);
+        if (vm->inactive != NULL &&
+            volume_names(vm->inactive, d->target, old, &new) == VOLUME_NAMES_A)
+            sources[n++] =
+                (struct domxml_source){ d->target, new.path, new.format };
+    }
+    if (first == NULL)
+        return 0;
+    if (n > 0 && volume_retarget(v, t->vm, sources, n, err) < 0)
+        return err_wrap(err, "repair of the definition");
+    return err_set(err, ERR_CONFLICT,
+                   "disk %s: the guest writes to %s, but libvirt believes in "
+                   "the file below (libvirtd was killed during a snapshot). "
+                   "The definition names what the guest writes to, nothing is "
+                   "lost: shut the guest down and start it; until then no "
+                   "snapshot can be made or deleted",
+                   first->target, first->path);
+}
+
 static int
 undo_disk(struct volume *v, struct layer_table *t, const struct virt_vm *vm,
           const struct layer_job_disk *d, struct err *err)
@@ -694,6 +744,8 @@ volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
         return -1;
     if (vm == NULL || (vm->live == NULL && vm->inactive == NULL))
         return 0;
+    if (repair_split(v, t, vm, err) < 0)
+        return -1;
     for (size_t i = 0; i < t->job.n; i++)
         if (undo_disk(v, t, vm, &t->job.disks[i], err) < 0)
             return -1;

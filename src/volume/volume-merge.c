@@ -13,7 +13,8 @@
  *   --------  ---------------  ------------------------------------------------
  *   begin     commit C to L    C right, L in between: commit again, or forget
  *                              the merge (always right, L has no other reader)
- *   committed children, XML    readers of C and of L, both right: go on
+ *   pivoting  pivot            the guest writes to C, or already to L: see
+ * below committed children, XML    readers of C and of L, both right: go on
  *   (pivoted  XML              the guest writes to L: never commit again)
  *             unlink C         nobody names C: unlink again
  *   (none)    table without L
@@ -23,10 +24,24 @@
  * right; the domain does: it writes to the file that it names. If it names C,
  * the commit is done again, from the start; if it names L, never.
  *
+ * Except in a pivot. A libvirtd that dies in it may leave a QEMU that writes to
+ * L and a libvirt that names C, and after its restart even believes the domain
+ * to be off (libvirt 9.0 cannot read the state that it wrote in that moment).
+ * A commit from C to L would then destroy what the guest wrote since, and so
+ * would a start on C. So "pivoting" is written down before, and from then on
+ * libvirt is not believed until QEMU's open files and the files' times
+ * (volume-writer.c) say who is right. If it is L, the definition is set to L at
+ * once: that is the repair, and it waits for nobody. If nobody can say, the
+ * merge stops, and both files stay.
+ *
  * While no QEMU may use the files (the VM is off, or runs on another branch of
  * the tree) the image locks of L, C and C's children are held from before the
  * commit until C is gone: `virsh start` in the middle fails instead of writing
  * to a file that is about to be dropped. */
+
+enum {
+    LEFT_OVER_MS = 60 * 1000 /* without progress */
+};
 
 struct merge {
     struct volume *v;
@@ -90,22 +105,41 @@ fill_sizes(const struct merge *m, struct driver_merge *d, struct err *err)
     return 0;
 }
 
-/* A job that our last process began goes on in QEMU without us. */
+static int
+record_step(struct merge *m, enum layer_step step, struct err *err)
+{
+    m->t->job.step = step;
+    return volume_save(m->v, m->t, err);
+}
+
+static int
+before_pivot(void *arg, struct err *err)
+{
+    struct merge *m = arg;
+
+    return m->c->state == LAYER_ACTIVE
+               ? record_step(m, LAYER_STEP_PIVOTING, err)
+               : 0;
+}
+
+/* A job that our last process began goes on in QEMU without us: complete it. */
 static int
 end_left_over_job(struct merge *m, struct err *err)
 {
-    bool is_active = false, is_ready = false;
+    const struct virt_commit c = { .uuid = m->t->vm,
+                                   .target = m->c->target,
+                                   .base = m->l->path,
+                                   .top = m->c->path,
+                                   .timeout_ms = LEFT_OVER_MS,
+                                   .before_pivot = before_pivot,
+                                   .arg = m };
+    bool is_found = false;
 
-    if (m->is_fresh)
+    if (m->is_fresh || m->vm->live == NULL)
         return 0;
-    if (virt_block_job(m->v->virt, m->t->vm, m->c->target, &is_active,
-                       &is_ready, err) < 0)
+    if (virt_block_commit_resume(m->v->virt, &c, &is_found, err) < 0)
         return -1;
-    if (!is_active)
-        return 0;
-    if (virt_block_job_end(m->v->virt, m->t->vm, m->c->target, false, err) < 0)
-        return -1;
-    return read_domain(m, err);
+    return is_found ? read_domain(m, err) : 0;
 }
 
 static int
@@ -116,6 +150,8 @@ commit(struct merge *m, struct err *err)
         .target = m->c->target,
         .base = { m->l->path, m->l->format },
         .top = { m->c->path, m->c->format },
+        .before_pivot = before_pivot,
+        .arg = m,
     };
     bool is_live = is_in_live_chain(m, m->c);
 
@@ -136,49 +172,12 @@ commit(struct merge *m, struct err *err)
     return driver_merge(m->v->driver, &d, err);
 }
 
-static int
-record_step(struct merge *m, enum layer_step step, struct err *err)
-{
-    m->t->job.step = step;
-    return volume_save(m->v, m->t, err);
-}
-
 /* The merge does not take place; C goes on as it is. */
 static int
 give_up(struct merge *m, struct err *err)
 {
     layer_job_end(m->t);
     return volume_save(m->v, m->t, err);
-}
-
-/* Commit unless that is done. On failure the merge is forgotten (and can be
- * planned again), unless the domain was switched all the same. */
-static int
-commit_if_needed(struct merge *m, struct err *err)
-{
-    bool was_live;
-    struct err ignored;
-
-    if (end_left_over_job(m, err) < 0)
-        return -1;
-    if (m->vm == NULL)
-        return err_set(err, ERR_NOT_FOUND, "the domain is gone");
-    if (is_committed(m))
-        return 0;
-    was_live = is_in_live_chain(m, m->c);
-    if (commit(m, err) < 0) {
-        struct err failed = *err;
-
-        if (read_domain(m, &ignored) == 0 && m->vm != NULL && !is_committed(m))
-            (void)!give_up(m, &ignored);
-        *err = failed;
-        return -1;
-    }
-    return record_step(m,
-                       was_live && m->c->state == LAYER_ACTIVE
-                           ? LAYER_STEP_PIVOTED
-                           : LAYER_STEP_COMMITTED,
-                       err);
 }
 
 /* One child's header; QEMU has rewritten that of a running chain itself. */
@@ -225,6 +224,132 @@ retarget_definition(struct merge *m, struct err *err)
                        "the domain names a sealed layer as its disk");
     }
     return volume_retarget(m->v, m->t->vm, &source, 1, err);
+}
+
+/* ---- a pivot whose end nobody saw ---- */
+
+/* QEMU writes to L: the definition must not name C any more. */
+static int
+repair(struct merge *m, struct err *err)
+{
+    if (read_domain(m, err) < 0)
+        return -1;
+    if (m->vm == NULL)
+        return err_set(err, ERR_NOT_FOUND, "the domain is gone");
+    if (retarget_definition(m, err) < 0)
+        return -1;
+    if (!is_in_live_chain(m, m->c))
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "disk %s: the guest writes to %s, but libvirt believes in "
+                   "%s (libvirtd was killed during a merge). The definition "
+                   "names the first file again, nothing is lost: shut the "
+                   "guest down and start it; until then no snapshot can be "
+                   "made or deleted",
+                   m->c->target, m->l->path, m->c->path);
+}
+
+/* Nobody uses the files, and nobody shall while we look. */
+static int
+find_last_writer(struct merge *m, enum volume_writer *ret, struct err *err)
+{
+    if (m->vm->live != NULL)
+        return err_set(err, ERR_BUSY, "the VM is just ending");
+    if (imglock_add(m->locks, m->l->path, &m->l->file, err) < 0 ||
+        imglock_add(m->locks, m->c->path, &m->c->file, err) < 0 ||
+        volume_writer_last(m->c, m->l, m->locks, ret, err) < 0)
+        return -1;
+    if (*ret == VOLUME_WRITER_UNKNOWN)
+        return err_set(err, ERR_CONFLICT,
+                       "disk %s: libvirtd was killed during a merge, and the "
+                       "guest ended before it was seen whether it wrote to %s "
+                       "or to %s last; they differ. Delete neither. Start the "
+                       "guest to keep the first, which the definition names; "
+                       "set the disk's source to the second (virsh edit) to "
+                       "keep that",
+                       m->c->target, m->c->path, m->l->path);
+    return 0;
+}
+
+static int
+find_writer(struct merge *m, enum volume_writer *ret, struct err *err)
+{
+    if (volume_writer(m->v, m->t->vm, m->c, m->l, ret, err) < 0)
+        return -1;
+    if (*ret == VOLUME_WRITER_NONE)
+        return find_last_writer(m, ret, err);
+    if (*ret == VOLUME_WRITER_UNKNOWN &&
+        volume_writer_watch(m->c, m->l, ret, err) < 0)
+        return -1;
+    if (*ret == VOLUME_WRITER_UNKNOWN)
+        return err_set(err, ERR_BUSY,
+                       "disk %s: libvirtd was killed during a merge, and the "
+                       "guest writes nothing: whether it writes to %s or to "
+                       "%s cannot be seen yet; delete neither",
+                       m->c->target, m->c->path, m->l->path);
+    return 0;
+}
+
+/* After it the journal's step can be believed again. */
+static int
+settle_pivot(struct merge *m, struct err *err)
+{
+    enum volume_writer writer;
+
+    if (m->c->state != LAYER_ACTIVE ||
+        volume_names(truth_of(m->vm), m->c->target, m->l, m->c) !=
+            VOLUME_NAMES_B)
+        return 0;
+    if (m->t->job.step == LAYER_STEP_PIVOTED)
+        return repair(m, err);
+    if (m->t->job.step != LAYER_STEP_PIVOTING)
+        return 0;
+    if (find_writer(m, &writer, err) < 0)
+        return -1;
+    if (writer != VOLUME_WRITER_BASE)
+        return record_step(m, LAYER_STEP_BEGIN, err);
+    if (record_step(m, LAYER_STEP_PIVOTED, err) < 0)
+        return -1;
+    return repair(m, err);
+}
+
+/* A commit failed. Unless the domain was switched all the same the merge is
+ * forgotten, and can be planned again. */
+static void
+after_failure(struct merge *m)
+{
+    enum volume_writer writer;
+    struct err ignored;
+
+    if (m->t->job.step == LAYER_STEP_PIVOTING) {
+        /* What is certain at once is written down at once: this QEMU may end
+         * before libvirtd is back. */
+        if (volume_writer(m->v, m->t->vm, m->c, m->l, &writer, &ignored) == 0 &&
+            writer == VOLUME_WRITER_BASE)
+            (void)!record_step(m, LAYER_STEP_PIVOTED, &ignored);
+        return;
+    }
+    if (read_domain(m, &ignored) == 0 && m->vm != NULL && !is_committed(m))
+        (void)!give_up(m, &ignored);
+}
+
+static int
+commit_if_needed(struct merge *m, struct err *err)
+{
+    bool was_live = is_in_live_chain(m, m->c);
+    bool is_active = m->c->state == LAYER_ACTIVE;
+
+    if (is_committed(m))
+        return is_active && m->vm->live != NULL
+                   ? record_step(m, LAYER_STEP_PIVOTED, err)
+                   : 0;
+    if (commit(m, err) < 0) {
+        after_failure(m);
+        return -1;
+    }
+    return record_step(
+        m, was_live && is_active ? LAYER_STEP_PIVOTED : LAYER_STEP_COMMITTED,
+        err);
 }
 
 static int
@@ -306,6 +431,12 @@ run(struct merge *m, bool *ret_is_open, struct err *err)
     }
     if (m->vm->has_managed_save)
         return 0; /* it names C */
+    if (end_left_over_job(m, err) < 0)
+        return -1;
+    if (m->vm == NULL)
+        return err_set(err, ERR_NOT_FOUND, "the domain is gone");
+    if (settle_pivot(m, err) < 0)
+        return -1;
     if (commit_if_needed(m, err) < 0) {
         *ret_is_open = m->t->job.kind != LAYER_JOB_NONE;
         return -1;

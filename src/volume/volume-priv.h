@@ -87,6 +87,28 @@ enum volume_names volume_names(const struct domxml *d, const char *target,
 bool volume_chain_has(const struct domxml *d, const char *target,
                       const struct layer *l);
 
+/* ---- volume-writer.c: when libvirt cannot be believed ---- */
+/* Which of two files does the guest write to? `top` lies on `base`. */
+enum volume_writer {
+    VOLUME_WRITER_NONE, /* nobody has one open; or it does not matter */
+    VOLUME_WRITER_TOP,
+    VOLUME_WRITER_BASE,
+    VOLUME_WRITER_UNKNOWN, /* both are open for writing, or too little is
+                              written to see it */
+};
+/* By the files that QEMU has open; does not ask libvirt. */
+int volume_writer(struct volume *v, const char *vm_uuid,
+                  const struct layer *top, const struct layer *base,
+                  enum volume_writer *ret, struct err *err) NODISCARD;
+/* UNKNOWN, and libvirt knows of no job: watch them for some seconds. */
+int volume_writer_watch(const struct layer *top, const struct layer *base,
+                        enum volume_writer *ret, struct err *err) NODISCARD;
+/* No QEMU: which was written to last, by the guest, after a commit that was
+ * ready? NONE: both hold the same. The image locks of both are the caller's. */
+int volume_writer_last(const struct layer *top, const struct layer *base,
+                       const struct imglock *locks, enum volume_writer *ret,
+                       struct err *err) NODISCARD;
+
 /* ---- volume-merge.c ---- */
 /* Commit C (its row's id) into its parent; the plan has allowed it. */
 int volume_merge(struct volume *v, struct layer_table *t, const char *l_id,
