@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* repo-memory [GIB]: the writer's memory is fixed, however much is written.
+/* repo-memory [GIB [CHUNK_LOG2]]: the writer's memory is fixed, however much
+ * is written.
  *
- * Writes GIB (default 1) of random data in chunks of 64 KiB to a store that
- * forgets data packs, and says the peak. 16 GiB fill as much of the tables as
- * 64 GiB in chunks of 256 KiB.
+ * Writes GIB (default 1) of random data in chunks of 2^CHUNK_LOG2 (default 16)
+ * bytes, at random places of a disk four times as large, to a store that
+ * forgets data packs, and says the peak. A second backup, with the first as
+ * parent, then writes a quarter as much.
  */
 #include <sys/resource.h>
 
@@ -83,48 +85,66 @@ static const struct blob_ops ops = { .free = free_it,
                                      .size = size_of,
                                      .list = list };
 
-static int
-write_all(struct repo_backup *b, uint64_t size, struct err *err)
+static uint64_t seed = 88172645463325252u;
+
+static uint64_t
+next_random(void)
 {
-    uint64_t s = 88172645463325252u;
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+/* `size` bytes in all, on one chunk in 4 * `rarity`. */
+static int
+write_some(struct repo *repo, const char *parent, uint64_t size,
+           unsigned chunk_log2, unsigned rarity, char id[REPO_ID_SIZE],
+           struct err *err)
+{
+    struct repo_backup_options o = { .threads = 2, .parent = parent };
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    size_t chunk = (size_t)1 << chunk_log2;
     unsigned disk;
 
-    if (repo_backup_add_disk(b, "d", size, 16, &disk, err) < 0)
+    if (repo_backup_begin(repo, &o, &b, err) < 0 ||
+        repo_backup_add_disk(b, "d", 4 * size, chunk_log2, &disk, err) < 0)
         return -1;
-    for (uint64_t off = 0; off < size; off += 65536) {
+    for (uint64_t at = 0; at < size; at += rarity * chunk) {
+        uint64_t place = next_random() % ((uint64_t)4 * rarity);
         uint8_t *buffer;
 
         if (repo_backup_buffer_get(b, disk, &buffer, err) < 0)
             return -1;
-        for (size_t i = 0; i < 65536; i += 8) {
-            s ^= s << 13;
-            s ^= s >> 7;
-            s ^= s << 17;
-            memcpy(buffer + i, &s, 8);
+        for (size_t i = 0; i < chunk; i += 8) {
+            uint64_t r = next_random();
+
+            memcpy(buffer + i, &r, 8);
         }
-        if (repo_backup_write_buffer(b, disk, off, buffer, 65536, err) < 0)
+        if (repo_backup_write_buffer(b, disk, 4 * at + place * chunk, buffer,
+                                     chunk, err) < 0)
             return -1;
     }
+    memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
     return repo_backup_commit(b, NULL, 0, "", err);
 }
 
 static int
-run(const char *dir, uint64_t size, struct err *err)
+run(const char *dir, uint64_t size, unsigned chunk_log2, struct err *err)
 {
-    struct repo_options o = { 0 };
-    struct repo_backup_options bo = { .threads = 2 };
-    struct repo_secret none = { 0 };
+    struct repo_options o = { .is_encrypted = true, .is_kdf_fast = true };
+    struct repo_secret secret = { .passphrase = "x" };
     struct forgetful *f = xcalloc(1, sizeof *f);
     CLEANUP(repo_close) struct repo *repo = NULL;
-    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    char first[REPO_ID_SIZE], second[REPO_ID_SIZE];
 
     f->blob.ops = &ops;
     f->blob.what = xstrdup("forgetful store");
     if (blob_dir_open(dir, &f->inner, err) < 0 ||
-        repo_create(&f->blob, &o, &none, &repo, err) < 0 ||
-        repo_backup_begin(repo, &bo, &b, err) < 0)
+        repo_create(&f->blob, &o, &secret, &repo, err) < 0 ||
+        write_some(repo, NULL, size, chunk_log2, 1, first, err) < 0)
         return -1;
-    return write_all(b, size, err);
+    return write_some(repo, first, size, chunk_log2, 4, second, err);
 }
 
 int
@@ -132,6 +152,7 @@ main(int argc, char **argv)
 {
     char dir[] = "/tmp/vmkeep-memory-XXXXXX", cmd[64];
     uint64_t gib = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    unsigned chunk_log2 = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 16;
     struct rusage usage;
     struct err err = { 0 };
     long mib;
@@ -139,7 +160,7 @@ main(int argc, char **argv)
 
     if (mkdtemp(dir) == NULL)
         return 1;
-    rc = run(dir, gib << 30, &err);
+    rc = run(dir, gib << 30, chunk_log2, &err);
     (void)snprintf(cmd, sizeof cmd, "rm -rf -- %s", dir);
     if (system(cmd) != 0 || rc < 0) { // NOLINT
         fprintf(stderr, "%s\n", err.msg);
