@@ -14,6 +14,7 @@
 #include "blob/blob-dir.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <assert.h>
 #include <dirent.h>
@@ -30,6 +31,8 @@
 #include "base/uuid.h"
 
 #define MAX_DEPTH 8
+#define LARGE     4096u             /* bytes; smaller objects may use ... */
+#define RESERVE   ((size_t)1 << 20) /* ... the last of the space */
 
 extern struct role blob_dir_lock;
 
@@ -216,6 +219,24 @@ give_name(int dir_fd, int fd, const char *temp, const char *name,
     return 0;
 }
 
+/* The last of the space is for small objects: with it a deletion can still be
+ * logged, and a backup that does not fit be ended. */
+static int
+check_room(int dir_fd, size_t len, struct err *err)
+{
+    struct statvfs fs;
+    uint64_t room;
+
+    if (len < LARGE || fstatvfs(dir_fd, &fs) < 0 || fs.f_blocks == 0)
+        return 0; /* the write itself will tell */
+    room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (room >= len + RESERVE)
+        return 0;
+    return err_set(err, ERR_NO_SPACE,
+                   "no space: %llu KiB are free, %zu KiB are needed",
+                   (unsigned long long)room / 1024, (len + RESERVE) / 1024);
+}
+
 static int
 dir_put(struct blob *b, const char *name, const void *data, size_t len,
         bool *ret_existed, struct err *err)
@@ -227,6 +248,7 @@ dir_put(struct blob *b, const char *name, const void *data, size_t len,
     int rc;
 
     if (open_parent(d, name, &dir_fd, err) < 0 ||
+        check_room(dir_fd, len, err) < 0 ||
         open_new(dir_fd, temp, &fd, err) < 0)
         return err_wrap(err, "%s", name);
     rc = file_write_fd(fd, data, len, name, err);

@@ -51,15 +51,19 @@ init(struct repo_backup *b, const struct repo_backup_options *o)
     backup_work_start(b);
 }
 
-/* End the session for ever and find what it left. */
+/* End the session for ever and find what it left: *ret stays NULL when that is
+ * nothing. */
 static int
 take_over(struct repo *repo, const char *text, uint8_t session[16],
           struct resume **ret, struct err *err)
 {
     if (!repo_id_parse(text, session))
         return err_set(err, ERR_INVALID, "\"%.40s\" is no backup id", text);
-    if (commitlog_append_abort(repo->log, session, err) < 0 ||
-        resume_new(repo, session, ret, err) < 0)
+    if (commitlog_append_abort(repo->log, session, err) < 0)
+        return err_wrap(err, "resume %s", text);
+    if (commitlog_is_discarded(repo->log, session))
+        return 0;
+    if (resume_new(repo, session, ret, err) < 0)
         return err_wrap(err, "resume %s", text);
     return 0;
 }
@@ -109,6 +113,43 @@ free_leaves(struct backup_disk *d)
     }
 }
 
+static void
+remove_packs(struct repo_backup *b, char kind)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    char prefix[64];
+    struct err ignored;
+
+    (void)snprintf(prefix, sizeof prefix, "%c/%s/", kind, b->id_text);
+    if (blob_list(b->repo->blob, prefix, &n, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < n.count; i++)
+        (void)!blob_remove(b->repo->blob, n.names[i], &ignored);
+}
+
+/* A courtesy to the collector of garbage; it copes without. */
+static void
+end_session(struct repo_backup *b)
+{
+    struct err ignored;
+
+    if (!b->is_discarded) {
+        (void)!commitlog_append_abort(b->repo->log, b->id, &ignored);
+        return;
+    }
+    /* From here on nobody takes them up. */
+    if (commitlog_append_discard(b->repo->log, b->id, &ignored) < 0)
+        return;
+    remove_packs(b, 'p');
+    remove_packs(b, 'm');
+}
+
+void
+repo_backup_discard(struct repo_backup *b)
+{
+    b->is_discarded = true;
+}
+
 void NO_TSA
 repo_backup_free(struct repo_backup *b)
 {
@@ -117,13 +158,9 @@ repo_backup_free(struct repo_backup *b)
     packer_stop(b->data); /* a worker that waits for room fails */
     backup_work_stop(b);
     packer_free(b->data);
-    if (!b->is_done) {
-        struct err ignored;
-
-        /* A courtesy to the collector of garbage; it copes without. */
-        (void)!commitlog_append_abort(b->repo->log, b->id, &ignored);
-    }
     packer_free(b->meta);
+    if (!b->is_committed)
+        end_session(b);
     for (unsigned i = 0; i < b->disk_count; i++) {
         free_leaves(&b->disks[i]);
         builder_free(b->disks[i].builder);
@@ -575,6 +612,25 @@ put_root(struct repo_backup *b, const void *metadata, size_t len,
     return put_meta(b, bytes.data, bytes.len, &c->root, err);
 }
 
+/* Is every pack that was written still there? Somebody may have cleaned up. */
+static int
+check_packs(struct repo_backup *b, struct packer *p, char kind, struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    uint32_t want = packer_count(p);
+    char prefix[64];
+
+    (void)snprintf(prefix, sizeof prefix, "%c/%s/", kind, b->id_text);
+    if (blob_list(b->repo->blob, prefix, &n, err) < 0)
+        return -1;
+    if (n.count < want)
+        return err_set(
+            err, ERR_CORRUPT,
+            "%zu of the %u packs of %s are gone before the commit: somebody removed them",
+            want - n.count, want, prefix);
+    return 0;
+}
+
 static int
 commit(struct repo_backup *b, const void *metadata, size_t len,
        const char *object_uid, struct err *err)
@@ -592,6 +648,8 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
     }
     if (put_root(b, metadata, len, &c, err) < 0 ||
         packer_finish(b->data, err) < 0 || packer_finish(b->meta, err) < 0 ||
+        check_packs(b, b->data, 'p', err) < 0 ||
+        check_packs(b, b->meta, 'm', err) < 0 ||
         blob_sync(b->repo->blob, err) < 0)
         return -1;
     c.stored_bytes = packer_stored(b->data) + packer_stored(b->meta);
@@ -616,5 +674,6 @@ repo_backup_commit(struct repo_backup *b, const void *metadata, size_t len,
     b->is_done = true; /* even if it fails: it may have arrived */
     if (commit(b, metadata, len, object_uid, err) < 0)
         return err_wrap(err, "backup %s", b->id_text);
+    b->is_committed = true;
     return 0;
 }

@@ -77,6 +77,8 @@ struct repo_backup {
     unsigned disk_count;         /* [T:caller] */
     struct backup_batch *batch;  /* [T:caller] being filled, or NULL */
     bool is_done;                /* [T:caller] committed, or tried */
+    bool is_committed;           /* [T:caller] */
+    bool is_discarded;           /* [T:caller] remove what is stored */
     int level;                   /* [C] zstd's; 0: by the packer's effort */
     char flow[EFFECT_FLOW_SIZE]; /* [C] */
     unsigned worker_count;       /* [C] */

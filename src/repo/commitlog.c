@@ -12,14 +12,16 @@
 #include "repo/repo-id.h"
 
 /* Writers that meet the same number again and again: something is wrong. */
-#define MAX_TRIES 10000
-#define OPEN_SIZE 40u /* without a session that is resumed */
+#define MAX_TRIES    10000
+#define DISCARD_SIZE 17u /* of an ABORT that says so */
+#define OPEN_SIZE    40u /* without a session that is resumed */
 
 extern struct role commitlog_lock;
 
 struct session_end {
     uint8_t id[16];
     bool is_commit;
+    bool is_discarded;
 };
 
 /* An OPEN that names another session. */
@@ -132,13 +134,30 @@ end_of_locked(struct commitlog *l, const uint8_t session[16])
     return NULL;
 }
 
-static void
+static struct session_end *
 end_locked(struct commitlog *l, const uint8_t session[16], bool is_commit)
     REQUIRES(commitlog_lock)
 {
+    struct session_end *end;
+
     l->ends = grow(l->ends, l->end_count, sizeof *l->ends);
-    l->ends[l->end_count].is_commit = is_commit;
-    memcpy(l->ends[l->end_count++].id, session, 16);
+    end = &l->ends[l->end_count++];
+    *end = (struct session_end){ .is_commit = is_commit };
+    memcpy(end->id, session, 16);
+    return end;
+}
+
+static int
+fold_abort_locked(struct commitlog *l, const struct commitlog_entry *e,
+                  struct err *err) REQUIRES(commitlog_lock)
+{
+    bool is_discarded = e->body_len == DISCARD_SIZE;
+
+    if (e->body_len != 16 && (!is_discarded || e->body[16] != 1))
+        return err_set(err, ERR_CORRUPT, "ABORT: wrong length");
+    if (end_of_locked(l, e->body) == NULL)
+        end_locked(l, e->body, false)->is_discarded = is_discarded;
+    return 0;
 }
 
 static struct session_link *
@@ -215,7 +234,7 @@ fold_commit_locked(struct commitlog *l, const struct commitlog_entry *e,
         return -1;
     if (end_of_locked(l, b.commit.id) != NULL)
         return 0; /* ignored by everybody */
-    end_locked(l, b.commit.id, true);
+    (void)end_locked(l, b.commit.id, true);
     use_locked(l, b.commit.id);
     l->backups =
         xrealloc(l->backups, 2 * l->backup_count + 1, sizeof *l->backups);
@@ -234,11 +253,7 @@ fold_locked(struct commitlog *l, const struct commitlog_entry *e,
     case COMMITLOG_COMMIT:
         return fold_commit_locked(l, e, err);
     case COMMITLOG_ABORT:
-        if (e->body_len != 16)
-            return err_set(err, ERR_CORRUPT, "ABORT: wrong length");
-        if (end_of_locked(l, e->body) == NULL)
-            end_locked(l, e->body, false);
-        return 0;
+        return fold_abort_locked(l, e, err);
     case COMMITLOG_DELETE:
         if (e->body_len < 18 || e->body_len != 2 + 16u * le_get16(e->body))
             return err_set(err, ERR_CORRUPT, "DELETE: wrong length");
@@ -366,6 +381,12 @@ check_locked(struct commitlog *l, const struct commitlog_entry *e,
                        "this session was ended by somebody else");
     if (e->type == COMMITLOG_ABORT && end != NULL && end->is_commit)
         return err_set(err, ERR_CONFLICT, "this session did commit");
+    if (e->type == COMMITLOG_ABORT && e->body_len == DISCARD_SIZE) {
+        if (end != NULL)
+            return err_set(err, ERR_CONFLICT, "this session has ended");
+        if (l->damage_count > 0) /* what ended it may be among that */
+            return err_set(err, ERR_CONFLICT, "the log is damaged");
+    }
     for (size_t at = 2; e->type == COMMITLOG_DELETE && at < e->body_len;
          at += 16) {
         char id[UUID_STR_SIZE];
@@ -511,6 +532,17 @@ commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
 }
 
 int
+commitlog_append_discard(struct commitlog *l, const uint8_t session[16],
+                         struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+    buf_add(&body, session, 16);
+    buf_add(&body, "\1", 1);
+    return append(l, COMMITLOG_ABORT, &body, err);
+}
+
+int
 commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
                         unsigned count, struct err *err)
 {
@@ -579,6 +611,19 @@ commitlog_is_used(struct commitlog *l, const uint8_t session[16])
     for (size_t i = 0; i < l->link_count && !is; i++)
         is = l->links[i].is_used &&
              memcmp(l->links[i].resumes, session, 16) == 0;
+    unlock(l);
+    return is;
+}
+
+bool
+commitlog_is_discarded(struct commitlog *l, const uint8_t session[16])
+{
+    const struct session_end *end;
+    bool is;
+
+    lock(l);
+    end = end_of_locked(l, session);
+    is = end != NULL && end->is_discarded;
     unlock(l);
     return is;
 }

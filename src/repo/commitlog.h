@@ -85,6 +85,10 @@ int commitlog_append_commit(struct commitlog *l,
  *   errors  CONFLICT (it committed) */
 int commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
                            struct err *err) NODISCARD;
+/* The same, and its packs will be removed: nobody may use them.
+ *   errors  CONFLICT (it has ended: its packs may be in use) */
+int commitlog_append_discard(struct commitlog *l, const uint8_t session[16],
+                             struct err *err) NODISCARD;
 int commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
                             unsigned count, struct err *err) NODISCARD;
 
@@ -104,6 +108,8 @@ int commitlog_find(struct commitlog *l, const uint8_t id[16],
 /* Did this session commit (deleted or not), or one that used its packs, as far
  * as was read? */
 bool commitlog_is_used(struct commitlog *l, const uint8_t session[16]);
+/* Are its packs being removed, or gone? */
+bool commitlog_is_discarded(struct commitlog *l, const uint8_t session[16]);
 /* The session that this one resumed; false: none. */
 bool commitlog_resumed(struct commitlog *l, const uint8_t session[16],
                        uint8_t ret[16]);

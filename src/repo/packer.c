@@ -415,6 +415,17 @@ packer_effort(struct packer *p)
     return atomic_load(&p->effort);
 }
 
+uint32_t
+packer_count(struct packer *p)
+{
+    uint32_t n;
+
+    lock(p);
+    n = p->next_n;
+    unlock(p);
+    return n;
+}
+
 uint64_t
 packer_stored(struct packer *p)
 {

@@ -45,4 +45,5 @@ int packer_finish(struct packer *p, struct err *err)
 #define PACKER_EFFORT_MAX 2
 unsigned packer_effort(struct packer *p);
 
+uint32_t packer_count(struct packer *p) EXCLUDES(packer_lock);  /* packs */
 uint64_t packer_stored(struct packer *p) EXCLUDES(packer_lock); /* bytes */

@@ -186,7 +186,13 @@ int repo_backup_commit(struct repo_backup *b, const void *metadata, size_t len,
 
 void repo_backup_progress(struct repo_backup *b, struct repo_progress *ret);
 
-/* Ends the workers. Without a commit nothing was added but garbage. */
+/* What was stored shall be removed by repo_backup_free(), if the backup was
+ * not committed: nobody will resume it. For a backup that was cancelled, or
+ * that filled the store. Best effort: what stays is garbage. */
+void repo_backup_discard(struct repo_backup *b);
+
+/* Ends the workers. Without a commit nothing was added but garbage; after a
+ * commit that failed the session is ended, so that it cannot arrive later. */
 void repo_backup_free(struct repo_backup *b); /* NULL is fine */
 DEFINE_CLEANUP(repo_backup_free, struct repo_backup *)
 

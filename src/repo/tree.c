@@ -116,6 +116,18 @@ get_ref(struct le_reader *r, const uint8_t *table, unsigned packs,
     return frame_loc_check(&e->loc, err);
 }
 
+/* Is no pack in the table twice? There are few but in a compacted store. */
+static bool
+is_distinct(const uint8_t *table, unsigned packs)
+{
+    for (unsigned i = 1; i < packs; i++)
+        for (unsigned k = 0; k < i; k++)
+            if (memcmp(table + (size_t)i * PACK_ENTRY,
+                       table + (size_t)k * PACK_ENTRY, PACK_ENTRY) == 0)
+                return false;
+    return true;
+}
+
 static int
 get_entry(struct le_reader *r, uint8_t type, const uint8_t *table,
           unsigned packs, unsigned *used, unsigned level, struct tree_entry *e,
@@ -154,6 +166,8 @@ tree_decode(const uint8_t *data, size_t len, unsigned level,
     types = le_take(&r, ret->count);
     if (r.is_short || types[ret->count - 1] == TREE_ZERO)
         return err_set(err, ERR_CORRUPT, "node: cut short or not minimal");
+    if (!is_distinct(table, packs))
+        return err_set(err, ERR_CORRUPT, "node: bad pack table");
     for (unsigned i = 0; i < ret->count; i++)
         if (get_entry(&r, types[i], table, packs, &used, level,
                       &ret->entries[i], err) < 0)

@@ -157,11 +157,15 @@ import_all(struct import *m, const struct repotool *t, struct image *images,
 
 /* Of an import that failed. */
 static void
-hint(struct repo_backup *backup)
+hint(struct repo_backup *backup, const struct err *err)
 {
     struct repo_progress g;
 
     repo_backup_progress(backup, &g);
+    if (err->code == ERR_NO_SPACE) { /* leave room for the log at least */
+        repo_backup_discard(backup);
+        return;
+    }
     if (g.stored_bytes + g.resumed_bytes > 0)
         (void)fprintf(
             stderr,
@@ -204,7 +208,7 @@ cmd_import(const struct repotool *t, struct err *err)
             report(&m);
     }
     if (rc < 0 && backup != NULL)
-        hint(backup);
+        hint(backup, err);
     for (int i = 0; i < opened; i++)
         image_close(&images[i]);
     return rc;
