@@ -9,7 +9,6 @@
  * the ordinary way. One disk at a time, because a bitmap that is missing or
  * broken on one of them makes libvirt refuse the whole.
  */
-#include <libvirt/virterror.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -83,18 +82,41 @@ virt_checkpoint_create(struct virt *v, const char *uuid, const char *name,
     return 0;
 }
 
+/* By the list: looking up one that is not there is an error in libvirtd's log.
+ * NULL in *ret: none. */
+static int
+find(virDomainPtr dom, const char *name, virDomainCheckpointPtr *ret,
+     struct err *err)
+{
+    virDomainCheckpointPtr *all = NULL;
+    int n = virDomainListAllCheckpoints(dom, &all, 0);
+
+    *ret = NULL;
+    if (n < 0)
+        return virt_error(err, "list");
+    for (int i = 0; i < n; i++) {
+        const char *is = virDomainCheckpointGetName(all[i]);
+
+        if (*ret == NULL && is != NULL && strcmp(is, name) == 0)
+            *ret = all[i];
+        else
+            (void)virDomainCheckpointFree(all[i]);
+    }
+    free(all);
+    return 0;
+}
+
 /* 1: there was one, 0: there was none. */
 static int
 drop(virDomainPtr dom, const char *name, unsigned flags, struct err *err)
 {
-    CLEANUP(checkpoint_unref)
-    virDomainCheckpointPtr cp = virDomainCheckpointLookupByName(dom, name, 0);
+    CLEANUP(checkpoint_unref) virDomainCheckpointPtr cp = NULL;
     int rc;
 
+    if (find(dom, name, &cp, err) < 0)
+        return -1;
     if (cp == NULL)
-        return virt_errors_is(VIR_ERR_NO_DOMAIN_CHECKPOINT)
-                   ? 0
-                   : virt_error(err, "look up");
+        return 0;
     struct effect e = effect_begin("checkpoint-delete", name);
 
     rc = virDomainCheckpointDelete(cp, flags);

@@ -483,7 +483,8 @@ commit_stopped(struct volume_cut *cut, struct err *err)
                                          .size = old->size,
                                          .like = old->path };
 
-        if (driver_create(cut->v->driver, &c, err) < 0)
+        if (driver_create(cut->v->driver, &c, err) < 0 ||
+            volume_bitmap_carry(&c.parent, c.path, NULL, err) < 0)
             return -1;
         sources[i] =
             (struct domxml_source){ new->target, new->path, new->format };

@@ -96,7 +96,7 @@ volume_files_walk(const char *path, const char *format,
 /* ---- can changes be recorded? ---- */
 
 struct trackable {
-    bool is_top_seen;
+    bool is_top_seen, has_snapshots;
     const char *why;
 };
 
@@ -108,6 +108,7 @@ look(void *arg, const char *path, const char *format,
     bool is_top = !t->is_top_seen;
 
     t->is_top_seen = true;
+    t->has_snapshots = t->has_snapshots || i->n_snapshots > 0;
     if (t->why != NULL)
         return 0;
     if (is_top && strcmp(format, "raw") == 0)
@@ -124,7 +125,7 @@ look(void *arg, const char *path, const char *format,
 int
 volume_tracking_refusal(struct volume *v, const struct virt_vm *vm,
                         const char *target, const char **ret_why,
-                        struct err *err)
+                        bool *ret_has_snapshots, struct err *err)
 {
     const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
     const struct domxml_disk *disk =
@@ -135,6 +136,7 @@ volume_tracking_refusal(struct volume *v, const struct virt_vm *vm,
         return err_set(err, ERR_NOT_FOUND, "VM %s: there is no disk %s",
                        vm->uuid, target);
     *ret_why = "it is no file";
+    *ret_has_snapshots = false;
     if (disk->chain_len == 0 || disk->chain[0].path == NULL ||
         disk->chain[0].format == NULL)
         return 0;
@@ -142,5 +144,6 @@ volume_tracking_refusal(struct volume *v, const struct virt_vm *vm,
                           err) < 0)
         return err_wrap(err, "VM %s: disk %s", vm->uuid, target);
     *ret_why = t.why;
+    *ret_has_snapshots = t.has_snapshots;
     return 0;
 }

@@ -169,6 +169,8 @@ commit(struct merge *m, struct err *err)
         is_in_live_chain(m, m->l) || is_committed(m))
         return err_set(err, ERR_BUSY, "the VM was started or changed");
     d.locks = m->locks;
+    if (volume_bitmap_before_merge(&d.base, &d.top, m->locks, err) < 0)
+        return -1;
     return driver_merge(m->v->driver, &d, err);
 }
 

@@ -76,6 +76,18 @@ int volume_files_walk(const char *path, const char *format,
                                 const struct volume_image *i, struct err *err),
                       void *arg, struct err *err) NODISCARD;
 
+/* ---- volume-bitmap.c ---- */
+/* The overlay `to`, new and empty, records from now on in all bitmaps in which
+ * `from`, the file below it, does. `locks`: held on `to`; NULL: none. */
+int volume_bitmap_carry(const struct qimg_file *from, const char *to,
+                        const struct imglock *locks, struct err *err) NODISCARD;
+/* Let the commit of `top` into `base` keep what bitmaps say. Both closed, the
+ * locks on them the caller's, in `locks`. */
+int volume_bitmap_before_merge(const struct qimg_file *base,
+                               const struct qimg_file *top,
+                               const struct imglock *locks, struct err *err)
+    NODISCARD;
+
 /* Which of two files does the domain name as this disk? */
 enum volume_names {
     VOLUME_NAMES_NEITHER,

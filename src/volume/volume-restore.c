@@ -498,6 +498,7 @@ make_disk(struct prepare *p, const struct layer_job_disk *d, struct err *err)
             driver_clone(driver, &from, new->path, like, err) < 0)
             return -1;
     } else if (driver_create(driver, &c, err) < 0 ||
+               volume_bitmap_carry(&from, new->path, NULL, err) < 0 ||
                imglock_add(p->r->locks, new->path, NULL, err) < 0) {
         return -1;
     }

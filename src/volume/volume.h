@@ -109,10 +109,14 @@ int volume_cut_files(struct volume *v, const char *vm_uuid, const char *cut_id,
                      size_t *ret_n, struct err *err) NODISCARD;
 /* Why the changes of this disk cannot be recorded in a bitmap: raw, an old
  * qcow2, internal snapshots in any file of its chain (a revert would fail with
- * bitmaps there). Static text; *ret_why NULL: they can. */
+ * bitmaps there). Static text; *ret_why NULL: they can.
+ *
+ *   ret_has_snapshots  it is because of internal snapshots: then no disk of
+ *                      the VM should have bitmaps of ours
+ */
 int volume_tracking_refusal(struct volume *v, const struct virt_vm *vm,
                             const char *target, const char **ret_why,
-                            struct err *err) NODISCARD;
+                            bool *ret_has_snapshots, struct err *err) NODISCARD;
 /* Names of the bitmaps that begin with `prefix`, in any file of the VM that
  * the layer table or the domain knows; each once. Caller frees each and the
  * array. Bitmaps made since a running QEMU opened its files are not seen. */
