@@ -23,6 +23,7 @@
 #include "controller/objutil.h"
 #include "controller/project.h"
 #include "controller/recover.h"
+#include "controller/tracking.h"
 #include "controller/userfreeze.h"
 
 #define LOOK_EVERY_MS 1000
@@ -210,7 +211,9 @@ do_step(struct step *s, struct err *err)
     case ACTION_RESUME:
         return virt_resume(ctl->virt, uuid, err);
     case ACTION_RELEASE:
-        return volume_release(ctl->volume, uuid, err);
+        return tracking_drop(ctl, uuid, err) < 0
+                   ? -1
+                   : volume_release(ctl->volume, uuid, err);
     case ACTION_FREEZE:
         return freeze(s, err);
     case ACTION_THAW:

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "controller/project.h"
 #include "controller/tidy.h"
+#include "controller/tracking.h"
 
 extern struct role recover_lock;
 
@@ -132,6 +133,8 @@ recover_vm(struct ctl *ctl, const char *vm_uuid, struct err *err)
         return 0;
     if (volume_recover(ctl->volume, vm_uuid, err) < 0)
         return err_wrap(err, "settling what an earlier run left");
+    if (tracking_recover(ctl, vm_uuid, err) < 0)
+        return err_wrap(err, "settling the bitmaps that an earlier run left");
     set_settled(r, vm_uuid, true);
     return 0;
 }
