@@ -124,6 +124,7 @@ cli_say(const struct cli *c, const char *fmt, ...)
 
     if (c->format != CLI_TABLE && c->format != CLI_WIDE)
         return;
+    (void)fflush(stdout); /* in the order in which they were said */
     va_start(ap, fmt);
     (void)vfprintf(stderr, fmt, ap);
     va_end(ap);
