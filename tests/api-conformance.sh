@@ -270,6 +270,7 @@ status_put() { c -f -XPATCH -H 'Content-Type: application/merge-patch+json' "$1/
 backups() {
     local ready='{"conditions":[{"type":"Ready","status":"True"}],"repositoryUUID":"r1","backups":3,"freeBytes":1610612736,"encrypted":true}'
     BT=$S/apis/vmkeep.io/v1alpha1/backuptargets
+    A=$S/v1/harvester/kubevirt.io.virtualmachines/default
     t B01 0 '^backuptargets +vmkt +vmkeep\.io/v1alpha1 +false +BackupTarget' 'k api-resources --no-headers | grep "^backuptargets "'
     t B02 0 'virtualmachinebackups +vmbackup,vmbackups +harvesterhci\.io/v1beta1 +true' 'k api-resources --no-headers | grep "^virtualmachinebackups "'
     t B03 0 '(?s)snapshot\.kubevirt\.io.*harvesterhci\.io' 'c $S/apis | jq -r .groups[].name'
@@ -327,7 +328,20 @@ backups() {
     t B59 0 '(?s)restore-b1-.*deleted' 'k delete virtualmachinerestores.harvesterhci.io --all'
     t B60 0 '(?s)"b1".*deleted' 'k delete vmbackup --all'
     t B61 1 'Unsupported value: "maybe": supported values: "", "delete", "retain"' 'hrestore r3 ".spec.deletionPolicy=\"maybe\"" | k create -f -'
+    t B70 0 '^ok$' "status_put $BT/default '$ready' && c $S/v1/harvester/backuptarget/healthz"
+    t B71 0 '^204$' "c -o /dev/null -w '%{http_code}' -XPOST -H 'Content-Type: application/json' '$A/c1?action=backup' -d '{\"name\":\"act\",\"fsFreezeDeadline\":\"5s\"}'"
+    t B72 0 '^c1 backup 5s$' 'k get vmbackup act -o jsonpath="{.spec.source.name} {.spec.type} {.spec.fsFreezeDeadline}"'
+    t B73 0 '"code": ?409' "c -XPOST -H 'Content-Type: application/json' '$A/c1?action=backup' -d '{\"name\":\"act\"}'"
+    t B74 0 '"code": ?422' "c -XPOST -H 'Content-Type: application/json' '$A/c1?action=backup'"
+    t B75 0 'virtualmachines.kubevirt.io .*nosuch.* not found' "c -XPOST -H 'Content-Type: application/json' '$A/nosuch?action=backup' -d '{\"name\":\"x\"}'"
+    t B76 0 '"code": ?422.*VMBackup default/act is not ready|VMBackup default/act is not ready.*"code": ?422' "c -XPOST -H 'Content-Type: application/json' '$A/c1?action=restore' -d '{\"name\":\"re\",\"backupName\":\"act\"}'"
+    t B77 0 '^204$' "status_put $H/virtualmachinebackups/act '{\"readyToUse\":true,\"sourceUID\":\"'\$(k get vm ap1 -o jsonpath={.metadata.uid})'\"}'; c -o /dev/null -w '%{http_code}' -XPOST -H 'Content-Type: application/json' '$A/ap1?action=restore' -d '{\"name\":\"re\",\"backupName\":\"act\",\"haltAfterRestore\":true}'"
+    t B78 0 '^\{"haltAfterRestore":true,"keepMacAddress":false,"newVM":false,"target":\{"apiGroup":"kubevirt.io","kind":"VirtualMachine","name":"ap1"\}' 'k get virtualmachinerestores.harvesterhci.io re -o json | jq -cS .spec'
+    t B79 0 '^404404405|^404404404' "c -o /dev/null -w '%{http_code}' -XPOST -H 'Content-Type: application/json' '$A/c1?action=fly'; c -o /dev/null -w '%{http_code}' '$A/c1'; c -o /dev/null -w '%{http_code}' -XPOST $S/v1/harvester/backuptarget/healthz"
+    t B80 0 '401' "curl -sk -o /dev/null -w '%{http_code}' -XPOST 'https://127.0.0.1:'\$(sed -n 's/^port //p' $T/server.log)'/v1/harvester/kubevirt.io.virtualmachines/default/c1?action=backup' -d '{}'"
+    k delete virtualmachinerestores.harvesterhci.io,vmbackup --all >/dev/null
     t B62 0 '"default" deleted' 'k delete backuptarget default'
+    t B63 0 'backup target is not set' "c $S/v1/harvester/backuptarget/healthz"
 }
 
 # put_action NAME STATUS: PUT start, and be the controller that ends the action.

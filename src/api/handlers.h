@@ -11,6 +11,8 @@ void list_collection(struct request *rq, struct reply *rp); /* spec 7 */
 void watch_start(struct request *rq, struct reply *rp);     /* spec 8 */
 
 void write_create(struct request *rq, struct reply *rp);
+/* Create this object as if it were the body; `rq->target` is its kind. */
+void write_new(struct request *rq, struct reply *rp, json_t *object);
 void write_replace(struct request *rq, struct reply *rp);
 void write_patch(struct request *rq, struct reply *rp);
 void delete_one(struct request *rq, struct reply *rp);
@@ -21,3 +23,6 @@ void crd_get(struct request *rq, struct reply *rp);          /* or list */
 void subresource_put(struct request *rq, struct reply *rp);  /* start, ... */
 void local_kubeconfig(struct request *rq, struct reply *rp); /* docs/api.md */
 void local_metrics(struct request *rq, struct reply *rp);
+/* /v1/harvester/...: what the path is about, as target; false: nothing here. */
+bool harvester_target(struct request *rq);
+void harvester_handle(struct request *rq, struct reply *rp);

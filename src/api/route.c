@@ -7,6 +7,7 @@
  *   /api/v1/REST, /apis/GROUP/VERSION/REST with REST one of
  *       RESOURCE[/NAME[/SUBRESOURCE]]
  *       namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]]
+ *   /v1/harvester/...                 three of Harvester's (harvester.c)
  *   /vmkeep/v1/kubeconfig             on the UNIX socket only
  *
  * Everything is asked of authz.c first, as a resource or as a path.
@@ -348,6 +349,32 @@ route_resource(struct request *rq, struct reply *rp)
         dispatch_stored(rq, rp);
 }
 
+/* The rights are those on the object that is made or read. */
+static void
+route_harvester(struct request *rq, struct reply *rp)
+{
+    const struct target *t = &rq->target;
+
+    if (!harvester_target(rq) || (t->ns != NULL && !is_name(t->ns)) ||
+        (rq->uri.nseg == 5 && !is_name(rq->uri.seg[4]))) {
+        if (user_in_group(&rq->user, USER_GROUP_ANONYMOUS))
+            status_reply(rp, 401, "Unauthorized", "Unauthorized");
+        else
+            status_no_path(rp);
+        return;
+    }
+    struct authz_question q = {
+        .verb = rq->method == METHOD_POST ? "create" : "get",
+        .group = t->kind->gvr.group,
+        .resource = t->kind->gvr.resource,
+        .ns = t->ns,
+        .name = t->name,
+    };
+
+    if (may(rq, rp, &q))
+        harvester_handle(rq, rp);
+}
+
 void
 route_handle(struct request *rq, struct reply *rp)
 {
@@ -358,7 +385,9 @@ route_handle(struct request *rq, struct reply *rp)
 
     if (!auth_identify(rq->api->auth, rq, rp))
         return;
-    if (!is_core && !is_group)
+    if (seg_is(u, 0, "v1") && seg_is(u, 1, "harvester"))
+        route_harvester(rq, rp);
+    else if (!is_core && !is_group)
         route_path(rq, rp, path);
     else if (parse_rest(u, is_core ? 2 : 3, is_core ? "" : u->seg[1],
                         is_core ? "v1" : u->seg[2], &rq->target))

@@ -171,6 +171,19 @@ write_create(struct request *rq, struct reply *rp)
     rq->target.name = NULL; /* it was the body's, which goes now */
 }
 
+void
+write_new(struct request *rq, struct reply *rp, json_t *object)
+{
+    struct obj_write how = { .part = OBJ_MAIN };
+    CLEANUP(author_fini) struct author author = { 0 };
+    struct err err = { 0 };
+
+    author_init(&author, rq);
+    if (create_object(rq, rp, object, &author, &how, &err) < 0 && rp->code == 0)
+        status_of_err(rp, &rq->target, &err);
+    rq->target.name = NULL; /* it was the object's */
+}
+
 /* Somebody else set these fields. */
 static void
 reply_conflicts(struct reply *rp, const struct ssa_conflicts *found)

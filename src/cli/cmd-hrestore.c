@@ -221,6 +221,18 @@ struct hrestore_wait {
     json_t *last;
 };
 
+/* The step; while it waits, for what. */
+static void
+say_progress(struct cmd_progress *p, const json_t *object)
+{
+    const char *state = cmd_hrestore_state(object);
+    const char *message = cmd_hrestore_message(object);
+    CLEANUP(mem_free)
+    char *text = xasprintf("%s%s%s", state, *message == 0 ? "" : ": ", message);
+
+    cmd_progress_say(p, strcmp(state, "Pending") == 0 ? text : state);
+}
+
 static int
 seen_restore(void *arg, const json_t *object, struct err *err)
 {
@@ -232,11 +244,10 @@ seen_restore(void *arg, const json_t *object, struct err *err)
         return err_set(err, ERR_NOT_FOUND,
                        "restore \"%s\" was deleted before it was done",
                        w->name);
-    if (!w->is_dry_run) {
-        cmd_progress_say(&w->progress, cmd_hrestore_state(object));
-        if (!is_over)
-            cmd_progress_bytes(&w->progress, object);
-    }
+    if (!w->is_dry_run)
+        say_progress(&w->progress, object);
+    if (!w->is_dry_run && !is_over)
+        cmd_progress_bytes(&w->progress, object);
     if (!is_over)
         return 0;
     w->last = json_deep_copy(object);
