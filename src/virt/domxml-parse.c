@@ -77,12 +77,38 @@ path_attr(enum domxml_disk_kind kind)
     return kind == DOMXML_DISK_BLOCK ? "dev" : "file";
 }
 
-static void
-add_to_chain(struct domxml_disk *disk, const xmlNode *source,
-             enum domxml_disk_kind kind, char *format)
-{
-    char *path = domxml_xml_attr(source, path_attr(kind));
+/* Who knows where volumes are. */
+struct finder {
+    domxml_volume_fn find; /* NULL: nobody */
+    void *arg;
+};
 
+/* The path of a source; a block device's volume makes *kind BLOCK. */
+static char *
+path_of(const xmlNode *source, enum domxml_disk_kind *kind,
+        const struct finder *finder)
+{
+    CLEANUP(mem_free) char *pool = NULL;
+    CLEANUP(mem_free) char *volume = NULL;
+    bool is_block = false;
+    char *path;
+
+    if (*kind != DOMXML_DISK_VOLUME)
+        return domxml_xml_attr(source, path_attr(*kind));
+    pool = domxml_xml_attr(source, "pool");
+    volume = domxml_xml_attr(source, "volume");
+    if (pool == NULL || volume == NULL || finder->find == NULL)
+        return NULL;
+    path = finder->find(finder->arg, pool, volume, &is_block);
+    if (path != NULL && is_block)
+        *kind = DOMXML_DISK_BLOCK;
+    return path;
+}
+
+/* `path` and `format` are taken; a path of NULL adds nothing. */
+static void
+add_to_chain(struct domxml_disk *disk, char *path, char *format)
+{
     if (path == NULL) {
         free(format);
         return;
@@ -95,7 +121,8 @@ add_to_chain(struct domxml_disk *disk, const xmlNode *source,
 
 /* <backingStore type='file'><format/><source/><backingStore>... */
 static void
-parse_backing(struct domxml_disk *disk, const xmlNode *node)
+parse_backing(struct domxml_disk *disk, const xmlNode *node,
+              const struct finder *finder)
 {
     const xmlNode *store = domxml_xml_child(node, "backingStore");
 
@@ -104,17 +131,21 @@ parse_backing(struct domxml_disk *disk, const xmlNode *node)
         CLEANUP(mem_free) char *type = domxml_xml_attr(store, "type");
         const xmlNode *source = domxml_xml_child(store, "source");
         enum domxml_disk_kind kind = kind_of(type);
+        char *path = path_of(source, &kind, finder);
 
         if (type == NULL && source == NULL)
             return; /* <backingStore/>: the chain ends here */
-        if (kind != DOMXML_DISK_FILE && kind != DOMXML_DISK_BLOCK) {
+        if ((kind != DOMXML_DISK_FILE && kind != DOMXML_DISK_BLOCK &&
+             kind != DOMXML_DISK_VOLUME) ||
+            (kind == DOMXML_DISK_VOLUME && path == NULL)) {
+            free(path);
             disk->kind = DOMXML_DISK_OTHER;
             return;
         }
         if (domxml_xml_child(source, "encryption") != NULL)
             disk->is_encrypted = true;
         add_to_chain(
-            disk, source, kind,
+            disk, path,
             domxml_xml_attr(domxml_xml_child(store, "format"), "type"));
     }
 }
@@ -131,7 +162,8 @@ parse_mirror(const xmlNode *node)
 }
 
 static void
-parse_disk(struct domxml_disk *disk, const xmlNode *node)
+parse_disk(struct domxml_disk *disk, const xmlNode *node,
+           const struct finder *finder)
 {
     CLEANUP(mem_free) char *type = domxml_xml_attr(node, "type");
     const xmlNode *source = domxml_xml_child(node, "source");
@@ -156,10 +188,11 @@ parse_disk(struct domxml_disk *disk, const xmlNode *node)
         disk->pool = domxml_xml_attr(source, "pool");
         disk->volume = domxml_xml_attr(source, "volume");
     }
-    if (disk->kind == DOMXML_DISK_FILE || disk->kind == DOMXML_DISK_BLOCK)
-        add_to_chain(disk, source, disk->kind, xstrdup(disk->driver_format));
+    if (disk->kind != DOMXML_DISK_NETWORK && disk->kind != DOMXML_DISK_OTHER)
+        add_to_chain(disk, path_of(source, &disk->kind, finder),
+                     xstrdup(disk->driver_format));
     if (disk->chain_len > 0)
-        parse_backing(disk, node);
+        parse_backing(disk, node, finder);
 }
 
 static void
@@ -187,14 +220,15 @@ parse_channel(struct domxml *d, const xmlNode *node)
 }
 
 static void
-parse_devices(struct domxml *d, const xmlNode *devices)
+parse_devices(struct domxml *d, const xmlNode *devices,
+              const struct finder *finder)
 {
     d->emulator = domxml_xml_text(domxml_xml_child(devices, "emulator"));
     for (const xmlNode *n = domxml_xml_child(devices, "disk"); n != NULL;
          n = domxml_xml_next(n, "disk")) {
         d->disks = xrealloc(d->disks, d->n_disks + 1, sizeof *d->disks);
         memset(&d->disks[d->n_disks], 0, sizeof *d->disks);
-        parse_disk(&d->disks[d->n_disks++], n);
+        parse_disk(&d->disks[d->n_disks++], n, finder);
     }
     for (const xmlNode *n = domxml_xml_child(devices, "interface"); n != NULL;
          n = domxml_xml_next(n, "interface")) {
@@ -261,6 +295,14 @@ parse_namespace(const xmlNode *root)
 struct domxml *
 domxml_parse(const char *xml, struct err *err)
 {
+    return domxml_parse_with(xml, NULL, NULL, err);
+}
+
+struct domxml *
+domxml_parse_with(const char *xml, domxml_volume_fn find, void *arg,
+                  struct err *err)
+{
+    struct finder finder = { find, arg };
     CLEANUP(xmlFreeDoc) xmlDocPtr doc = domxml_xml_read(xml, err);
     const xmlNode *root;
     struct domxml *d;
@@ -277,7 +319,7 @@ domxml_parse(const char *xml, struct err *err)
     d->memory_kib = memory_kib(domxml_xml_child(root, "memory"));
     parse_cpu(d, root);
     parse_os(d, domxml_xml_child(root, "os"));
-    parse_devices(d, domxml_xml_child(root, "devices"));
+    parse_devices(d, domxml_xml_child(root, "devices"), &finder);
     if (d->name == NULL || d->name[0] == 0) {
         domxml_free(d);
         return err_set_null(err, ERR_INVALID,

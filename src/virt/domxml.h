@@ -18,7 +18,7 @@
 enum domxml_disk_kind {
     DOMXML_DISK_FILE,
     DOMXML_DISK_BLOCK,
-    DOMXML_DISK_VOLUME, /* pool and volume; resolved to a path by virt/ */
+    DOMXML_DISK_VOLUME, /* pool and volume; virt/ finds out the path */
     DOMXML_DISK_NETWORK,
     DOMXML_DISK_OTHER, /* vhostuser, nvme, vhostvdpa, dir; or a backing file
                           that is neither file nor block device */
@@ -68,6 +68,13 @@ DEFINE_CLEANUP(domxml_free, struct domxml *)
 
 /* errors  INVALID (not XML, not a domain, too large) */
 struct domxml *domxml_parse(const char *xml, struct err *err) NODISCARD;
+/* The path of a volume in a storage pool, the caller's; NULL: not known. */
+typedef char *(*domxml_volume_fn)(void *arg, const char *pool,
+                                  const char *volume, bool *ret_is_block);
+/* The same, and volumes have paths: a disk whose volume is a block device is
+ * of kind BLOCK; one whose volume nobody knows has an empty chain. */
+struct domxml *domxml_parse_with(const char *xml, domxml_volume_fn find,
+                                 void *arg, struct err *err) NODISCARD;
 const struct domxml_disk *domxml_disk(const struct domxml *d,
                                       const char *target); /* or NULL */
 

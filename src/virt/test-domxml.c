@@ -292,6 +292,45 @@ identity_is_kept_when_asked_for(void)
               ERR_NOT_FOUND);
 }
 
+static char *
+find(void *arg, const char *pool, const char *volume, bool *ret_is_block)
+{
+    (void)arg;
+    *ret_is_block = strcmp(pool, "lvm") == 0;
+    return strcmp(pool, "away") == 0 ? NULL : xasprintf("/%s/%s", pool, volume);
+}
+
+static void
+volumes_have_paths(void)
+{
+#define DISK(target, rest)                                                     \
+    "<disk type='volume'><driver type='qcow2'/><target dev='" target "'/>"     \
+    "<source pool=" rest "</disk>"
+#define BACKING "<backingStore type='volume'><format type='raw'/><source pool="
+    static const char xml[] = "<domain type='kvm'><name>a</name><devices>" DISK(
+        "vda", "'p' volume='v'/>" BACKING
+               "'p' volume='w'/><backingStore/></backingStore>")
+        DISK("vdb", "'lvm' volume='v'/>") DISK("vdc", "'away' volume='v'/>")
+            DISK("vdd",
+                 "'p' volume='v'/>" BACKING
+                 "'away' volume='w'/></backingStore>") "</devices></domain>";
+    CLEANUP(domxml_free)
+    struct domxml *d = domxml_parse_with(xml, find, NULL, &err);
+    CLEANUP(domxml_free) struct domxml *plain = parsed(xml);
+
+    CHECK(d != NULL);
+    CHECK_INT(d->disks[0].kind, ==, DOMXML_DISK_VOLUME);
+    CHECK_INT(d->disks[0].chain_len, ==, 2);
+    check_str(d->disks[0].chain[0].path, "/p/v");
+    check_str(d->disks[0].chain[1].path, "/p/w");
+    check_str(d->disks[0].chain[1].format, "raw");
+    CHECK_INT(d->disks[1].kind, ==, DOMXML_DISK_BLOCK);
+    CHECK_INT(d->disks[2].kind, ==, DOMXML_DISK_VOLUME);
+    CHECK_INT(d->disks[2].chain_len, ==, 0);
+    CHECK_INT(d->disks[3].kind, ==, DOMXML_DISK_OTHER);
+    CHECK_INT(plain->disks[0].chain_len, ==, 0);
+}
+
 /* A flash image is kept only if it is one that a package brought; the guest
  * reads it. */
 static void
@@ -377,6 +416,7 @@ main(void)
         { "foreign XML is rebuilt from the list",
           foreign_xml_is_rebuilt_from_the_list },
         { "identity is kept when asked for", identity_is_kept_when_asked_for },
+        { "volumes have paths", volumes_have_paths },
         { "firmware is this host's", firmware_is_this_hosts },
         { "a block job has a destination", a_block_job_has_a_destination },
         { "a serial number can be given", a_serial_number_can_be_given },

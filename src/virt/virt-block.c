@@ -49,7 +49,7 @@ read_disk(virDomainPtr dom, const char *target, struct domxml **ret_d,
 
     if (xml == NULL)
         return virt_error(err, "XML");
-    d = domxml_parse(xml, err);
+    d = virt_vm_parse(virDomainGetConnect(dom), xml, err);
     if (d == NULL)
         return -1;
     *ret_disk = domxml_disk(d, target);

@@ -110,7 +110,7 @@ virt_overlay_create(struct virt *v, const char *uuid,
     live_xml = virDomainGetXMLDesc(dom, 0);
     if (live_xml == NULL)
         return virt_error(err, "domain %s: XML", uuid);
-    live = domxml_parse(live_xml, err);
+    live = virt_vm_parse(virDomainGetConnect(dom), live_xml, err);
     if (live == NULL || check_request(live, overlays, n, err) < 0)
         return err_wrap(err, "domain %s", uuid);
     xml = snapshot_xml(live, overlays, n);

@@ -27,6 +27,10 @@ virConnectPtr virt_connect_get(struct virt *v, struct err *err) NODISCARD;
 virDomainPtr virt_connect_domain(struct virt *v, const char *uuid,
                                  struct err *err) NODISCARD;
 
+/* domxml_parse() of XML that libvirt gave us, volumes with their paths. */
+struct domxml *virt_vm_parse(virConnectPtr conn, const char *xml,
+                             struct err *err) NODISCARD;
+
 /* libvirt's last error of this thread, translated; like err_set a value. */
 #define virt_error(...)      (virt_errors_set(__VA_ARGS__), -1)
 #define virt_error_null(...) (virt_errors_set(__VA_ARGS__), NULL)

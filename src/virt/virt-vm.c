@@ -41,47 +41,36 @@ state_of(int state, int reason)
     }
 }
 
-/* A disk of a storage pool gets the path of its volume. It keeps an empty
- * chain where that cannot be found out: no storage driver, pool not active, or
- * a volume that is not a file or block device. Callers then refuse it. */
-static void
-resolve_volume(virConnectPtr conn, struct domxml_disk *disk)
+/* Where a volume is; NULL where that cannot be found out: no storage driver,
+ * pool not active, or a volume that is not a file or block device. */
+static char *
+find_volume(void *arg, const char *pool_name, const char *name,
+            bool *ret_is_block)
 {
-    __attribute__((cleanup(pool_free_p))) virStoragePoolPtr pool = NULL;
-    __attribute__((cleanup(vol_free_p))) virStorageVolPtr vol = NULL;
+    __attribute__((cleanup(pool_free_p))) virStoragePoolPtr pool =
+        virStoragePoolLookupByName(arg, pool_name);
+    __attribute__((cleanup(vol_free_p))) virStorageVolPtr vol =
+        pool == NULL ? NULL : virStorageVolLookupByName(pool, name);
     virStorageVolInfo info;
     char *path;
 
-    if (disk->pool == NULL || disk->volume == NULL)
-        return;
-    pool = virStoragePoolLookupByName(conn, disk->pool);
-    if (pool == NULL)
-        return;
-    vol = virStorageVolLookupByName(pool, disk->volume);
     if (vol == NULL || virStorageVolGetInfo(vol, &info) < 0 ||
         (info.type != VIR_STORAGE_VOL_FILE &&
          info.type != VIR_STORAGE_VOL_BLOCK))
-        return;
+        return NULL;
     path = virStorageVolGetPath(vol);
-    if (path == NULL || path[0] != '/') {
+    if (path != NULL && path[0] != '/') {
         free(path);
-        return;
+        return NULL;
     }
-    disk->chain = xcalloc(1, sizeof *disk->chain);
-    disk->chain[0].path = path;
-    disk->chain[0].format = xstrdup(disk->driver_format);
-    disk->chain_len = 1;
+    *ret_is_block = info.type == VIR_STORAGE_VOL_BLOCK;
+    return path;
 }
 
-static struct domxml *
-parse(virConnectPtr conn, const char *xml, struct err *err)
+struct domxml *
+virt_vm_parse(virConnectPtr conn, const char *xml, struct err *err)
 {
-    struct domxml *d = domxml_parse(xml, err);
-
-    for (size_t i = 0; d != NULL && i < d->n_disks; i++)
-        if (d->disks[i].kind == DOMXML_DISK_VOLUME)
-            resolve_volume(conn, &d->disks[i]);
-    return d;
+    return domxml_parse_with(xml, find_volume, conn, err);
 }
 
 /* The live XML; NULL without an error: the domain is off by now. */
@@ -128,11 +117,11 @@ fill(virDomainPtr dom, struct virt_vm *vm, struct err *err)
     vm->xml_inactive = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE);
     if (vm->xml_inactive == NULL)
         return virt_error(err, "XML");
-    vm->inactive = parse(conn, vm->xml_inactive, err);
+    vm->inactive = virt_vm_parse(conn, vm->xml_inactive, err);
     if (vm->inactive == NULL || read_live(dom, &vm->xml_live, err) < 0)
         return -1;
     if (vm->xml_live != NULL) {
-        vm->live = parse(conn, vm->xml_live, err);
+        vm->live = virt_vm_parse(conn, vm->xml_live, err);
         if (vm->live == NULL)
             return -1;
     }

@@ -185,7 +185,9 @@ volume_disk_refusal(const struct domxml_disk *disk,
     if (disk->kind == DOMXML_DISK_NETWORK)
         return "network disks cannot be snapshotted";
     if (disk->kind == DOMXML_DISK_BLOCK)
-        return "block devices cannot be snapshotted by overlays";
+        return "block devices cannot be snapshotted: back them up inside the guest, or move the disk to a file";
+    if (disk->kind == DOMXML_DISK_VOLUME && disk->chain_len == 0)
+        return "its storage pool is not active, or has no such volume";
     if (disk->kind == DOMXML_DISK_OTHER || disk->chain_len == 0 ||
         disk->chain[0].path == NULL || disk->chain[0].path[0] != '/')
         return "not a file";
