@@ -142,11 +142,15 @@ wait_until() {
     done
 }
 
-# is_alive PID: a zombie is not.
+# is_alive PID: a zombie is not, unless a thread of it has not ended yet: that
+# one still holds the files and the locks of a process that was killed.
 is_alive() {
-    local line
-    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
-    [[ ${line##*) } != [ZX]* ]]
+    local task line
+    for task in /proc/"$1"/task/*/stat; do
+        { read -r line <"$task"; } 2>/dev/null || continue
+        [[ ${line##*) } == [ZX]* ]] || return 0
+    done
+    return 1
 }
 
 # start_process NAME COMMAND...: in the background; dies with this shell. Its
