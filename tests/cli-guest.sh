@@ -69,7 +69,15 @@ check "its schema knows all of persistentvolumeclaims/web-1-vda" knows /api/v1/n
 
 check_fails "a machine with snapshots cannot be released" run vm release web-1 --timeout 30s
 note "$(cat "$T/out")"
+# Whoever asks the API itself is refused too.
+actions=http://x/apis/vmkeep.io/v1alpha1/namespaces/default/virtualmachineactions
+act() { curl -sS --max-time 10 --unix-socket "$SOCKET" -H 'Content-Type: application/json' "$@"; }
+act -X POST $actions -d '{"apiVersion":"vmkeep.io/v1alpha1","kind":"VirtualMachineAction","metadata":{"name":"release-api"},
+    "spec":{"virtualMachineName":"web-1","action":"release"}}' >/dev/null
+check "nor through the API" wait_until 20 eval "act $actions/release-api | grep -q '\"phase\": *\"Failed\"'"
+check "which says why" eval "act $actions/release-api | grep -q 'the VM has 1 snapshot; delete it first'"
 check "snapshot delete --wait" run snapshot delete s1 --wait --timeout 120s
 check "snapshot list is empty" eval "[ -z \"\$(v snapshot list -o name)\" ]"
 check "vm release leaves nothing of vmkeep" run vm release web-1 --timeout 60s
 note "$(cat "$T/out")"
+check "no file of vmkeep is left beside its disks" eval "! ls $T/web-1/*.vmkeep-* 2>/dev/null"

@@ -443,7 +443,8 @@ const struct cli_command cmd_vm_table[] = {
       stop_options, stop_vm },
     { "vm", "release", "VM", 1, 1, "remove every trace of vmkeep from it",
       "Its snapshots must be deleted first. Its disks stay as they are, under\n"
-      "their own names, and libvirt alone manages it from then on.",
+      "their own names, and libvirt alone manages it from then on. Old disks\n"
+      "that a restore put into the trash are removed at once.",
       "vmkeep vm release web-1", release_options, release_vm },
     { NULL },
 };

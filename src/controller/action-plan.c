@@ -192,6 +192,18 @@ plan_unfreeze(const struct action_seen *seen, struct action_plan *plan)
         fail(plan, 409, "Conflict", "VMI is not running");
 }
 
+/* Released under its snapshots, the machine would take their data along. */
+static void
+plan_release(const struct action_seen *seen, struct action_plan *plan)
+{
+    plan->step = ACTION_RELEASE;
+    if (!is_guarded(seen, true, plan) && seen->n_snapshots > 0)
+        fail(plan, 409, "Conflict",
+             "the VM has %zu snapshot%s; delete %s first", seen->n_snapshots,
+             seen->n_snapshots == 1 ? "" : "s",
+             seen->n_snapshots == 1 ? "it" : "them");
+}
+
 void
 action_plan_make(const struct action_seen *seen, struct action_plan *ret_plan)
 {
@@ -203,15 +215,10 @@ action_plan_make(const struct action_seen *seen, struct action_plan *ret_plan)
         { "restart", plan_restart }, { "pause", plan_pause },
         { "unpause", plan_unpause }, { "softreboot", plan_softreboot },
         { "freeze", plan_freeze },   { "unfreeze", plan_unfreeze },
+        { "release", plan_release },
     };
     struct action_plan plan = { .step = ACTION_FAIL };
 
-    if (strcmp(seen->action, "release") == 0) {
-        plan.step = ACTION_RELEASE;
-        (void)is_guarded(seen, true, &plan);
-        *ret_plan = plan;
-        return;
-    }
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         if (strcmp(table[i].action, seen->action) != 0)
             continue;

@@ -30,6 +30,7 @@ struct action_seen {
     const char *strategy;  /* the VM's runStrategy */
     const char *snapshot;  /* in progress; NULL: none */
     const char *restore;   /* in progress; NULL: none */
+    size_t n_snapshots;    /* of this VM, whatever their state but Failed */
     enum virt_state state;
     bool is_active; /* there is a live domain */
 };

@@ -110,6 +110,24 @@ in_progress(const json_t *vm, const char *path)
     return s == NULL || s[0] == 0 ? NULL : s;
 }
 
+static size_t
+count_snapshots(const struct step *s)
+{
+    struct object_list all;
+    size_t n = 0;
+
+    cache_list(s->a->ctl->cache, &kind_vmsnapshot.gvr, object_ns(s->vm), &all);
+    for (size_t i = 0; i < all.n; i++) {
+        CLEANUP(json_decref) json_t *snapshot = object_json(all.v[i]);
+
+        n += strcmp(jsonx_str_or(snapshot, "spec.source.name", ""),
+                    object_name(s->vm)) == 0 &&
+             strcmp(jsonx_str_or(snapshot, "status.phase", ""), "Failed") != 0;
+    }
+    object_list_fini(&all);
+    return n;
+}
+
 static int
 make_plan(struct step *s, const json_t *action, struct err *err)
 {
@@ -133,6 +151,7 @@ make_plan(struct step *s, const json_t *action, struct err *err)
         .strategy = strategy_of(vm),
         .snapshot = in_progress(vm, "status.snapshotInProgress"),
         .restore = in_progress(vm, "status.restoreInProgress"),
+        .n_snapshots = count_snapshots(s),
         .state = domain->state,
         .is_active = domain->live != NULL,
     };
@@ -185,6 +204,20 @@ set_strategy(struct step *s, struct err *err)
                       (void *)(uintptr_t)s->plan.strategy, NULL, NULL, err);
 }
 
+/* Every trace: bitmaps and the trash too, and layers that could not be merged
+ * until now. */
+static int
+release(struct ctl *ctl, const char *uuid, struct err *err)
+{
+    size_t left;
+
+    if (tracking_drop(ctl, uuid, err) < 0 ||
+        volume_trash_empty(ctl->volume, uuid, INT64_MAX, err) < 0 ||
+        volume_collect(ctl->volume, uuid, &left, err) < 0)
+        return -1;
+    return volume_release(ctl->volume, uuid, err);
+}
+
 static int
 do_step(struct step *s, struct err *err)
 {
@@ -211,9 +244,7 @@ do_step(struct step *s, struct err *err)
     case ACTION_RESUME:
         return virt_resume(ctl->virt, uuid, err);
     case ACTION_RELEASE:
-        return tracking_drop(ctl, uuid, err) < 0
-                   ? -1
-                   : volume_release(ctl->volume, uuid, err);
+        return release(ctl, uuid, err);
     case ACTION_FREEZE:
         return freeze(s, err);
     case ACTION_THAW:
@@ -240,10 +271,11 @@ apply_locked(struct step *s, struct err *err)
         jsonx_set(s->status, "result.stopped", json_true());
     if (write_status(s, "Running", err) < 0)
         return -1;
-    /* CONFLICT: it is so already; but a freeze of somebody else's is not ours
-     */
+    /* CONFLICT of a power action: it is so already. A freeze of somebody
+     * else's is not ours, and what is kept is not released. */
     if (do_step(s, err) < 0 &&
-        (err->code != ERR_CONFLICT || s->plan.step == ACTION_FREEZE))
+        (err->code != ERR_CONFLICT || s->plan.step == ACTION_FREEZE ||
+         s->plan.step == ACTION_RELEASE))
         return -1;
     project_poke(ctl, object_uid(s->vm));
     return 0;

@@ -125,6 +125,16 @@ a_freeze_needs_a_timeout_and_a_running_guest(void)
 }
 
 static void
+what_has_snapshots_is_not_released(void)
+{
+    does(SEEN(.action = "release"), ACTION_RELEASE, NULL);
+    refused(SEEN(.action = "release", .n_snapshots = 2), 409,
+            "the VM has 2 snapshots; delete them first");
+    refused(SEEN(.action = "release", .restore = "r"), 409,
+            "Cannot update VM runStrategy until restore \"r\" completes");
+}
+
+static void
 what_cannot_be_done_is_said(void)
 {
     refused(SEEN(.action = "reset"), 501,
@@ -143,6 +153,8 @@ main(void)
           pause_and_unpause_mind_the_state },
         { "a freeze needs a timeout and a running guest",
           a_freeze_needs_a_timeout_and_a_running_guest },
+        { "what has snapshots is not released",
+          what_has_snapshots_is_not_released },
         { "what cannot be done is said", what_cannot_be_done_is_said },
     };
 
