@@ -40,13 +40,15 @@ YAML
 target_look() { k annotate backuptarget default --overwrite "vmkeep.io/test=$RANDOM$RANDOM" >/dev/null; }
 
 # backup_import NAME VM SNAPSHOT [NAMESPACE]: the disks of the snapshot as a
-# backup; the copies stay: $T/copy/NAME-vda.
+# backup; the copies stay: $T/copy/NAME-vda. BACKUP_CHANGE: what to do first with
+# the copy of vdb.
 backup_import() {
     local name=$1 vm=$2 snapshot=$3 ns=${4:-default} target uid disks=() files=()
     uid=$(cat /proc/sys/kernel/random/uuid)
     mkdir -p "$T/copy"
     for target in vda vdb; do
         qemu-img convert -U -O raw "$(layer_of "$vm" "$snapshot" $target)" "$T/copy/$name-$target"
+        [ $target != vdb ] || ${BACKUP_CHANGE:-:} "$T/copy/$name-$target"
         disks+=("$target:${BACKUP_FORMAT:-qcow2}:$(stat -c %s "$T/copy/$name-$target")")
     done
     k get vm "$vm" -o json >"$T/copy/$name.json"

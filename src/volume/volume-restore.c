@@ -154,6 +154,22 @@ untrash(struct volume *v, struct layer *l, struct err *err)
     return 0;
 }
 
+/* A disk that was replaced by a fill goes because the user said "delete", also
+ * if another program made it: it is ours from then on, until it is unlinked. */
+static int
+trash_replaced(struct volume *v, struct layer_table *t, struct layer *l,
+               int64_t until_s, struct buf *kept, struct err *err)
+{
+    bool was_made = l->is_made;
+
+    l->is_made = was_made || layer_job_is_fill(t->job.kind);
+    if (trash_old(v, t, l, until_s, kept, err) < 0)
+        return -1;
+    if (l->state != LAYER_TRASH)
+        l->is_made = was_made;
+    return 0;
+}
+
 /* ---- completing and undoing what the journal says ---- */
 
 static int
@@ -173,7 +189,7 @@ complete(struct volume *v, struct layer_table *t, enum volume_old_disk old,
             was->state = LAYER_DETACHED;
         layer_find(t, t->job.disks[i].b)->state = LAYER_ACTIVE;
         if (was != NULL && old == VOLUME_OLD_TRASH &&
-            trash_old(v, t, was, until_s, kept, err) < 0)
+            trash_replaced(v, t, was, until_s, kept, err) < 0)
             return -1;
     }
     done = layer_done_begin(t, t->job.id);
