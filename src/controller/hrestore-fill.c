@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/mutex.h"
 #include "controller/job.h"
 #include "controller/recover.h"
 #include "disk/sweep.h"
@@ -18,18 +19,35 @@
 #define READ_PIECE        ((size_t)1 << 20)
 #define TELL_MS           200
 
+extern struct role hrestore_fill_lock;
+
 struct fill {
-    struct ctl *ctl;
-    struct hrestore_source *s;
-    const struct restore_request *rq;
-    char *dir;             /* of the job */
-    char **beside;         /* one per disk */
-    pthread_mutex_t mutex; /* of what follows: workers report */
-    struct job_progress progress;
-    uint64_t before; /* bytes of the disks that are done */
-    json_t *volumes; /* {"vda": bytes done} */
-    uint64_t told_ms;
+    struct ctl *ctl;                  /* [C] */
+    struct hrestore_source *s;        /* [C] */
+    const struct restore_request *rq; /* [C] */
+    char *dir;                        /* [C] of the job */
+    char **beside;                    /* [C] one per disk */
+    pthread_mutex_t mutex;            /* hrestore_fill_lock: workers report */
+    struct job_progress progress GUARDED_BY(hrestore_fill_lock);
+    uint64_t before GUARDED_BY(hrestore_fill_lock);  /* of the disks done */
+    json_t *volumes GUARDED_BY(hrestore_fill_lock);  /* {"vda": bytes done} */
+    uint64_t told_ms GUARDED_BY(hrestore_fill_lock); /* when, last */
 };
+
+static void lock(struct fill *f) ACQUIRE(hrestore_fill_lock);
+static void unlock(struct fill *f) RELEASE(hrestore_fill_lock);
+
+static void NO_TSA
+lock(struct fill *f)
+{
+    pthread_mutex_lock(&f->mutex);
+}
+
+static void NO_TSA
+unlock(struct fill *f)
+{
+    pthread_mutex_unlock(&f->mutex);
+}
 
 static char *
 job_dir(struct ctl *ctl, const char *restore_uid)
@@ -160,20 +178,42 @@ hrestore_fill_check_room(struct hrestore_source *s, const struct domxml *old,
 
 /* ---- progress ---- */
 
-static void
-tell_locked(struct fill *f, const char *target, uint64_t done)
+/* Note it; what is to be told now is copied out. */
+static bool
+note_locked(struct fill *f, const char *target, uint64_t done, bool is_last,
+            struct job_progress *ret, json_t **ret_volumes)
+    REQUIRES(hrestore_fill_lock)
 {
     uint64_t now = clock_mono_ms();
 
     f->progress.done_bytes = f->before + done;
     f->progress.moved_bytes = f->progress.done_bytes;
-    if (now < f->told_ms + TELL_MS && f->progress.done_bytes > 0)
-        return;
+    if (is_last)
+        f->before += done;
+    else if (now < f->told_ms + TELL_MS)
+        return false;
     f->told_ms = now;
     (void)json_object_set_new(f->volumes, target,
                               json_integer((json_int_t)done));
-    job_note_set(f->s->job, json_deep_copy(f->volumes));
-    job_progress_set(f->s->job, &f->progress);
+    *ret = f->progress;
+    *ret_volumes = json_deep_copy(f->volumes);
+    return true;
+}
+
+static void
+tell(struct fill *f, const char *target, uint64_t done, bool is_last)
+{
+    struct job_progress progress;
+    json_t *volumes = NULL;
+    bool is_due;
+
+    lock(f);
+    is_due = note_locked(f, target, done, is_last, &progress, &volumes);
+    unlock(f);
+    if (!is_due)
+        return;
+    job_note_set(f->s->job, volumes);
+    job_progress_set(f->s->job, &progress);
 }
 
 /* ---- one disk ---- */
@@ -206,9 +246,7 @@ on_progress(void *arg, uint64_t done)
     struct disk_fill *d = arg;
     struct fill *f = d->f;
 
-    pthread_mutex_lock(&f->mutex);
-    tell_locked(f, d->target, done);
-    pthread_mutex_unlock(&f->mutex);
+    tell(f, d->target, done, false);
     return job_is_cancelled(f->s->job);
 }
 
@@ -234,11 +272,7 @@ fill_disk(struct fill *f, const struct volume_new_disk *disk, struct err *err)
                           err) < 0 ||
         disk_target_finish(to, err) < 0)
         return -1;
-    pthread_mutex_lock(&f->mutex);
-    f->told_ms = 0;
-    tell_locked(f, disk->target, disk->virtual_size);
-    f->before += disk->virtual_size;
-    pthread_mutex_unlock(&f->mutex);
+    tell(f, disk->target, disk->virtual_size, true);
     return 0;
 }
 
@@ -297,8 +331,10 @@ fill_all(struct fill *f, struct volume_restore *volume, struct err *err)
     size_t n = 0;
     const struct volume_new_disk *disks = volume_restore_disks(volume, &n);
 
+    lock(f);
     for (size_t i = 0; i < n; i++)
         f->progress.all_bytes += disks[i].virtual_size;
+    unlock(f);
     for (size_t i = 0; i < m->n_files; i++)
         if (put_firmware_file(f, &m->files[i], err) < 0)
             return -1;
@@ -347,6 +383,23 @@ undo(struct fill *f, struct volume_restore *volume)
         recover_again(f->ctl, f->rq->owner_uuid);
 }
 
+static void NO_TSA
+fill_fini(struct fill *f)
+{
+    pthread_mutex_destroy(&f->mutex);
+    json_decref(f->volumes);
+    free_places(f->beside, f->s->meta->n_disks);
+    free(f->dir);
+}
+
+static void NO_TSA
+fill_init(struct fill *f)
+{
+    pthread_mutex_init(&f->mutex, NULL);
+    f->volumes = json_object();
+    f->dir = job_dir(f->ctl, f->rq->restore_uid);
+}
+
 int
 hrestore_fill_make_disks(struct ctl *ctl, struct restore_source *source,
                          const struct restore_request *rq,
@@ -357,19 +410,14 @@ hrestore_fill_make_disks(struct ctl *ctl, struct restore_source *source,
     CLEANUP(volume_restore_free) struct volume_restore *volume = NULL;
     int rc;
 
-    f.dir = job_dir(ctl, rq->restore_uid);
-    f.volumes = json_object();
-    pthread_mutex_init(&f.mutex, NULL);
+    fill_init(&f);
     rc = prepare(&f, &volume, err);
     if (rc == 0 && !volume_restore_is_finished(volume)) {
         rc = fill_all(&f, volume, err);
         if (rc < 0)
             undo(&f, volume);
     }
-    pthread_mutex_destroy(&f.mutex);
-    json_decref(f.volumes);
-    free_places(f.beside, s->meta->n_disks);
-    free(f.dir);
+    fill_fini(&f);
     if (rc < 0)
         return -1;
     *ret_volume = TAKE(volume);

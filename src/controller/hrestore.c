@@ -51,21 +51,35 @@
 
 /* ---- errors and outcomes ---- */
 
+/* What is away or in use may come back: that is no reason to give up for as
+ * long as others are waited for. */
+static bool
+is_passing(const struct hrestore_pass *p, enum err_code code)
+{
+    return (code == ERR_UNAVAILABLE || code == ERR_TIMEOUT ||
+            code == ERR_BUSY) &&
+           p->seen.now_ms < p->seen.created_ms + HRESTORE_WAIT_MS;
+}
+
 /* `try`: "tries" or "startTries". */
 static int
 note_failure(struct hrestore_pass *p, const char *try, const struct err *why,
              struct err *err)
 {
     bool is_final = restore_apply_is_final(why->code) || p->seen.is_dry_run;
+    int64_t attempts = jsonx_int(p->json, "status.vmkeep.attempts", 0) + 1;
     int64_t n = jsonx_int(p->state, try, 0) + 1;
-    CLEANUP(json_decref)
-    json_t *patch = json_pack(
-        "{s:{s:{s:s, s:b, s:o, s:I, s:n}}}", "vmkeep", "state", "error",
-        why->msg, "isErrorFinal", is_final, "lastTryTime",
-        objutil_time(clock_wall_s()), try, (json_int_t)n, "isChecked");
+    CLEANUP(json_decref) json_t *patch = NULL;
+
+    if (is_passing(p, why->code) && n >= HRESTORE_TRIES)
+        n = HRESTORE_TRIES - 1;
+    patch = json_pack("{s:{s:{s:s, s:b, s:o, s:I, s:n}}}", "vmkeep", "state",
+                      "error", why->msg, "isErrorFinal", is_final,
+                      "lastTryTime", objutil_time(clock_wall_s()), try,
+                      (json_int_t)n, "isChecked");
 
     if (strcmp(try, "tries") == 0)
-        jsonx_set(patch, "vmkeep.attempts", json_integer(n));
+        jsonx_set(patch, "vmkeep.attempts", json_integer(attempts));
     eventrec_warn(p->ctl->events, p->restore, "VirtualMachineRestoreError",
                   "%s", why->msg);
     return objutil_merge_status(p->ctl, &p->restore, patch, err);
