@@ -69,6 +69,7 @@ vmkeepd_start
 check "after kill -9 it begins again and completes" hrestore_complete r2 180
 check "byte for byte" is_copy g2 big
 check_equal "no file is left of the first try" "$(new_files | wc -l)" 2
+check "a definition that the VM has now is not foreign: it keeps its kernel" eval "virsh -q dumpxml g2 | grep -q '<kernel>'"
 check "progress was in bytes" test "$(field $R r2 .status.vmkeep.totalBytes)" -gt 1000000000
 k delete $R r2 >/dev/null
 rm -f "$(guest_disk g2 vda)" "$(guest_disk g2 vdb)"

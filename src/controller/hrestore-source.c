@@ -58,6 +58,21 @@ without_files(const char *xml, struct err *err)
     return same;
 }
 
+/* Blanks after a tag go: they depend on what stood between the tags. */
+static void
+squeeze(char *xml)
+{
+    char *to = xml;
+
+    for (const char *c = xml; *c != 0; c++) {
+        bool is_blank = strchr(" \t\r\n", *c) != NULL;
+
+        if (!is_blank || to == xml || to[-1] != '>')
+            *to++ = *c;
+    }
+    *to = 0;
+}
+
 static char *
 comparable(const char *xml)
 {
@@ -69,6 +84,7 @@ comparable(const char *xml)
     same = without_files(xml, &unused);
     if (same == NULL || domxml_redact(same, &plain, &secrets, &unused) < 0)
         return NULL;
+    squeeze(plain);
     return plain;
 }
 
