@@ -13,7 +13,6 @@
 #include "base/mem.h"
 
 #define MAX_OPS   10000  /* as kube-apiserver */
-#define MAX_DEPTH 100    /* as jsonx_parse() */
 #define MAX_NODES 200000 /* values that all copies together may add */
 
 struct place {
@@ -32,51 +31,6 @@ struct run {
     json_t *doc;
     size_t copied; /* values */
 };
-
-static unsigned
-depth_of(const json_t *v, unsigned limit)
-{
-    unsigned deepest = 0;
-    const char *key;
-    json_t *member;
-
-    if (limit == 0)
-        return 1;
-    if (json_is_object(v)) {
-        json_object_foreach((json_t *)(uintptr_t)v, key, member)
-        {
-            unsigned d = depth_of(member, limit - 1);
-
-            deepest = d > deepest ? d : deepest;
-        }
-    } else if (json_is_array(v)) {
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            unsigned d = depth_of(json_array_get(v, i), limit - 1);
-
-            deepest = d > deepest ? d : deepest;
-        }
-    } else {
-        return 0;
-    }
-    return deepest + 1;
-}
-
-static size_t
-count_nodes(const json_t *v)
-{
-    size_t n = 1;
-    const char *key;
-    json_t *member;
-
-    if (json_is_object(v)) {
-        json_object_foreach((json_t *)(uintptr_t)v, key, member) n +=
-            count_nodes(member);
-    } else if (json_is_array(v)) {
-        for (size_t i = 0; i < json_array_size(v); i++)
-            n += count_nodes(json_array_get(v, i));
-    }
-    return n;
-}
 
 /* One token, "~1" and "~0" put back. NULL: a tilde before something else. */
 static char *
@@ -176,9 +130,9 @@ add_at(struct run *r, const struct place *p, const char *path, json_t *value,
     CLEANUP(json_decref) json_t *owned = value;
     size_t i, n;
 
-    if (p->tokens + depth_of(value, MAX_DEPTH) > MAX_DEPTH)
+    if (p->tokens + jsonx_depth(value) > JSONX_DEPTH_MAX)
         return err_set(err, ERR_INVALID, "nested deeper than %d levels",
-                       MAX_DEPTH);
+                       JSONX_DEPTH_MAX);
     if (p->holder == NULL) {
         json_decref(r->doc);
         r->doc = TAKE(owned);
@@ -297,7 +251,7 @@ take_from(struct run *r, const json_t *op, bool is_move, const char *path,
     if (value == NULL)
         return err_set(err, ERR_INVALID, "from \"%.100s\" does not exist",
                        from);
-    r->copied += count_nodes(value);
+    r->copied += jsonx_count(value);
     if (r->copied > MAX_NODES)
         return err_set(err, ERR_INVALID, "the patch copies too much");
     value = json_deep_copy(value);

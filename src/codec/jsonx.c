@@ -8,8 +8,6 @@
 
 #include "base/mem.h"
 
-#define MAX_DEPTH 100
-
 /* jansson's own limit is 2048 levels, which recursive readers of ours would
  * have to survive; so depth is bounded before anything is built. */
 static bool
@@ -29,7 +27,7 @@ is_too_deep(const char *text, size_t len)
         } else if (c == '"')
             in_string = true;
         else if (c == '{' || c == '[') {
-            if (++depth > MAX_DEPTH)
+            if (++depth > JSONX_DEPTH_MAX)
                 return true;
         } else if (c == '}' || c == ']')
             depth--;
@@ -45,7 +43,8 @@ jsonx_parse(const char *text, size_t len, struct err *err)
 
     if (is_too_deep(text, len))
         return err_set_null(err, ERR_INVALID,
-                            "JSON: nested deeper than %d levels", MAX_DEPTH);
+                            "JSON: nested deeper than %d levels",
+                            JSONX_DEPTH_MAX);
     v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (v == NULL)
         return err_set_null(err, ERR_INVALID, "JSON: line %d, column %d: %s",
@@ -201,4 +200,45 @@ jsonx_equal(const json_t *a, const json_t *b)
     if (a == NULL || b == NULL)
         return a == b;
     return json_equal(a, b) != 0;
+}
+
+unsigned
+jsonx_depth(const json_t *v)
+{
+    unsigned deepest = 0, d;
+    const char *key;
+    json_t *member;
+
+    if (json_is_object(v)) {
+        json_object_foreach((json_t *)(uintptr_t)v, key, member)
+        {
+            d = jsonx_depth(member);
+            deepest = d > deepest ? d : deepest;
+        }
+    } else if (json_is_array(v)) {
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            d = jsonx_depth(json_array_get(v, i));
+            deepest = d > deepest ? d : deepest;
+        }
+    } else {
+        return 0;
+    }
+    return deepest + 1;
+}
+
+size_t
+jsonx_count(const json_t *v)
+{
+    size_t n = 1;
+    const char *key;
+    json_t *member;
+
+    if (json_is_object(v)) {
+        json_object_foreach((json_t *)(uintptr_t)v, key, member) n +=
+            jsonx_count(member);
+    } else if (json_is_array(v)) {
+        for (size_t i = 0; i < json_array_size(v); i++)
+            n += jsonx_count(json_array_get(v, i));
+    }
+    return n;
 }

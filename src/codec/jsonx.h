@@ -13,6 +13,8 @@
 
 DEFINE_CLEANUP(json_decref, json_t *)
 
+#define JSONX_DEPTH_MAX 100 /* levels of objects and arrays */
+
 /* Parse exactly one value; INVALID with line and column, for bytes that are
  * not UTF-8, for duplicate keys and for nesting beyond 100 levels.
  * The result is the caller's. source: RFC 8259 */
@@ -36,6 +38,11 @@ int64_t jsonx_int(const json_t *v, const char *path, int64_t def);
 void jsonx_set(json_t *v, const char *path, json_t *value);
 void jsonx_set_str(json_t *v, const char *path, const char *s); /* NULL: del */
 void jsonx_del(json_t *v, const char *path);
+
+/* How far objects and arrays nest (a number: 0), and how many values there
+ * are, `v` included. They recurse: for what was parsed, or is bounded. */
+unsigned jsonx_depth(const json_t *v);
+size_t jsonx_count(const json_t *v);
 
 /* Equal but for the order of keys; NULL (absent) equals NULL only. */
 bool jsonx_equal(const json_t *a, const json_t *b);

@@ -51,10 +51,24 @@ hostile_text_is_refused(void)
     CHECK(jsonx_parse(deep, sizeof deep, &err) == NULL);
 }
 
+static void
+depth_and_number_of_values(void)
+{
+    struct err e;
+    static const char text[] = "{\"a\":[1,{\"b\":[]}],\"c\":2}";
+    CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), &e);
+
+    CHECK_INT(jsonx_depth(v), ==, 4);
+    CHECK_INT(jsonx_count(v), ==, 6);
+    CHECK_INT(jsonx_depth(json_object_get(v, "c")), ==, 0);
+    CHECK_INT(jsonx_depth(NULL), ==, 0);
+}
+
 int
 main(void)
 {
     static const struct test_case cases[] = {
+        { "depth and number of values", depth_and_number_of_values },
         { "paths reach members and elements",
           paths_reach_members_and_elements },
         { "set makes objects on the way", set_makes_objects_on_the_way },

@@ -15,7 +15,6 @@
 #include "base/mem.h"
 #include "codec/yamlx-scalar.h"
 
-#define MAX_DEPTH 100    /* as jsonx_parse() */
 #define MAX_NODES 200000 /* values in one text, those of aliases included */
 
 struct frame {
@@ -28,7 +27,7 @@ struct frame {
 
 struct parser {
     yaml_parser_t yaml;
-    struct frame stack[MAX_DEPTH];
+    struct frame stack[JSONX_DEPTH_MAX];
     size_t depth;
     struct map *anchors; /* name -> json_t, a reference each */
     size_t nodes;
@@ -44,49 +43,6 @@ fail(const yaml_mark_t *at, struct err *err, const char *fmt, const char *what)
     (void)snprintf(text, sizeof text, "%.150s", what);
     return err_set(err, ERR_INVALID, "YAML: line %zu, column %zu: %s%s",
                    at->line + 1, at->column + 1, fmt, text);
-}
-
-static size_t
-count_nodes(const json_t *v)
-{
-    size_t n = 1;
-    const char *key;
-    json_t *member;
-
-    if (json_is_object(v)) {
-        json_object_foreach((json_t *)(uintptr_t)v, key, member) n +=
-            count_nodes(member);
-    } else if (json_is_array(v)) {
-        for (size_t i = 0; i < json_array_size(v); i++)
-            n += count_nodes(json_array_get(v, i));
-    }
-    return n;
-}
-
-static unsigned
-depth_of(const json_t *v)
-{
-    unsigned deepest = 0;
-    const char *key;
-    json_t *member;
-
-    if (json_is_object(v)) {
-        json_object_foreach((json_t *)(uintptr_t)v, key, member)
-        {
-            unsigned d = depth_of(member);
-
-            deepest = d > deepest ? d : deepest;
-        }
-    } else if (json_is_array(v)) {
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            unsigned d = depth_of(json_array_get(v, i));
-
-            deepest = d > deepest ? d : deepest;
-        }
-    } else {
-        return 0;
-    }
-    return deepest + 1;
 }
 
 static void
@@ -253,9 +209,9 @@ on_alias(struct parser *p, const yaml_event_t *ev, struct err *err)
 
     if (v == NULL)
         return fail(&ev->start_mark, err, "unknown anchor: ", name);
-    if (count(p, ev, count_nodes(v), err) < 0)
+    if (count(p, ev, jsonx_count(v), err) < 0)
         return -1;
-    if (p->depth + depth_of(v) > MAX_DEPTH)
+    if (p->depth + jsonx_depth(v) > JSONX_DEPTH_MAX)
         return fail(&ev->start_mark, err, "nested too deep", "");
     return place(p, ev, json_deep_copy(v), err);
 }
@@ -273,7 +229,7 @@ on_start(struct parser *p, const yaml_event_t *ev, bool is_map, struct err *err)
         return -1;
     if (tag != NULL && strcmp(tag, is_map ? YAML_MAP_TAG : YAML_SEQ_TAG) != 0)
         return fail(&ev->start_mark, err, "the tag does not fit: ", tag);
-    if (p->depth == MAX_DEPTH)
+    if (p->depth == JSONX_DEPTH_MAX)
         return fail(&ev->start_mark, err, "nested too deep", "");
     if (p->depth > 0 && json_is_object(p->stack[p->depth - 1].value) &&
         p->stack[p->depth - 1].key == NULL)
