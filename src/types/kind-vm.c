@@ -30,14 +30,10 @@ static const struct kind_column columns[] = {
 static char *
 cell(const struct kind_column *col, const json_t *object)
 {
-    const json_t *list = jsonx_get(object, "status.conditions");
+    const json_t *ready = rules_condition(object, "Ready");
 
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), "Ready") == 0)
-            return xstrdup(jsonx_str_or(c, "status", ""));
-    }
+    if (ready != NULL)
+        return xstrdup(jsonx_str_or(ready, "status", ""));
     return xstrdup(jsonx_bool(object, "status.ready") ? "True" : "False");
 }
 

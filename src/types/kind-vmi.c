@@ -27,15 +27,9 @@ static const struct kind_column columns[] = {
 static char *
 cell(const struct kind_column *col, const json_t *object)
 {
-    const json_t *list = jsonx_get(object, "status.conditions");
+    const json_t *c = rules_condition(object, col->name);
 
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), col->name) == 0)
-            return xstrdup(jsonx_str_or(c, "status", ""));
-    }
-    return NULL;
+    return c == NULL ? NULL : xstrdup(jsonx_str_or(c, "status", ""));
 }
 
 static int

@@ -33,16 +33,11 @@ static const struct kind_column columns[] = {
 static char *
 cell(const struct kind_column *col, const json_t *object)
 {
-    const json_t *list = jsonx_get(object, "status.conditions");
+    const json_t *c = rules_condition(object, "Failure");
 
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), "Failure") == 0 &&
-            strcmp(jsonx_str_or(c, "status", ""), "True") == 0)
-            return xstrdup(jsonx_str_or(c, "reason", ""));
-    }
-    return NULL;
+    return strcmp(jsonx_str_or(c, "status", ""), "True") == 0
+               ? xstrdup(jsonx_str_or(c, "reason", ""))
+               : NULL;
 }
 
 static void
