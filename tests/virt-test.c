@@ -105,23 +105,6 @@ thaw_until(const struct call *c)
     return -1;
 }
 
-static int
-status(const struct call *c)
-{
-    bool is_frozen;
-
-    if (virt_freeze_status(c->v, c->uuid, AGENT_MS, &is_frozen, c->err) < 0)
-        return -1;
-    printf("%s\n", is_frozen ? "frozen" : "thawed");
-    return 0;
-}
-
-static int
-ping(const struct call *c)
-{
-    return virt_agent_ping(c->v, c->uuid, number(c, 0, AGENT_MS), c->err);
-}
-
 /* overlay TARGET PATH [TARGET PATH] */
 static int
 overlay(const struct call *c)
@@ -477,8 +460,6 @@ static const struct command {
     { "list", list },
     { "freeze", freeze },
     { "thaw", thaw },
-    { "status", status },
-    { "ping", ping },
     { "overlay", overlay },
     { "commit", commit },
     { "resume", resume },

@@ -30,12 +30,12 @@ check "it starts" virt power start
 check "starting it twice is Conflict" says Conflict virt power start
 guest_wait_agent g1
 check "the live XML says that the agent is connected" eval 'virt show | grep -q agent=1'
-check "the agent answers a ping" virt ping
+check "the agent answers a ping" guest_ping g1
 check "QEMU has both disks open for writing" eval '[ "$(virt files | grep -c "^rw $d/.*qcow2$")" = 2 ]'
 
 # ---- freeze ----
 check_equal "a freeze counts the file systems" "$(virt freeze | head -n 1)" count=2
-check "the agent says frozen" eval '[ "$(virt status | head -n 1)" = frozen ]'
+check "the agent says frozen" eval "virsh -q qemu-agent-command g1 '{\"execute\":\"guest-fsfreeze-status\"}' | grep -q '\"frozen\"'"
 check "the guest is still" guest_is_still g1
 check "a second freeze is Conflict" says Conflict virt freeze
 check_equal "a thaw counts as many" "$(virt thaw | head -n 1)" count=2

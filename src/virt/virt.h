@@ -105,11 +105,3 @@ int virt_freeze(struct virt *v, const char *uuid, uint64_t timeout_ms,
                 unsigned *ret_count, struct err *err) NODISCARD;
 int virt_thaw(struct virt *v, const char *uuid, uint64_t timeout_ms,
               unsigned *ret_count, struct err *err) NODISCARD;
-/* guest-fsfreeze-status as the agent sees itself: a hint, it can lie. */
-int virt_freeze_status(struct virt *v, const char *uuid, uint64_t timeout_ms,
-                       bool *ret_is_frozen, struct err *err) NODISCARD;
-/* guest-ping. This and the status go through libvirt's agent passthrough, which
- * notes a taint (custom-ga-command) in the domain's log: for tests and for
- * repairs, not for the way of every snapshot. */
-int virt_agent_ping(struct virt *v, const char *uuid, uint64_t timeout_ms,
-                    struct err *err) NODISCARD;
