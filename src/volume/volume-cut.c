@@ -353,31 +353,6 @@ prepare_files(struct volume_cut *cut, struct err *err)
     return -1;
 }
 
-/* libvirt 9.0 takes a disk of the running VM and that of its definition for
- * the same one only if both are files. Where the definition says "volume" the
- * cut would leave it at the sealed file, and the next start would lose every
- * write since. So it says "file" before. */
-static int
-name_files(const struct volume_cut *cut, const struct virt_vm *vm,
-           struct err *err)
-{
-    CLEANUP(mem_free)
-    struct domxml_source *sources = xcalloc(cut->n, sizeof *sources);
-    size_t n = 0;
-
-    for (size_t i = 0; i < cut->n && vm->live != NULL; i++) {
-        const struct domxml_disk *d =
-            domxml_disk(vm->inactive, cut->targets[i]);
-
-        if (d != NULL && d->kind == DOMXML_DISK_VOLUME && d->chain_len > 0)
-            sources[n++] = (struct domxml_source){ d->target, d->chain[0].path,
-                                                   d->chain[0].format };
-    }
-    if (n == 0)
-        return 0;
-    return volume_retarget(cut->v, vm->uuid, sources, n, err);
-}
-
 int
 volume_cut_prepare(struct volume *v, const struct virt_vm *vm,
                    const char *cut_id, const char *const *targets,
@@ -418,8 +393,8 @@ volume_cut_prepare_as(struct volume *v, enum volume_cut_kind kind,
             return err_set(err, ERR_BUSY, "VM %s: %s", vm->uuid,
                            plan_why_text(PLAN_WHY_JOB));
         if (plan_cut(cut, kind, vm, min_free, err) < 0 ||
-            name_files(cut, vm, err) < 0 || volume_save(v, cut->t, err) < 0 ||
-            prepare_files(cut, err) < 0)
+            volume_name_files(v, vm, targets, n_targets, err) < 0 ||
+            volume_save(v, cut->t, err) < 0 || prepare_files(cut, err) < 0)
             return err_wrap(err, "VM %s", vm->uuid);
     }
     *ret_cut = TAKE(cut);

@@ -37,6 +37,14 @@ int volume_domain(struct volume *v, const char *vm_uuid,
 int volume_retarget(struct volume *v, const char *vm_uuid,
                     const struct domxml_source *sources, size_t n,
                     struct err *err) NODISCARD;
+/* Before a running VM is cut: where its definition says "volume" it says
+ * "file" from now on. libvirt 9.0 takes a disk of the running VM and that of
+ * its definition for the same one only if both are files; else the cut would
+ * leave the definition at the sealed file, and the next start would lose every
+ * write since. */
+int volume_name_files(struct volume *v, const struct virt_vm *vm,
+                      const char *const *targets, size_t n_targets,
+                      struct err *err) NODISCARD;
 
 /* ---- volume-facts.c: what is so now ---- */
 /* What a header says, or a raw file's length. `dir` of `path` resolves a

@@ -124,6 +124,26 @@ volume_retarget(struct volume *v, const char *vm_uuid,
     return virt_define(v->virt, new_xml, err);
 }
 
+int
+volume_name_files(struct volume *v, const struct virt_vm *vm,
+                  const char *const *targets, size_t n_targets, struct err *err)
+{
+    CLEANUP(mem_free)
+    struct domxml_source *sources = xcalloc(n_targets, sizeof *sources);
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_targets && vm->live != NULL; i++) {
+        const struct domxml_disk *d = domxml_disk(vm->inactive, targets[i]);
+
+        if (d != NULL && d->kind == DOMXML_DISK_VOLUME && d->chain_len > 0)
+            sources[n++] = (struct domxml_source){ d->target, d->chain[0].path,
+                                                   d->chain[0].format };
+    }
+    if (n == 0)
+        return 0;
+    return volume_retarget(v, vm->uuid, sources, n, err);
+}
+
 /* How much of a file name is the disk's own: without a mark of ours
  * (".vmkeep-<uuid>.qcow2") and without the format's suffix. */
 static size_t
