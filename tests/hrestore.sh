@@ -31,6 +31,7 @@ check "a cut of the running VM" snapshot_ready s1
 guest_exec g1 'echo two >/data/file; sync'
 repository_make
 backup_import b1 g1 s1
+BACKUP_FORMAT=raw backup_import b2 g1 s1
 target_make
 check "a host that finds a backup makes an object of it" backup_ready b1
 
@@ -99,7 +100,7 @@ check "byte for byte" is_copy g1 b1
 check "the old disk is retained" test -e "$old"
 check_equal "the new one is beside it" "$(dirname "$(guest_disk g1 vda)")" "$(dirname "$old")"
 check "and is unlocked" is_unlocked g1
-check "a claim of the old disk is there" eval "k get pvc -l vmkeep.io/detached=true -o name | grep -q ."
+check "a claim of the old disk is there" wait_until 20 eval "k get pvc -l vmkeep.io/detached=true -o name | grep -q ."
 before=$(guest_disk g1 vda)
 hrestore r5 g1 b1
 check "replaced again, with the default policy" hrestore_complete r5 120
@@ -111,14 +112,32 @@ check "its agent answers" guest_wait_agent g1
 check "with the file of the backup" file_is g1 one
 guest_shutdown g1
 
-# ---- another VM of the same name ----
-virsh -q dumpxml --inactive g1 >"$T/g1.xml"
-sed -i "s|<uuid>.*</uuid>|<uuid>$(cat /proc/sys/kernel/random/uuid)</uuid>|" "$T/g1.xml"
-check_fails "another VM is not replaced by this backup" hrestore bad g3 b1
+restore k1 g1 s1 "volumeRestorePolicy: InPlace"
+check "the snapshot from before the replaces still restores" restore_complete k1
+check "byte for byte" is_copy g1 b1
+
+# ---- another VM than the one that was backed up ----
+other=$(guest_uuid g3)
+check_fails "another VM is not replaced by this backup" hrestore bad g3 b2
+check_fails "nor when the wrong one is named" hrestore bad g3 b2 "annotation vmkeep.io/replace-uid $uuid"
+hrestore r7 g3 b2 "haltAfterRestore: true" "annotation vmkeep.io/replace-uid $other"
+check "but when it is named by its UID" hrestore_complete r7 120
+check_equal "it keeps its UUID" "$(guest_uuid g3)" "$other"
+check_fails "and has no MAC address of the other" eval "virsh -q dumpxml g3 | grep -q 52:54:00:aa:bb:01"
+check_equal "a raw disk is a raw disk again" "$(virsh -q domblklist g3 --details | awk '$3 == "vda" {print $4}' | sed 's/.*\.//')" raw
+check "byte for byte" is_copy g3 b2
+check "sparse stays sparse" sparse "$(guest_disk g3 vda)" "$T/copy/b2-vda"
+
+# ---- the command line ----
+check "vmkeep restores a backup" eval "'$(program vmkeep)' --socket '$SOCKET' restore create backup/b2 --to g5 --halted --wait >'$T/cli'"
+check "byte for byte" is_copy g5 b2
+check "vmkeep says what a dry run found" eval "'$(program vmkeep)' --socket '$SOCKET' restore create backup/b2 --to g6 --dry-run --wait | grep -q 'space: disk vda'"
+check_fails "and makes nothing" exists vm g6
 
 # ---- the old one is gone: it comes back as itself ----
+k delete virtualmachinerestores.snapshot.kubevirt.io k1 >/dev/null
 k delete vmsnapshot s1 --timeout=60s >/dev/null
-for r in r1 r3 r4 r5; do k delete $R $r --ignore-not-found --timeout=30s >/dev/null; done
+for r in r1 r4 r5; do k delete $R $r --ignore-not-found --timeout=30s >/dev/null; done
 k delete -n prod $R r3 --timeout=30s >/dev/null
 virsh -q undefine g1
 check "the VM is gone" wait_until 40 eval "is_gone vm g1 || field_is vm g1 .status.printableStatus Undefined"
