@@ -84,6 +84,16 @@ backup_status_found(json_t *object)
     set(object, "Ready", true, "", "Operation complete");
 }
 
+void
+backup_status_kept(json_t *object, const char *time)
+{
+    jsonx_set_str(object, "status.creationTime", time);
+    jsonx_set(object, "status.progress", json_integer(100));
+    set_error(object, NULL);
+    set(object, "InProgress", false, "", "Operation complete");
+    backup_status_found(object);
+}
+
 /* volumeBackups as the metadata has them, each finished. */
 static json_t *
 volumes(const struct backup_meta *meta, const char *time)

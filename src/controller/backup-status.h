@@ -28,6 +28,8 @@ void backup_status_failed(json_t *object, const char *message);
 /* Committed: everything that its metadata says. Keeps status.vmkeep. */
 void backup_status_complete(json_t *object, const struct backup_meta *meta,
                             const struct backup_status_place *place);
+/* Type snapshot: it is kept. `time` may be NULL. */
+void backup_status_kept(json_t *object, const char *time);
 /* Ready no more: `cause` is one word, `message` a sentence. */
 void backup_status_lost(json_t *object, const char *cause, const char *message);
 /* It is back. */

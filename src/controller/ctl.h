@@ -76,6 +76,7 @@ extern const struct ctl_part restore_part;   /* VirtualMachineRestore */
 extern const struct ctl_part hrestore_part;  /* Harvester's restores */
 extern const struct ctl_part tidy_part;      /* layers nobody needs, trash */
 extern const struct ctl_part target_part;    /* BackupTarget */
+extern const struct ctl_part vmbackup_part;  /* VirtualMachineBackup */
 
 /* Start `parts` (NULL at the end; kept) in order; on an error those that run
  * are stopped again. */

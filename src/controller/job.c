@@ -33,7 +33,9 @@ struct job {
     struct job_progress progress GUARDED_BY(job_lock);
     struct job_progress told GUARDED_BY(job_lock); /* with the last poke */
     uint64_t told_ms GUARDED_BY(job_lock);
+    uint64_t begun_ms GUARDED_BY(job_lock);
     json_t *note GUARDED_BY(job_lock);
+    json_t *told_note GUARDED_BY(job_lock);
     struct err err GUARDED_BY(job_lock);
 };
 
@@ -77,6 +79,7 @@ job_free(struct job *job)
     if (job->free_arg != NULL)
         job->free_arg(job->arg);
     json_decref(job->note);
+    json_decref(job->told_note);
     free(job->key);
     free(job->queue_key);
     free(job);
@@ -86,6 +89,10 @@ static void
 tell_locked(struct job *job) REQUIRES(job_lock)
 {
     job->told = job->progress;
+    if (job->told_note != job->note) {
+        json_decref(job->told_note);
+        job->told_note = json_incref(job->note);
+    }
     job->told_ms = clock_mono_ms();
     if (job->queue != NULL)
         queue_add(job->queue, job->queue_key);
@@ -144,6 +151,7 @@ dispatch_locked(struct jobs *jobs) REQUIRES(job_lock)
             continue;
         }
         job->state = JOB_RUNNING;
+        job->begun_ms = clock_mono_ms();
         jobs->running++;
     }
 }
@@ -229,7 +237,7 @@ job_look(struct jobs *jobs, const char *key, struct job_progress *ret_progress,
     if (job != NULL) {
         state = job->state;
         if (ret_progress != NULL)
-            *ret_progress = job->progress;
+            *ret_progress = state == JOB_RUNNING ? job->told : job->progress;
         if (ret_err != NULL && state == JOB_FAILED)
             *ret_err = job->err;
     }
@@ -245,8 +253,8 @@ job_note_get(struct jobs *jobs, const char *key)
 
     lock(jobs);
     job = map_get(jobs->table, key);
-    if (job != NULL && job->note != NULL)
-        note = json_deep_copy(job->note);
+    if (job != NULL && job->told_note != NULL)
+        note = json_deep_copy(job->told_note);
     unlock(jobs);
     return note;
 }
@@ -380,6 +388,7 @@ job_progress_set(struct job *job, const struct job_progress *progress)
 {
     lock(job->jobs);
     job->progress = *progress;
+    job->progress.elapsed_ms = clock_mono_ms() - job->begun_ms;
     if (is_worth_a_look_locked(job))
         tell_locked(job);
     unlock(job->jobs);

@@ -40,6 +40,7 @@ enum job_state {
 struct job_progress {
     uint64_t done_bytes, all_bytes;
     uint64_t moved_bytes; /* of these really read, or written */
+    uint64_t elapsed_ms;  /* since it began to run; set by job_progress_set() */
 };
 
 /* The work. Never returns a half-made thing: what it made before an error it
@@ -70,11 +71,13 @@ int job_start(struct jobs *jobs, const struct job_spec *spec, struct err *err)
     NODISCARD EXCLUDES(job_lock);
 
 /* How it is. ret_progress and ret_err may be NULL; ret_err is set when the
- * state is JOB_FAILED. */
+ * state is JOB_FAILED. While it runs the progress is that of the last poke, so
+ * that who writes it down does so no more often. */
 enum job_state job_look(struct jobs *jobs, const char *key,
                         struct job_progress *ret_progress, struct err *ret_err)
     EXCLUDES(job_lock);
-/* A copy of what the job noted last, the caller's; NULL: nothing. */
+/* A copy of what the job had noted at the last poke (its end is one), the
+ * caller's; NULL: nothing. */
 json_t *job_note_get(struct jobs *jobs, const char *key)
     NODISCARD EXCLUDES(job_lock);
 

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* controller/backup-cut.c
+ *
+ *   undo what an earlier try left
+ *   guestcut_look
+ *   tracking_begin           the file says "pending"
+ *   guestcut_make            freeze, checkpoint, cut, firmware, thaw
+ *   tracking_cut             the generation record; libvirt forgets
+ *   guestcut_seal            definition and firmware are durable
+ *   (the caller)             the record in the object's status
+ *
+ * A crash before the last line leaves a cut that no object describes: the next
+ * try, or the deletion of the object, begins with backup_cut_undo(). "A try may
+ * have left something" is status.vmkeep.cut, written before the first.
+ */
+#include "controller/backup-cut.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "controller/backup-meta.h"
+#include "controller/guestcut.h"
+#include "controller/objutil.h"
+#include "controller/recover.h"
+#include "controller/tracking.h"
+#include "virt/checkpoint.h"
+
+#define HOLD_MIN_MS 1000
+
+/* One try. */
+struct try_backup {
+    struct ctl *ctl;
+    const struct backup_cut_job *job;
+    const char *uid, *vm_uuid;
+    const char **tracked; /* targets that get a bitmap */
+    size_t n_tracked;
+    const char *why_untracked; /* static; NULL: nothing to say */
+};
+
+/* The last call before the disks are cut: from here on the guest's writes are
+ * recorded. */
+static int
+instant(void *arg, struct err *err)
+{
+    const struct try_backup *t = arg;
+    char name[TRACKING_NAME_SIZE];
+
+    if (t->n_tracked == 0)
+        return 0;
+    tracking_name(t->uid, name);
+    return virt_checkpoint_create(t->ctl->virt, t->vm_uuid, name, t->tracked,
+                                  t->n_tracked, err);
+}
+
+static uint64_t
+hold_ms(const json_t *backup)
+{
+    const char *text = jsonx_str(backup, "spec.fsFreezeDeadline");
+    struct err err;
+    int64_t ms;
+
+    if (text == NULL || clock_parse_duration(text, &ms, &err) < 0 || ms <= 0)
+        return 0;
+    return ms < HOLD_MIN_MS ? HOLD_MIN_MS : (uint64_t)ms;
+}
+
+/* ---- what is written down ---- */
+
+static const struct domxml_disk *
+disk_of(const struct guestcut *g, const char *target)
+{
+    return domxml_disk(g->vm->live != NULL ? g->vm->live : g->vm->inactive,
+                       target);
+}
+
+static json_t *
+disks_json(const struct guestcut *g, const json_t *vm)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < g->disks.n_targets; i++) {
+        const char *target = g->disks.targets[i];
+        const struct domxml_disk *d = disk_of(g, target);
+        json_t *o = json_pack("{s:s, s:I}", "target", target, "size",
+                              (json_int_t)g->cut_disks[i].virtual_size);
+
+        jsonx_set_str(o, "claim", capture_claim_of(vm, target));
+        jsonx_set_str(o, "bus", d == NULL ? NULL : d->bus);
+        (void)json_array_append_new(list, o);
+    }
+    return list;
+}
+
+static json_t *
+excluded_json(const struct guestcut *g)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < g->disks.n; i++)
+        if (g->disks.v[i].reason != NULL)
+            (void)json_array_append_new(
+                list, json_pack("{s:s, s:s}", "volume", g->disks.v[i].target,
+                                "reason", g->disks.v[i].reason));
+    return list;
+}
+
+/* status.source: the definition as it was, the metadata that is its own. */
+static json_t *
+source_json(const json_t *vm)
+{
+    static const char *const kept[] = { "name", "namespace", "labels",
+                                        "annotations" };
+    json_t *meta = json_object();
+
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+        json_t *v = json_object_get(json_object_get(vm, "metadata"), kept[i]);
+
+        if (v != NULL)
+            (void)json_object_set_new(meta, kept[i], json_deep_copy(v));
+    }
+    return json_pack("{s:o, s:o}", "metadata", meta, "spec",
+                     json_deep_copy(json_object_get(vm, "spec")));
+}
+
+static json_t *
+claim_json(const json_t *claim, const char *name)
+{
+    static const char *const kept[] = { "namespace", "labels", "annotations" };
+    const json_t *spec = json_object_get(claim, "spec");
+    json_t *meta = json_object();
+
+    jsonx_set_str(meta, "name", name);
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+        json_t *v =
+            json_object_get(json_object_get(claim, "metadata"), kept[i]);
+
+        if (v != NULL)
+            (void)json_object_set_new(meta, kept[i], json_deep_copy(v));
+    }
+    return json_pack("{s:o, s:o}", "metadata", meta, "spec",
+                     spec == NULL ? json_object() : json_deep_copy(spec));
+}
+
+/* "<backup>-volume-<claim>", as Harvester names them. */
+static json_t *
+volumes_json(const struct guestcut *g, const json_t *vm, const char *backup)
+{
+    CLEANUP(json_decref) json_t *claims = guestcut_claims(g, vm);
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < g->disks.n_targets; i++) {
+        const char *target = g->disks.targets[i];
+        const char *claim = capture_claim_of(vm, target);
+        CLEANUP(mem_free)
+        char *name =
+            xasprintf("%s-volume-%s", backup, claim == NULL ? target : claim);
+
+        (void)json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:s, s:o, s:I, s:i, s:b}", "name", name,
+                      "volumeName", target, "csiDriverName",
+                      "repository.vmkeep.io", "persistentVolumeClaim",
+                      claim_json(claim == NULL ? NULL
+                                               : json_object_get(claims, claim),
+                                 claim),
+                      "volumeSize", (json_int_t)g->cut_disks[i].virtual_size,
+                      "progress", 0, "readyToUse", 0));
+    }
+    return list;
+}
+
+/* Secrets that the definition names; only their names are kept. */
+static json_t *
+secrets_json(const json_t *vm)
+{
+    static const char *const paths[] = {
+        "cloudInitNoCloud.secretRef.name",
+        "cloudInitNoCloud.networkDataSecretRef.name",
+        "cloudInitConfigDrive.secretRef.name",
+    };
+    const json_t *volumes = jsonx_get(vm, "spec.template.spec.volumes");
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < json_array_size(volumes); i++)
+        for (size_t k = 0; k < ARRAY_SIZE(paths); k++) {
+            const char *name = jsonx_str(json_array_get(volumes, i), paths[k]);
+
+            if (name != NULL)
+                (void)json_array_append_new(list,
+                                            json_pack("{s:s}", "name", name));
+        }
+    return list;
+}
+
+static const char *
+consistency_of(const struct guestcut *g)
+{
+    const struct snapshot_moment *m = &g->record.moment;
+
+    if (!m->is_online)
+        return backup_meta_consistency_name(BACKUP_META_OFFLINE);
+    return backup_meta_consistency_name(m->is_quiesced ? BACKUP_META_QUIESCED
+                                                       : BACKUP_META_CRASH);
+}
+
+static void
+record(const struct try_backup *t, const struct guestcut *g, json_t *status)
+{
+    const json_t *vm = t->job->vm_json;
+    char time[CLOCK_RFC3339_SIZE];
+    json_t *cut;
+
+    clock_format_rfc3339(g->record.time_s, time);
+    cut = json_pack("{s:s, s:s, s:I, s:o, s:s}", "time", time, "consistency",
+                    consistency_of(g), "frozenMilliseconds",
+                    (json_int_t)g->record.frozen_ms, "disks", disks_json(g, vm),
+                    "host", t->ctl->config.node);
+    jsonx_set_str(cut, "untracked", t->why_untracked);
+    jsonx_set_str(status, "sourceUID", t->vm_uuid);
+    (void)json_object_set_new(status, "source", source_json(vm));
+    (void)json_object_set_new(status, "volumeBackups",
+                              volumes_json(g, vm, object_name(t->job->backup)));
+    (void)json_object_set_new(status, "secretBackups", secrets_json(vm));
+    jsonx_set(status, "vmkeep.cut", cut);
+    jsonx_set(status, "vmkeep.excluded", excluded_json(g));
+    jsonx_set_str(status, "vmkeep.cutTime", time);
+    jsonx_set(status, "vmkeep.quiesced",
+              json_boolean(g->record.moment.is_quiesced));
+    jsonx_set(status, "vmkeep.frozenMilliseconds",
+              json_integer((json_int_t)g->record.frozen_ms));
+    jsonx_set_str(status, "vmkeep.host", t->ctl->config.node);
+}
+
+/* ---- the try ---- */
+
+static int
+make(struct try_backup *t, struct guestcut *g, struct err *err)
+{
+    t->tracked = xcalloc(g->disks.n_targets + 1, sizeof *t->tracked);
+    if (tracking_begin(t->ctl, g->vm, t->uid, t->job->repo_uuid,
+                       g->disks.targets, g->disks.n_targets, t->tracked,
+                       &t->n_tracked, &t->why_untracked, err) < 0)
+        return err_wrap(err, "change tracking");
+    if (guestcut_make(g, err) < 0)
+        return -1;
+    if (tracking_cut(t->ctl, t->vm_uuid, t->uid, t->tracked, t->n_tracked,
+                     err) < 0)
+        return err_wrap(err, "change tracking");
+    return guestcut_seal(g, err);
+}
+
+int
+backup_cut(struct ctl *ctl, const struct backup_cut_job *job, json_t *status,
+           bool *ret_is_freeze_failure, struct err *err)
+{
+    CLEANUP(mem_free)
+    char *exclude = guestcut_exclusions(job->vm_json, job->backup_json);
+    struct try_backup t = { .ctl = ctl,
+                            .job = job,
+                            .uid = object_uid(job->backup),
+                            .vm_uuid = jsonx_str_or(job->vm_json,
+                                                    "metadata.uid", "") };
+    struct guestcut_job what = { .kind = VOLUME_CUT_LAYERS,
+                                 .uid = t.uid,
+                                 .vm_uuid = t.vm_uuid,
+                                 .exclude = exclude,
+                                 .never_freezes = job->never_freezes,
+                                 .hold_ms = hold_ms(job->backup_json),
+                                 .instant = instant,
+                                 .arg = &t };
+    CLEANUP(guestcut_fini) struct guestcut g = { 0 };
+    struct err undo;
+    int rc;
+
+    *ret_is_freeze_failure = false;
+    if (backup_cut_undo(ctl, t.vm_uuid, t.uid, NULL, err) < 0 ||
+        guestcut_look(ctl, &what, &g, err) < 0)
+        return -1;
+    if (g.disks.n_targets == 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the virtual machine has no disk that can be backed up");
+    rc = make(&t, &g, err);
+    free(t.tracked);
+    if (rc == 0) {
+        record(&t, &g, status);
+        return 0;
+    }
+    *ret_is_freeze_failure = g.is_freeze_failure;
+    if (backup_cut_undo(ctl, t.vm_uuid, t.uid, NULL, &undo) < 0) {
+        log_info("backup %s: undo: %s", t.uid, undo.msg);
+        recover_again(ctl, t.vm_uuid);
+    }
+    return -1;
+}
+
+int
+backup_cut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
+                const char *entry, struct err *err)
+{
+    int rc;
+
+    if (vm_uuid == NULL)
+        return guestcut_undo(ctl, NULL, uid, err);
+    if (recover_vm(ctl, vm_uuid, err) < 0)
+        return -1;
+    rc = entry != NULL ? tracking_commit(ctl, vm_uuid, uid, entry, err)
+                       : tracking_abort(ctl, vm_uuid, uid, err);
+    if (rc < 0 && err->code != ERR_NOT_FOUND)
+        return err_wrap(err, "change tracking");
+    return guestcut_undo(ctl, vm_uuid, uid, err);
+}

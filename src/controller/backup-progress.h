@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* controller/backup-progress.h: how far a backup's job is, in its status.
+ *
+ * Threads: pure functions.
+ * source  spec harvester 2.6
+ */
+#pragma once
+#include "codec/jsonx.h"
+#include "controller/job.h"
+
+/* Progress in total and per volume, rate, time left, the session to resume.
+ * `note`: the job's (backup-read.h); NULL: it has said nothing yet. */
+void backup_progress_tell(json_t *object, const struct job_progress *progress,
+                          const json_t *note);
+/* What the job found out, once it is done: tracking, bytes. */
+void backup_progress_result(json_t *object, const json_t *note);
