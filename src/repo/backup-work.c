@@ -79,24 +79,20 @@ shrink_locked(struct repo_backup *b) REQUIRES(backup_lock)
     return false;
 }
 
+/* A free one, or a new one; NULL: all are in use. */
 static uint8_t *
-buffer_locked(struct repo_backup *b, unsigned log2) REQUIRES(backup_lock)
+try_buffer_locked(struct repo_backup *b, unsigned log2) REQUIRES(backup_lock)
 {
     size_t size = (size_t)1 << log2;
+    uint8_t *buffer = pop_locked(b, log2);
 
-    while (!b->has_failed) {
-        uint8_t *buffer = pop_locked(b, log2);
-
-        if (buffer != NULL)
-            return buffer;
-        if (b->buffer_bytes + size <= BACKUP_BUFFER_BYTES) {
-            b->buffer_bytes += size;
-            return xcalloc(1, size);
-        }
+    if (buffer != NULL)
+        return buffer;
+    while (b->buffer_bytes + size > BACKUP_BUFFER_BYTES)
         if (!shrink_locked(b))
-            pthread_cond_wait(&b->done, &b->mutex);
-    }
-    return NULL;
+            return NULL;
+    b->buffer_bytes += size;
+    return xcalloc(1, size);
 }
 
 int
@@ -107,8 +103,17 @@ backup_work_buffer(struct repo_backup *b, unsigned log2, uint8_t **ret,
     int rc = 0;
 
     lock(b);
-    buffer = buffer_locked(b, log2);
-    if (buffer == NULL) {
+    buffer = try_buffer_locked(b, log2);
+    if (buffer == NULL) { /* what is in the open batch will be one */
+        unlock(b);
+        backup_work_flush(b);
+        lock(b);
+        while (!b->has_failed && (buffer = try_buffer_locked(b, log2)) == NULL)
+            pthread_cond_wait(&b->done, &b->mutex);
+    }
+    if (b->has_failed) {
+        if (buffer != NULL)
+            push_locked(b, log2, buffer);
         *err = b->err;
         rc = -1;
     } else {

@@ -162,7 +162,8 @@ int repo_backup_write(struct repo_backup *b, unsigned disk, uint64_t off,
 
 /* The same without the copy: fill a buffer of one chunk, then hand it in
  * (taken in any case), or give it back unused with repo_backup_buffer_put().
- * At most one buffer per call sequence: take, fill, write. */
+ * Several may be out at once, of all disks together 16 MiB; they are written
+ * in order of offset. */
 int repo_backup_buffer_get(struct repo_backup *b, unsigned disk,
                            uint8_t **ret_buffer, struct err *err) NODISCARD;
 void repo_backup_buffer_put(struct repo_backup *b, unsigned disk,

@@ -290,6 +290,44 @@ a_wrong_key_opens_nothing(void)
     testing_dir_remove();
 }
 
+#define BIG ((size_t)1 << 22)
+
+/* As a reader with requests under way does. More would be too many: 24 MiB in
+ * all, and a batch of four is not begun before it is whole, or needed. */
+static void
+several_buffers_are_out_at_once(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    uint8_t *out[4] = { NULL };
+    struct err err = { 0 };
+    unsigned n, head = 0;
+    uint64_t off = 0;
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    b = begin(repo, NULL);
+    CHECK_OK(repo_backup_add_disk(b, "d", 32 * BIG, 22, &n, &err), &err);
+    for (unsigned i = 0; i < 36; i++) {
+        unsigned slot = i % 4;
+
+        if (i >= 4) {
+            head = (i - 4) % 4;
+            CHECK_OK(repo_backup_write_buffer(b, n, off, out[head], BIG, &err),
+                     &err);
+            off += BIG;
+        }
+        if (i < 32) {
+            CHECK_OK(repo_backup_buffer_get(b, n, &out[slot], &err), &err);
+            memset(out[slot], (int)i + 1, BIG);
+            out[slot][i] = 0;
+        }
+    }
+    CHECK_OK(repo_backup_commit(b, NULL, 0, "u", &err), &err);
+    check_clean(repo);
+    testing_dir_remove();
+}
+
 #define SMALL_DISKS (REPO_DISKS_MAX - 1)
 
 /* What a VM has beside its disks: NVRAM, TPM state. */
@@ -439,6 +477,7 @@ main(int argc, char **argv)
         { "what is not committed does not exist",
           what_is_not_committed_does_not_exist },
         { "wrong writes are refused", wrong_writes_are_refused },
+        { "several buffers are out at once", several_buffers_are_out_at_once },
         { "many small disks and metadata of any size",
           many_small_disks_and_metadata_of_any_size },
         { "a wrong key opens nothing", a_wrong_key_opens_nothing },
