@@ -253,6 +253,8 @@ frame_open(struct frame_ctx *ctx, const struct frame_origin *origins,
     if (h.flen != flen || h.ulen != ulen || h.slot >= origin_count)
         return err_set(err, ERR_CORRUPT, "frame: not the one expected here");
     o = &origins[h.slot];
+    if (!o->is_encrypted && h.crc != crc_32c(0, stored, h.clen))
+        return err_set(err, ERR_CORRUPT, "frame: checksum mismatch");
     if (o->is_encrypted) {
         use_key(ctx, o);
         make_aad(o, h.codec, h.ordinal, h.ulen, nonce, aad);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include "base/mem.h"
+#include "codec/le.h"
 #include "repo/test-model.h"
 
 #define DISKS   2
@@ -307,6 +308,47 @@ damage_one(const char *name, enum damage kind, bool is_last_entry)
     }
 }
 
+/* Trees know where their frames lie: without its footer a pack reads as well.
+ * Every byte of it, because in a clear pack nothing else vouches for one. */
+static void
+a_damaged_footer_affects_no_backup(void)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    struct err err = { 0 };
+    size_t len = 0, from;
+
+    testing_seed(7);
+    make_repo(false, BACKUPS);
+    {
+        CLEANUP(blob_free) struct blob *b = testing_blob();
+
+        CHECK_OK(blob_list(b, "p/", &n, &err), &err);
+    }
+    data = save(n.names[0], &len);
+    from = (size_t)le_get64(data + len - 64 + 16);
+    for (size_t at = from; at < from + 24 + 80; at += 13) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        struct findings f = { .name = n.names[0] };
+        struct repo_verify_sink sink = { .damage = on_damage,
+                                         .affected = on_affected,
+                                         .arg = &f };
+        uint64_t damages = 0;
+
+        data[at] ^= 4;
+        put_back(n.names[0], data, len);
+        data[at] ^= 4;
+        repo = testing_repo_open((struct blob_fault_plan){ 0 });
+        CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
+                 &err);
+        CHECK(damages > 0 && f.names_it);
+        for (unsigned i = 0; i < BACKUPS; i++)
+            for (unsigned d = 0; d < DISKS; d++)
+                CHECK(!f.affects[i][d]);
+    }
+    forget_repo(BACKUPS);
+}
+
 static void
 damage_all(bool is_encrypted)
 {
@@ -497,6 +539,8 @@ main(int argc, char **argv)
 {
     static const struct test_case tests[] = {
         { "damage is found and named", damage_is_found_and_named },
+        { "a damaged footer affects no backup",
+          a_damaged_footer_affects_no_backup },
         { "a crash leaves the old state or the new",
           a_crash_leaves_the_old_state_or_the_new },
         { "a read error is an error", a_read_error_is_an_error },
