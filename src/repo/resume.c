@@ -2,7 +2,8 @@
 /* The packs lie in one order: the session that began first, then by number. A
  * window is the chunks of some packs that follow each other, as a hash table
  * made from their footers. It never changes but for marks of what was read;
- * one thread makes the next, the others go on with the present one.
+ * one thread makes the next, the others go on with the present one, and wait
+ * for what is not in it.
  *
  * A footer only claims. Whether the frame is what it claims is seen when it is
  * wanted: it is decoded and its digest compared, once. So neither a torn pack
@@ -35,7 +36,7 @@ struct slot {
 struct window {
     struct slot *slots;
     size_t count;
-    size_t from, to; /* packs */
+    size_t from, to; /* packs that are known whole; of `to` a part may be */
 };
 
 struct resume {
@@ -44,8 +45,11 @@ struct resume {
     size_t pack_count;     /* [C] */
     pthread_mutex_t mutex; /* what resume_lock stands for */
     struct window window GUARDED_BY(resume_lock);
+    pthread_cond_t moved;
     bool is_moving GUARDED_BY(resume_lock);
 };
+
+static size_t window_chunks = WINDOW_CHUNKS;
 
 static void lock(struct resume *r) ACQUIRE(resume_lock);
 static void unlock(struct resume *r) RELEASE(resume_lock);
@@ -132,7 +136,7 @@ static void
 add_chunks(struct window *w, size_t pack, const struct pack_footer_entry *e,
            uint32_t count, uint64_t end)
 {
-    for (uint32_t i = 0; i < count && w->count < WINDOW_CHUNKS; i++) {
+    for (uint32_t i = 0; i < count && w->count < window_chunks; i++) {
         uint64_t off = (uint64_t)e[i].off8 * 8;
         uint64_t next = i + 1 < count ? (uint64_t)e[i + 1].off8 * 8 : end;
         struct slot *s;
@@ -159,15 +163,17 @@ make_window(const struct resume *r, size_t from)
     struct frame_ctx *ctx = repo_private_ctx_take(r->repo);
 
     w.slots = xcalloc(WINDOW_SLOTS, sizeof *w.slots);
-    for (; w.to < r->pack_count && w.count < WINDOW_CHUNKS; w.to++) {
+    for (size_t i = from; i < r->pack_count && w.count < window_chunks; i++) {
         CLEANUP(mem_free) struct pack_footer_entry *e = NULL;
         struct pack_trailer t;
         uint32_t count = 0;
         struct err ignored;
 
-        if (pack_reader_footer(r->repo->packs, ctx, &r->packs[w.to], &t, &e,
+        if (pack_reader_footer(r->repo->packs, ctx, &r->packs[i], &t, &e,
                                &count, &ignored) == 0)
-            add_chunks(&w, w.to, e, count, t.footer_off);
+            add_chunks(&w, i, e, count, t.footer_off);
+        if (w.count < window_chunks)
+            w.to = i + 1;
     }
     repo_private_ctx_put(r->repo, ctx);
     return w;
@@ -184,12 +190,13 @@ move_on(struct resume *r, size_t at)
 
     lock(r);
     moves = !r->is_moving && r->window.to < r->pack_count &&
-            at >= r->window.to - (r->window.to - r->window.from) / 4;
+            at + 1 + (r->window.to - r->window.from) / 4 >= r->window.to;
     if (moves) {
         size_t keep = (r->window.to - r->window.from) / 8;
 
-        r->is_moving = true;
         from = at > keep ? at - keep : 0;
+        moves = from > r->window.from;
+        r->is_moving = moves;
     }
     unlock(r);
     if (!moves)
@@ -199,7 +206,14 @@ move_on(struct resume *r, size_t at)
     free(r->window.slots);
     r->window = w;
     r->is_moving = false;
+    pthread_cond_broadcast(&r->moved);
     unlock(r);
+}
+
+void
+resume_set_window(size_t chunks)
+{
+    window_chunks = chunks == 0 ? WINDOW_CHUNKS : chunks;
 }
 
 /* ---- the functions of the header ------------------------------------------
@@ -213,6 +227,7 @@ resume_new(struct repo *repo, const uint8_t session[16], struct resume **ret,
 
     r->repo = repo;
     pthread_mutex_init(&r->mutex, NULL);
+    pthread_cond_init(&r->moved, NULL);
     if (add_sessions(r, session, err) < 0) {
         resume_free(r);
         return -1;
@@ -229,17 +244,34 @@ resume_free(struct resume *r)
         return;
     free(r->window.slots);
     free(r->packs);
+    pthread_cond_destroy(&r->moved);
     pthread_mutex_destroy(&r->mutex);
     free(r);
+}
+
+/* What is not in this window may be in the one that is being made. */
+static bool
+look_up_locked(struct resume *r, const uint8_t id[HASH_SIZE], struct slot *ret)
+    REQUIRES(resume_lock)
+{
+    *ret = *slot_of(&r->window, id);
+    if (ret->flen == 0 && r->is_moving) {
+        while (r->is_moving)
+            pthread_cond_wait(&r->moved, &r->mutex);
+        *ret = *slot_of(&r->window, id);
+    }
+    return ret->flen != 0;
 }
 
 static bool
 look_up(struct resume *r, const uint8_t id[HASH_SIZE], struct slot *ret)
 {
+    bool is_there;
+
     lock(r);
-    *ret = *slot_of(&r->window, id);
+    is_there = look_up_locked(r, id, ret);
     unlock(r);
-    return ret->flen != 0;
+    return is_there;
 }
 
 /* The window may have moved on meanwhile. */

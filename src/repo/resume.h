@@ -22,6 +22,9 @@ int resume_new(struct repo *repo, const uint8_t session[16],
 void resume_free(struct resume *r); /* NULL is fine */
 DEFINE_CLEANUP(resume_free, struct resume *)
 
+/* For tests: how many chunks are known at a time; 0: as it is meant. */
+void resume_set_window(size_t chunks);
+
 /* Is the chunk of `len` bytes with that id there? Then it was read and its
  * digest compared. What cannot be read is not there.
  *   blocks  on the store */

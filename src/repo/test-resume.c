@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "repo/resume.h"
 #include "repo/test-model.h"
 
 #define LOG2  18u
@@ -26,10 +27,12 @@ fill(uint8_t *out, unsigned c)
     }
 }
 
+static unsigned threads = 2;
+
 static struct repo_backup *
 begin(struct repo *repo, const char *resume)
 {
-    struct repo_backup_options o = { .resume = resume, .threads = 2 };
+    struct repo_backup_options o = { .resume = resume, .threads = threads };
     struct repo_backup *b = NULL;
     struct err err = { 0 };
     unsigned n;
@@ -170,6 +173,29 @@ a_session_that_resumed_is_resumed_in_turn(void)
 }
 
 static void
+more_is_used_than_is_known_at_a_time(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    char dead[REPO_ID_SIZE], id[REPO_ID_SIZE];
+    uint64_t left;
+
+    /* One worker keeps the order. A window that is meant for tens of packs
+     * does not mind if two do not; one of 300 chunks does. */
+    threads = 1;
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    die(repo, NULL, CHUNKS, dead);
+    left = pack_bytes(dead);
+    CHECK(left > (uint64_t)180 << 20);
+    resume_set_window(300); /* a pack has 255 */
+    CHECK_INT(complete(repo, dead, id), <, CHUNKS * CHUNK - left + (1 << 20));
+    resume_set_window(0);
+    threads = 2;
+    check_reads(repo, id);
+    testing_dir_remove();
+}
+
+static void
 spoil(const char *session, unsigned n, off_t cut, off_t hole)
 {
     static const uint8_t zeros[1 << 20];
@@ -261,6 +287,8 @@ main(void)
           whole_packs_of_a_dead_session_are_used },
         { "a session that resumed is resumed in turn",
           a_session_that_resumed_is_resumed_in_turn },
+        { "more is used than is known at a time",
+          more_is_used_than_is_known_at_a_time },
         { "torn packs are not used", torn_packs_are_not_used },
         { "a session ends once", a_session_ends_once },
     };
