@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,10 +22,48 @@ clock_mono_ms(void)
     return clock_mono_ns() / 1000000u;
 }
 
+/* Set once by clock_init() [C]. */
+static const char *shift_path;
+static int64_t began_wall_s;
+static uint64_t began_mono_ms;
+
+static int64_t
+shift_s(void)
+{
+    FILE *f = shift_path == NULL ? NULL : fopen(shift_path, "re");
+    long long s = 0;
+
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%10lld", &s) != 1)
+        s = 0;
+    (void)fclose(f);
+    return s;
+}
+
 int64_t
 clock_wall_s(void)
 {
-    return (int64_t)time(NULL);
+    return (int64_t)time(NULL) + shift_s();
+}
+
+void
+clock_init(void)
+{
+    /* Before threads exist: NOLINTNEXTLINE(concurrency-mt-unsafe) */
+    shift_path = getenv("VMKEEP_CLOCK_SHIFT");
+    began_wall_s = clock_wall_s();
+    began_mono_ms = clock_mono_ms();
+}
+
+int64_t
+clock_patient_s(void)
+{
+    int64_t wall_s = clock_wall_s();
+    int64_t most_s =
+        began_wall_s + (int64_t)((clock_mono_ms() - began_mono_ms) / 1000u);
+
+    return began_mono_ms == 0 || wall_s < most_s ? wall_s : most_s;
 }
 
 void

@@ -14,6 +14,13 @@
 uint64_t clock_mono_ns(void);
 uint64_t clock_mono_ms(void);
 int64_t clock_wall_s(void); /* seconds since 1970, UTC */
+/* The wall clock, but it never goes faster than the monotonic one did since the
+ * process began: for what is removed when its time has come. A clock that is
+ * set forward by days must not empty a trash. */
+int64_t clock_patient_s(void);
+/* Call once, before threads exist: where clock_patient_s() begins. For tests,
+ * VMKEEP_CLOCK_SHIFT=FILE: FILE holds seconds that clock_wall_s() is off. */
+void clock_init(void);
 
 /* Sleep until clock_mono_ms() reaches `until_ms`; signals do not end it. */
 void clock_sleep_until(uint64_t until_ms);

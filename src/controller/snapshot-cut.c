@@ -81,7 +81,7 @@ snapshot_cut(struct ctl *ctl, const struct snapshot_cut_job *job,
         guestcut_look(ctl, &what, &g, err) < 0)
         return -1;
     g.record.attempts = job->attempts;
-    if (job->expires_ms != 0 && clock_wall_s() * 1000 >= job->expires_ms)
+    if (job->expires_ms != 0 && clock_mono_ms() >= job->expires_ms)
         return err_set(err, ERR_TIMEOUT, "snapshot deadline exceeded");
     if (guestcut_make(&g, err) < 0) {
         *ret_is_freeze_failure = g.is_freeze_failure;

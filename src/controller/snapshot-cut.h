@@ -14,8 +14,8 @@ struct snapshot_cut_job {
     struct object *snapshot;
     const json_t *snapshot_json;
     const json_t *vm_json;
-    unsigned attempts;  /* this one included */
-    int64_t expires_ms; /* wall clock: not begun after it; 0: never */
+    unsigned attempts;   /* this one included */
+    uint64_t expires_ms; /* clock_mono_ms(): not begun after it; 0: never */
 };
 
 /* ret_is_freeze_failure: with an error: the guest agent was the reason. */

@@ -149,7 +149,8 @@ plan_retry(const struct snapshot_seen *s, struct snapshot_plan *p)
         pause_ms = freeze_pause_ms[s->freeze_failures < SNAPSHOT_FREEZE_TRIES
                                        ? s->freeze_failures
                                        : SNAPSHOT_FREEZE_TRIES - 1];
-    if (s->now_ms < s->last_try_ms + pause_ms)
+    /* A try in the future: of before a restart, and the clock was set back. */
+    if (s->last_try_ms <= s->now_ms && s->now_ms < s->last_try_ms + pause_ms)
         wait_for(s, p, s->last_try_ms + pause_ms - s->now_ms);
     else
         p->step = SNAPSHOT_CUT;

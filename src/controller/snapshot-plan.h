@@ -27,7 +27,7 @@
 
 struct snapshot_seen {
     const char *ns, *name;
-    int64_t now_ms;      /* wall clock */
+    int64_t now_ms;      /* created_ms and its age (controller/age.h) */
     int64_t created_ms;  /* metadata.creationTimestamp */
     int64_t deadline_ms; /* spec.failureDeadline; 0: never; < 0: expired */
     bool is_deleting;

@@ -38,6 +38,7 @@
 #include "base/effect.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "controller/age.h"
 #include "controller/capture.h"
 #include "controller/content.h"
 #include "controller/guestcut.h"
@@ -60,6 +61,7 @@ struct snapshot_loop {
     pthread_mutex_t mutex;
     /* Keys that wait for a VM that another snapshot holds. */
     struct map *waiting GUARDED_BY(snapshot_lock);
+    struct age_table *ages; /* [C] */
 };
 
 /* One pass: what was read, and what the plan sees of it. Its strings are
@@ -170,8 +172,10 @@ see_snapshot(struct pass *p)
 
     s->ns = jsonx_str_or(j, "metadata.namespace", "");
     s->name = jsonx_str_or(j, "metadata.name", "");
-    s->now_ms = clock_wall_s() * 1000;
     s->created_ms = objutil_time_ms(j, "metadata.creationTimestamp");
+    s->now_ms =
+        s->created_ms +
+        age_of_ms(p->loop->ages, object_uid(p->snapshot), s->created_ms);
     s->deadline_ms = deadline_of(j);
     s->is_deleting = object_is_deleting(p->snapshot);
     s->has_finalizer = objutil_has_finalizer(j, FINALIZER);
@@ -186,6 +190,8 @@ see_snapshot(struct pass *p)
         (unsigned)jsonx_int(j, "status.vmkeep.freezeFailures", 0);
     s->last_try_ms = objutil_time_ms(j, "status.vmkeep.lastTryTime");
     s->source_name = jsonx_str_or(j, "spec.source.name", "");
+    if (s->is_deleting || s->has_failed || s->has_succeeded)
+        age_forget(p->loop->ages, object_uid(p->snapshot));
 }
 
 static void
@@ -382,7 +388,7 @@ note_failure(struct pass *p, bool is_freeze_failure, const struct err *why,
 {
     CLEANUP(json_decref) json_t *json = object_json(p->snapshot);
     json_t *status = json_object_get(json, "status");
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = p->seen.now_ms / 1000;
 
     if (status == NULL)
         return 0; /* wiped meanwhile: the next pass begins again */
@@ -453,16 +459,17 @@ cut(struct pass *p, int64_t *ret_again_ms, struct err *err)
         .vm_json = p->vm_json,
         .attempts =
             (unsigned)jsonx_int(p->json, "status.vmkeep.attempts", 0) + 1,
-        .expires_ms = p->seen.deadline_ms == 0
-                          ? 0
-                          : p->seen.created_ms + p->seen.deadline_ms,
     };
+    int64_t left_ms = p->seen.created_ms + p->seen.deadline_ms - p->seen.now_ms;
     bool is_freeze_failure = false;
     struct err why;
     int rc = take(p, ret_again_ms, err);
 
     if (rc != 0)
         return rc;
+    if (p->seen.deadline_ms != 0)
+        job.expires_ms =
+            clock_mono_ms() + (uint64_t)(left_ms > 0 ? left_ms : 1);
     /* What an earlier run left is no failure of this try: wait for it. */
     if (recover_vm(p->ctl, object_uid(p->vm), &why) < 0 &&
         (why.code == ERR_BUSY || why.code == ERR_UNAVAILABLE)) {
@@ -638,6 +645,7 @@ snapshot_stop(void *state)
 
     loop_free(l->loop);
     map_free(l->waiting);
+    age_table_free(l->ages);
     (void)pthread_mutex_destroy(&l->mutex);
     free(l);
 }
@@ -649,6 +657,7 @@ snapshot_start(struct ctl *ctl, struct err *err)
 
     l->ctl = ctl;
     l->waiting = map_new();
+    l->ages = age_table_new();
     (void)pthread_mutex_init(&l->mutex, NULL);
     l->loop = loop_new(ctl, &spec, l);
     if (loop_start(l->loop, err) == 0)

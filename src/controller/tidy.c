@@ -41,7 +41,7 @@ tidy_locked(struct ctl *ctl, const char *uuid, struct err *err)
     size_t left = 0;
 
     if (recover_vm(ctl, uuid, err) < 0 ||
-        volume_trash_empty(ctl->volume, uuid, clock_wall_s(), err) < 0 ||
+        volume_trash_empty(ctl->volume, uuid, clock_patient_s(), err) < 0 ||
         tracking_recover(ctl, uuid, err) < 0)
         return -1;
     return volume_collect(ctl->volume, uuid, &left, err);

@@ -271,5 +271,6 @@ main(int argc, char **argv)
     (void)umask(077);
     log_init();
     effect_init();
+    clock_init();
     return run(config_path);
 }
