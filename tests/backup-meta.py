@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""backup-meta.py VM.json DOMAIN.xml NS NAME UID TARGET:FORMAT:BYTES...
+"""backup-meta.py VM.json DOMAIN.xml NS NAME UID TARGET:FORMAT:BYTES... [DISK=PATH=BYTES...]
 
 The metadata of a backup (docs/formats/backup-metadata.md), as another program
-than vmkeepd would write it. VM.json: the VirtualMachine as kubectl prints it.
+than vmkeepd would write it; DISK=PATH=BYTES: a file of the firmware. VM.json: the VirtualMachine as kubectl prints it.
 """
 import datetime
 import json
@@ -12,7 +12,8 @@ import sys
 
 def main():
     vm_path, xml_path, ns, name, uid = sys.argv[1:6]
-    disks = [arg.split(":") for arg in sys.argv[6:]]
+    disks = [arg.split(":") for arg in sys.argv[6:] if "=" not in arg]
+    files = [arg.split("=") for arg in sys.argv[6:] if "=" in arg]
     vm = json.load(open(vm_path, encoding="utf-8"))
     meta = vm["metadata"]
     saved = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if key in meta}
@@ -43,7 +44,7 @@ def main():
         },
         "disks": [{"target": target, "claim": f"{vm_name}-{target}", "format": form, "bus": "virtio", "size": int(size),
                    "tracking": "Full"} for target, form, size in disks],
-        "firmware": [],
+        "firmware": [{"disk": disk, "path": path, "size": int(size)} for disk, path, size in files],
     }
     sys.stdout.write(json.dumps(backup, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
 

@@ -41,9 +41,9 @@ target_look() { k annotate backuptarget default --overwrite "vmkeep.io/test=$RAN
 
 # backup_import NAME VM SNAPSHOT [NAMESPACE]: the disks of the snapshot as a
 # backup; the copies stay: $T/copy/NAME-vda. BACKUP_CHANGE: what to do first with
-# the copy of vdb.
+# the copy of vdb. BACKUP_FIRMWARE: a directory with nvram and tpm/.
 backup_import() {
-    local name=$1 vm=$2 snapshot=$3 ns=${4:-default} target uid disks=() files=()
+    local name=$1 vm=$2 snapshot=$3 ns=${4:-default} target uid disks=() files=() file n=0
     uid=$(cat /proc/sys/kernel/random/uuid)
     mkdir -p "$T/copy"
     for target in vda vdb; do
@@ -51,11 +51,19 @@ backup_import() {
         [ $target != vdb ] || ${BACKUP_CHANGE:-:} "$T/copy/$name-$target"
         disks+=("$target:${BACKUP_FORMAT:-qcow2}:$(stat -c %s "$T/copy/$name-$target")")
     done
+    mkdir -p "$T/copy/$name.d"
+    if [ -n "${BACKUP_FIRMWARE:-}" ]; then
+        while read -r file; do
+            if [ "$file" = nvram ]; then target=nvram; else target=tpm:$((n++)); fi
+            disks+=("$target=$file=$(stat -c %s "$BACKUP_FIRMWARE/$file")")
+            cp "$BACKUP_FIRMWARE/$file" "$T/copy/$name.d/$target"
+            files+=("$T/copy/$name.d/$target")
+        done < <(cd "$BACKUP_FIRMWARE" && find . -type f ! -name '.*' -printf '%P\n')
+    fi
     k get vm "$vm" -o json >"$T/copy/$name.json"
     virsh -q dumpxml --inactive --security-info "$vm" >"$T/copy/$name.xml"
     python3 "$tests_dir/backup-meta.py" "$T/copy/$name.json" "$T/copy/$name.xml" "$ns" "$name" "$uid" "${disks[@]}" >"$T/copy/$name.meta"
     # The name of a disk in the repository is the name of its file.
-    mkdir -p "$T/copy/$name.d"
     for target in vda vdb; do ln -f "$T/copy/$name-$target" "$T/copy/$name.d/$target"; files+=("$T/copy/$name.d/$target"); done
     "$(program vmkeep-repo)" import -q -k "$T/repo.key" --parent none --uid "$uid" --metadata "$T/copy/$name.meta" "$T/target" "${files[@]}" >/dev/null
 }
