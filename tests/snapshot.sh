@@ -67,6 +67,19 @@ check "without an agent the snapshot is ready too" snapshot_ready s5
 check_equal "and says that it is crash-consistent" "$(indications s5)" "NoGuestAgent Online"
 guest_wait_agent g1
 
+# ---- frozen by somebody else ----
+virsh -q domfsfreeze g1 >/dev/null
+files=$(guest_acked g1)
+snapshot s13 g1
+check "a guest that an admin has frozen is snapshotted too" snapshot_ready s13
+check_equal "its indications do not promise that it was quiesced" "$(indications s13)" "GuestAgent Online QuiesceTimeout"
+check "and say why" field_has vmsnapshot s13 '.status.sourceIndications[*].message' "frozen already, not by vmkeep"
+check "it stays frozen: that is the admin's" guest_is_still g1
+check_equal "nothing was written meanwhile" "$(guest_acked g1)" "$files"
+check "nothing is owed to it" journal_is_empty
+virsh -q domfsthaw g1 >/dev/null
+check "when the admin thaws it, it writes" guest_is_writing g1
+
 # ---- excluded ----
 snapshot s6 g1 "annotation vmkeep.io/exclude-volumes vdb"
 check "a disk can be left out" snapshot_ready s6
@@ -138,7 +151,7 @@ check "its content stays" exists vmsnapshotcontent "$kept"
 check "until it is deleted itself" remove vmsnapshotcontent "$kept"
 
 # ---- the end of them all, in an odd order, running ----
-for s in s3 s1 s5 s9 s2 s8 s7 s4 s6; do
+for s in s3 s1 s5 s13 s9 s2 s8 s7 s4 s6; do
     check "$s is deleted" remove vmsnapshot $s
 done
 check "no layer is left" wait_until 60 has_no_overlays "$T/g1"
