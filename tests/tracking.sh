@@ -18,7 +18,9 @@ libvirt_start
 state=$T/state ref=$T/ref
 repo=11111111-0000-4000-8000-000000000001
 disks="vda vdb vdc"
-RANDOM=${TRACKING_SEED:-$((RANDOM))}; note "TRACKING_SEED=$RANDOM"
+TRACKING_SEED=${TRACKING_SEED:-$RANDOM}
+RANDOM=$TRACKING_SEED
+note "TRACKING_SEED=$TRACKING_SEED"
 mkdir -p "$state" "$ref"
 uuid() { cat /proc/sys/kernel/random/uuid; }
 h() { local word=$1; shift; timeout 120 "$hands" "$state" "$LIBVIRT_URI" "$word" "$vm" "$@"; }
@@ -217,6 +219,51 @@ for ((i = 0; i < rounds; i++)); do
         say "$event: what is read covers what changed" round $event
     done
 done
+
+# ---- killed at a side effect of a backup's tracking ----
+# What is recorded afterwards is one bitmap, the committed backup's, and libvirt
+# knows of none; the next backup is right.
+one_bitmap() {
+    [ "$(recording)" = "vmkeep-$committed" ] || { echo "recording: $(recording), committed $committed"; return 1; }
+    [ -z "$(virsh -q checkpoint-list g1 --name)" ] || { echo "libvirt knows a checkpoint"; return 1; }
+}
+# crash_cut N WHEN: 2: not reached
+crash_cut() {
+    local uid rc=0
+    uid=$(uuid)
+    VMKEEP_CRASH_AT=t:$1:$2 h cut "$uid" $repo $disks >/dev/null 2>&1 || rc=$?
+    h settle no && { v delete "$uid"; v collect >/dev/null; } && one_bitmap || return 1
+    [ $rc = 137 ] || return 2
+}
+# crash_commit N WHEN: the controller does it again.
+crash_commit() {
+    local uid rc=0
+    uid=$(uuid)
+    h cut "$uid" $repo $disks >/dev/null || return 1
+    VMKEEP_CRASH_AT=t:$1:$2 h commit "$uid" "$uid" >/dev/null 2>&1 || rc=$?
+    h settle yes && h commit "$uid" "$uid" && h settle yes || return 1
+    committed=$uid
+    v delete "$uid" && v collect >/dev/null && one_bitmap || return 1
+    [ $rc = 137 ] || return 2
+}
+crash_all() { # cut|commit
+    local n when rc step=6
+    [ "${VMKEEP_CHECK:-}" != full ] || step=1
+    for ((n = 1 + RANDOM % step; n < 200; n += step)); do
+        for when in before after; do
+            [ $step = 1 ] || [ $when = after ] || continue
+            rc=0
+            crash_$1 $n $when || rc=$?
+            [ $rc != 2 ] || { echo "$n side effects or a few less"; return 0; }
+            [ $rc = 0 ] || { echo "$1 $n $when"; cat "$state/tracking/"*; return 1; }
+        done
+    done
+    return 1
+}
+say "a cut killed at its side effects leaves the committed bitmap alone" crash_all cut
+expect=Dirty shrunk=no
+say "and the next backup is right" round nothing
+say "a commit killed at its side effects leaves one bitmap" crash_all commit
 
 # ---- nothing of it is left when it is dropped ----
 check "while it runs every bitmap of ours can be dropped" h drop
