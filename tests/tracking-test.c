@@ -5,7 +5,7 @@
  *   STATE-DIR URI cut VM UID REPO TARGET...   begin, checkpoint, cut, record
  *   ...       judge VM UID TARGET REPO ENTRY SIZE   level, bytes that are read
  *   ...       commit VM UID ENTRY; abort VM UID; distrust VM; drop VM
- *   ...       settle VM yes|no
+ *   ...       settle VM yes|no; collect VM
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +130,14 @@ drop(struct run *r, struct err *err)
     return tracking_drop(r->ctl, r->vm, err);
 }
 
+static int
+collect(struct run *r, struct err *err)
+{
+    size_t left;
+
+    return tracking_collect(r->ctl, r->vm, &left, err);
+}
+
 static bool
 yes(struct ctl *ctl, const char *backup_uid)
 {
@@ -166,7 +174,7 @@ main(int argc, char **argv)
         { "cut", cut, 3 },           { "judge", judge, 5 },
         { "commit", commit, 2 },     { "abort", abort_backup, 1 },
         { "distrust", distrust, 0 }, { "drop", drop, 0 },
-        { "settle", settle, 1 },
+        { "settle", settle, 1 },     { "collect", collect, 0 },
     };
     CLEANUP(virt_close) struct virt *virt = NULL;
     CLEANUP(volume_close) struct volume *volume = NULL;

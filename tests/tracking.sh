@@ -102,7 +102,7 @@ drop_snapshots() {
     local s
     for s in "${snapshots[@]}"; do v delete "$s" || return 1; done
     snapshots=()
-    v collect >/dev/null
+    h collect
 }
 power_cycle() { guest_shutdown g1 && guest_start g1; }
 with_vm_off() { guest_shutdown g1 && "$@" && guest_start g1; }
@@ -118,6 +118,9 @@ happen() {
     snapshot) make_snapshot ;;
     snapshots) make_snapshot && scratch_write && make_snapshot && scratch_write ;;
     merge) drop_snapshots ;;
+    # Deleted, a snapshot that is older than the backup before.
+    merge-older) make_snapshot && scratch_write && backup >/dev/null && make_snapshot && scratch_write && drop_snapshots ;;
+    merge-older-off) make_snapshot && scratch_write && backup >/dev/null && make_snapshot && scratch_write && with_vm_off drop_snapshots ;;
     merge-off) make_snapshot && scratch_write && with_vm_off drop_snapshots ;;
     cut-off) with_vm_off make_snapshot ;;
     cycle) power_cycle ;;
@@ -176,7 +179,7 @@ backup() {
     else
         rm -r "${ref:?}/$uid"
     fi
-    v delete "$uid" && v collect >/dev/null
+    v delete "$uid" && h collect
 }
 # round EVENT: it happens, the guest writes, a backup is made, and was as it
 # should be.
@@ -210,7 +213,7 @@ first() { scratch_write && backup && [ "$verdicts" = "Full Full Full " ]; }
 say "the first backup reads everything" first
 check_equal "and the guest's writes are recorded from it on" "$(recording)" "vmkeep-$committed"
 
-events="nothing snapshots merge cut-off merge-off cycle destroy save libvirtd redefine grow shrink restore restore-old kill kill-snapshot kill-merge kill-merge-live off-backup"
+events="nothing snapshots merge cut-off merge-older merge-older-off merge-off cycle destroy save libvirtd redefine grow shrink restore restore-old kill kill-snapshot kill-merge kill-merge-live off-backup"
 rounds=1
 [ "${VMKEEP_CHECK:-}" != full ] || rounds=3
 for ((i = 0; i < rounds; i++)); do
@@ -232,7 +235,7 @@ crash_cut() {
     local uid rc=0
     uid=$(uuid)
     VMKEEP_CRASH_AT=t:$1:$2 h cut "$uid" $repo $disks >/dev/null 2>&1 || rc=$?
-    h settle no && { v delete "$uid"; v collect >/dev/null; } && one_bitmap || return 1
+    h settle no && { v delete "$uid"; h collect; } && one_bitmap || return 1
     [ $rc = 137 ] || return 2
 }
 # crash_commit N WHEN: the controller does it again.
@@ -243,7 +246,7 @@ crash_commit() {
     VMKEEP_CRASH_AT=t:$1:$2 h commit "$uid" "$uid" >/dev/null 2>&1 || rc=$?
     h settle yes && h commit "$uid" "$uid" && h settle yes || return 1
     committed=$uid
-    v delete "$uid" && v collect >/dev/null && one_bitmap || return 1
+    v delete "$uid" && h collect && one_bitmap || return 1
     [ $rc = 137 ] || return 2
 }
 crash_all() { # cut|commit

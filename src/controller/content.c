@@ -23,6 +23,7 @@
 #include "controller/project.h"
 #include "controller/recover.h"
 #include "controller/tidy.h"
+#include "controller/tracking.h"
 
 #define LOOK_AGAIN_MS (5 * 60 * 1000)
 
@@ -178,7 +179,7 @@ drop_locked(struct ctl *ctl, struct object **content, const char *vm_uuid,
         guestcut_undo(ctl, vm_uuid, cut_id, err) < 0)
         return -1;
     /* The reference is gone; the rest may fail and is tried again. */
-    if (volume_collect(ctl->volume, vm_uuid, &left, &later) < 0 || left > 0)
+    if (tracking_collect(ctl, vm_uuid, &left, &later) < 0 || left > 0)
         tidy_poke(ctl, vm_uuid);
     return objutil_finalizer(ctl, content, CAPTURE_FINALIZER, false, err);
 }

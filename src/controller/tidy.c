@@ -44,7 +44,7 @@ tidy_locked(struct ctl *ctl, const char *uuid, struct err *err)
         volume_trash_empty(ctl->volume, uuid, clock_patient_s(), err) < 0 ||
         tracking_recover(ctl, uuid, err) < 0)
         return -1;
-    return volume_collect(ctl->volume, uuid, &left, err);
+    return tracking_collect(ctl, uuid, &left, err);
 }
 
 static int

@@ -125,6 +125,11 @@ int tracking_commit(struct ctl *ctl, const char *vm_uuid,
 /* The backup will not be: its bitmap is removed (or stale). */
 int tracking_abort(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
                    struct err *err) NODISCARD;
+/* volume_collect(), and the committed record goes with the layers: a merge may
+ * leave neither the id nor the file of the layer that was recorded, and then
+ * the next backup would have to compare the disk. Whoever merges calls this. */
+int tracking_collect(struct ctl *ctl, const char *vm_uuid, size_t *ret_left,
+                     struct err *err) NODISCARD;
 /* A bitmap lied (audit): nothing committed is believed any more. */
 int tracking_distrust(struct ctl *ctl, const char *vm_uuid, struct err *err)
     NODISCARD;

@@ -36,6 +36,26 @@ read_layer(const struct layer *l, struct volume_file *ret, struct err *err)
     return 0;
 }
 
+static int
+read_chain(const struct layer_table *t, const struct layer *top,
+           struct volume_file **ret_files, size_t *ret_n, struct err *err)
+{
+    struct volume_file *files = NULL;
+    size_t n = 0;
+
+    for (const struct layer *l = top; l != NULL; l = layer_parent(t, l)) {
+        files = xrealloc(files, n + 1, sizeof *files);
+        if (read_layer(l, &files[n], err) < 0) {
+            volume_files_free(files, n);
+            return err_wrap(err, "disk %s", top->target);
+        }
+        n++;
+    }
+    *ret_files = files;
+    *ret_n = n;
+    return 0;
+}
+
 int
 volume_cut_files(struct volume *v, const char *vm_uuid, const char *cut_id,
                  const char *target, struct volume_file **ret_files,
@@ -44,8 +64,6 @@ volume_cut_files(struct volume *v, const char *vm_uuid, const char *cut_id,
     CLEANUP(layer_table_free)
     struct layer_table *t = volume_load(v, vm_uuid, err);
     const struct layer_ref *ref;
-    struct volume_file *files = NULL;
-    size_t n = 0;
 
     if (t == NULL)
         return -1;
@@ -53,18 +71,25 @@ volume_cut_files(struct volume *v, const char *vm_uuid, const char *cut_id,
     if (ref == NULL)
         return err_set(err, ERR_NOT_FOUND, "cut %s: it has no disk %s", cut_id,
                        target);
-    for (const struct layer *l = layer_find(t, ref->layer); l != NULL;
-         l = layer_parent(t, l)) {
-        files = xrealloc(files, n + 1, sizeof *files);
-        if (read_layer(l, &files[n], err) < 0) {
-            volume_files_free(files, n);
-            return err_wrap(err, "disk %s", target);
-        }
-        n++;
-    }
-    *ret_files = files;
-    *ret_n = n;
-    return 0;
+    return read_chain(t, layer_find(t, ref->layer), ret_files, ret_n, err);
+}
+
+int
+volume_active_files(struct volume *v, const char *vm_uuid, const char *target,
+                    struct volume_file **ret_files, size_t *ret_n,
+                    struct err *err)
+{
+    CLEANUP(layer_table_free)
+    struct layer_table *t = volume_load(v, vm_uuid, err);
+    const struct layer *active;
+
+    if (t == NULL)
+        return -1;
+    active = layer_find_active(t, target);
+    if (active == NULL)
+        return err_set(err, ERR_NOT_FOUND, "VM %s: no layer of disk %s",
+                       vm_uuid, target);
+    return read_chain(t, active, ret_files, ret_n, err);
 }
 
 int

@@ -107,6 +107,11 @@ void volume_files_free(struct volume_file *files, size_t n);
 int volume_cut_files(struct volume *v, const char *vm_uuid, const char *cut_id,
                      const char *target, struct volume_file **ret_files,
                      size_t *ret_n, struct err *err) NODISCARD;
+/* The same from the layer that the VM writes to. NOT_FOUND: vmkeep knows no
+ * such disk (no cut was made of it yet). */
+int volume_active_files(struct volume *v, const char *vm_uuid,
+                        const char *target, struct volume_file **ret_files,
+                        size_t *ret_n, struct err *err) NODISCARD;
 /* Why the changes of this disk cannot be recorded in a bitmap: raw, an old
  * qcow2, internal snapshots in any file of its chain (a revert would fail with
  * bitmaps there). Static text; *ret_why NULL: they can.
