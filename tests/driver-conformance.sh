@@ -169,11 +169,13 @@ delete_in_order() { # "s1 s2 s3": after each, the others and the disk are right
         kept_are $left && now_is now && tidy || { echo "after $s of $1"; table; return 1; }
     done
 }
+# Quick: each snapshot is once the first to go and once the last, running.
 for power in off running; do
-    i=0
+    i=0 most=3
+    if [ $power = off ]; then most=2; fi
     for order in "${orders[@]}"; do
         i=$((i + 1))
-        is_full || [ $i -le 2 ] || continue
+        is_full || [ $i -le $most ] || continue
         vm_define qcow2
         check "$power: a tree of two restores to one snapshot" the_tree $power
         check "$power: all snapshots of it are right" kept_are s1 s2 s3
