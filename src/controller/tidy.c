@@ -8,6 +8,7 @@
 #include "controller/tidy.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/effect.h"
@@ -18,6 +19,7 @@
 #define TIDY_WORKERS  2
 #define TIDY_EVERY_MS (10 * 60 * 1000)
 #define TIDY_LATER_MS 5000
+#define TIDY_STUCK_MS 10000
 #define HOLDER        "removing old layers"
 
 /* One per process; [C] while parts run. */
@@ -47,6 +49,20 @@ tidy_locked(struct ctl *ctl, const char *uuid, struct err *err)
     return tracking_collect(ctl, uuid, &left, err);
 }
 
+/* Nobody waits for a merge: who looks at the VM shall see why it does not come
+ * to an end. */
+static void
+tell(struct ctl *ctl, const char *uuid, const struct err *why)
+{
+    struct object_list all;
+
+    cache_list(ctl->cache, &kind_vm.gvr, NULL, &all);
+    for (size_t i = 0; i < all.n; i++)
+        if (strcmp(object_uid(all.v[i]), uuid) == 0)
+            eventrec_warn(ctl->events, all.v[i], "MergeWaits", "%s", why->msg);
+    object_list_fini(&all);
+}
+
 static int
 tidy(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
 {
@@ -71,6 +87,11 @@ tidy(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
         return 0; /* no domain, or no layers: nothing to do here */
     if (rc < 0 && err->code == ERR_BUSY) {
         *ret_again_ms = TIDY_LATER_MS;
+        return 0;
+    }
+    if (rc < 0 && (err->code == ERR_NO_SPACE || err->code == ERR_CONFLICT)) {
+        tell(ctl, uuid, err);
+        *ret_again_ms = TIDY_STUCK_MS;
         return 0;
     }
     return rc < 0 ? err_wrap(err, "VM %s", uuid) : 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -40,7 +42,8 @@
  * to a file that is about to be dropped. */
 
 enum {
-    LEFT_OVER_MS = 60 * 1000 /* without progress */
+    LEFT_OVER_MS = 60 * 1000, /* without progress */
+    ROOM_LEAST = 8 << 20      /* bytes: metadata, and the guest's own writes */
 };
 
 struct merge {
@@ -86,6 +89,32 @@ is_committed(const struct merge *m)
            (is_in_live_chain(m, m->l) && !is_in_live_chain(m, m->c));
 }
 
+/* L can grow by what C has, but not over its own size; what both have needs no
+ * room, and is not known here. Without the room the commit would fail in the
+ * middle, and a running guest be paused by its own next write. */
+static int
+check_room(const struct merge *m, const struct volume_image *base,
+           const struct volume_image *top, struct err *err)
+{
+    uint64_t size = base->size > top->size ? base->size : top->size;
+    uint64_t most = size > base->blocks ? size - base->blocks : 0;
+    uint64_t wanted = (top->blocks < most ? top->blocks : most) + ROOM_LEAST;
+    struct statvfs s;
+    uint64_t is;
+
+    if (statvfs(m->l->path, &s) < 0)
+        return err_sys(err, errno, "%s: free space", m->l->path);
+    is = (uint64_t)s.f_bavail * s.f_frsize;
+    if (is >= wanted)
+        return 0;
+    return err_set(err, ERR_NO_SPACE,
+                   "%s can grow by %llu MiB, and %llu MiB are free; free "
+                   "some: until then the space of the deleted snapshot does "
+                   "not come back",
+                   m->l->path, (unsigned long long)wanted >> 20,
+                   (unsigned long long)is >> 20);
+}
+
 static int
 fill_sizes(const struct merge *m, struct driver_merge *d, struct err *err)
 {
@@ -102,7 +131,7 @@ fill_sizes(const struct merge *m, struct driver_merge *d, struct err *err)
                        m->c->path);
     d->base_size = base.size;
     d->top_size = top.size;
-    return 0;
+    return check_room(m, &base, &top, err);
 }
 
 static int
