@@ -170,15 +170,15 @@ chain_check(const struct chain *c, struct err *err)
         int fd;
 
         if (open_file(f->path, &now, &fd, err) < 0)
-            return err_set(err, ERR_CONFLICT, "%s vanished while it was read",
+            return err_set(err, ERR_CONFLICT, "%s vanished while it was used",
                            f->path);
         close(fd);
         if (!file_id_equal(&f->id, &now.id))
             return err_set(err, ERR_CONFLICT,
-                           "%s was replaced while it was read", f->path);
+                           "%s was replaced while it was used", f->path);
         if (now.bytes < f->bytes)
             return err_set(err, ERR_CONFLICT,
-                           "%s got smaller while it was read", f->path);
+                           "%s got smaller while it was used", f->path);
     }
     return 0;
 }

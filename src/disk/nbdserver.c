@@ -3,7 +3,8 @@
  * /proc/self/fd/N/UUID: the path of a directory may be longer than the 107
  * bytes of an AF_UNIX address, and a directory that was swept away (by
  * disk/sweep.h) cannot be bound in any more, whatever its path is by then.
- * The child holds the directory as its descriptor 3.
+ * The child holds the directory as its descriptor 3, by which disk/sweep.c
+ * knows it.
  *
  * What the child says goes to a memory file: nobody has to read it while it
  * runs.
@@ -44,8 +45,8 @@ struct nbdserver {
     int status;           /* of waitpid() */
 };
 
-int
-nbdserver_connect_at(int dirfd, const char *name, int *ret_fd, int *ret_errno)
+static int
+connect_at(int dirfd, const char *name, int *ret_fd, int *ret_errno)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -193,7 +194,7 @@ nbdserver_connect(struct nbdserver *s, int *ret_fd, struct err *err)
     for (uint64_t pause_ms = 1;; pause_ms = pause_ms < 20 ? pause_ms * 2 : 20) {
         int errnum;
 
-        if (nbdserver_connect_at(s->dir_fd, s->name, ret_fd, &errnum) == 0) {
+        if (connect_at(s->dir_fd, s->name, ret_fd, &errnum) == 0) {
             s->patience_ms = s->is_writable ? WRITER_MS : READER_MS;
             return 0;
         }

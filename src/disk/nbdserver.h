@@ -47,8 +47,3 @@ pid_t nbdserver_pid(const struct nbdserver *s); /* for tests */
  * fine. */
 void nbdserver_free(struct nbdserver *s);
 DEFINE_CLEANUP(nbdserver_free, struct nbdserver *)
-
-/* The address of `name` in the directory `dirfd`, of which the path may be
- * longer than a socket's address can hold. */
-int nbdserver_connect_at(int dirfd, const char *name, int *ret_fd,
-                         int *ret_errno);

@@ -1,49 +1,92 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Whose directory it is stands in /proc: nbdserver.c hands it to the child as
+ * descriptor 3. To ask by the socket is not enough: one that refuses a
+ * connection may belong to a server that ended, or to one that has bound it
+ * and does not listen yet.
+ *
+ * The process is held by a pidfd while it is looked at, so that the one that
+ * is killed is the one that was seen.
+ */
 #include "disk/sweep.h"
 
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/effect.h"
 #include "base/file.h"
-#include "disk/nbdconn.h"
-#include "disk/nbdserver.h"
 
-#define ANSWER_MS ((uint64_t)2000)
-#define END_MS    ((uint64_t)8000)
+#define NAME   "qemu-nbd"
+#define END_MS 10000
 
-/* Connect, negotiate, leave: qemu-nbd without -t ends then. */
-static int
-end_server(int dirfd, const char *name, struct err *err)
+static bool
+is_server_of(pid_t pid, const struct stat *dir)
 {
-    const struct nbdconn_options o = { .what = name, .stall_ms = ANSWER_MS };
-    uint64_t deadline_ms = clock_mono_ms() + END_MS;
-    int fd, errnum = 0;
+    char path[64], comm[32];
+    struct stat st;
+    ssize_t n;
 
-    while (nbdserver_connect_at(dirfd, name, &fd, &errnum) == 0) {
-        struct nbdconn *c = NULL;
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/3", (int)pid);
+    if (stat(path, &st) < 0 || st.st_dev != dir->st_dev ||
+        st.st_ino != dir->st_ino)
+        return false;
+    (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
 
-        /* Why it failed is no matter: it may be ending already. */
-        if (nbdconn_open(fd, &o, &c, err) == 0)
-            nbdconn_close(c);
-        if (clock_mono_ms() >= deadline_ms)
-            return err_set(err, ERR_BUSY,
-                           "%s: its server does not end, somebody else uses it",
-                           name);
-        clock_sleep_ms(10);
-    }
-    if (errnum != ENOENT && errnum != ECONNREFUSED)
-        return err_sys(err, errnum, "%s: connect", name);
-    return file_unlink(dirfd, name, err);
+    CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    n = fd < 0 ? -1 : read(fd, comm, sizeof comm);
+    return n == sizeof NAME && memcmp(comm, NAME "\n", sizeof NAME) == 0;
 }
 
 static int
-sweep_once(int dirfd, struct err *err)
+end_server(pid_t pid, const struct stat *dir, struct err *err)
+{
+    CLEANUP(fd_close) int fd = pidfd_open(pid, 0);
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+
+    if (fd < 0 || !is_server_of(pid, dir))
+        return 0; /* it is gone */
+    struct effect e = effect_begin("kill", NAME);
+
+    (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
+    effect_end(&e);
+    if (poll(&p, 1, END_MS) != 1)
+        return err_set(err, ERR_BUSY, "qemu-nbd (process %d) does not end",
+                       (int)pid);
+    return 0;
+}
+
+static int
+end_servers(int dirfd, struct err *err)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *e;
+    struct stat dir;
+    int rc = 0;
+
+    if (proc == NULL)
+        return err_sys(err, errno, "/proc");
+    if (fstat(dirfd, &dir) < 0)
+        rc = err_sys(err, errno, "stat");
+    while (rc == 0 && (e = readdir(proc)) != NULL) {
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+
+        if (pid > 0 && is_server_of(pid, &dir))
+            rc = end_server(pid, &dir, err);
+    }
+    closedir(proc);
+    return rc;
+}
+
+static int
+remove_sockets(int dirfd, struct err *err)
 {
     int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -66,7 +109,7 @@ sweep_once(int dirfd, struct err *err)
         if (!S_ISSOCK(st.st_mode))
             rc = err_set(err, ERR_BUSY, "%s does not belong there", e->d_name);
         else
-            rc = end_server(dirfd, e->d_name, err);
+            rc = file_unlink(dirfd, e->d_name, err);
     }
     closedir(d);
     return rc;
@@ -83,12 +126,10 @@ disk_sweep(const char *dir, struct err *err)
         struct effect e;
         int rc;
 
-        if (sweep_once(dirfd, err) < 0)
+        if (end_servers(dirfd, err) < 0 || remove_sockets(dirfd, err) < 0)
             return err_wrap(err, "sweep %s", dir);
         e = effect_begin("rmdir", dir);
-        rc = rmdir(dir);
-        if (rc < 0)
-            rc = errno;
+        rc = rmdir(dir) < 0 ? errno : 0;
         effect_end(&e);
         if (rc == 0 || rc == ENOENT)
             return 0;

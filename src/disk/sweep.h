@@ -9,12 +9,14 @@
 #pragma once
 #include "base/err.h"
 
-/* Connect to the sockets in `dir` and leave again, which ends their servers;
- * remove them, then the directory: a server that has not made its socket yet
- * then cannot, and ends. A directory that is not there is success.
+/* Kill each qemu-nbd that works in `dir` (its descriptor 3, see nbdserver.c),
+ * wait for its end, remove the sockets and the directory: a server that is
+ * only just being started cannot make its socket then, and ends. A directory
+ * that is not there is success. The caller's own servers in it were closed
+ * before.
  *
- *   errors  BUSY (a server goes on serving somebody else; a directory or a
- *           strange file lies there)
+ *   errors  BUSY (a server does not even die; something else than a socket
+ *           lies there)
  *   blocks  at most 10 s for a server
  */
 int disk_sweep(const char *dir, struct err *err) NODISCARD;

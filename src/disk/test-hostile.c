@@ -17,7 +17,8 @@
 
 enum {
     SIZE = 4 << 20,
-    STALL_MS = 500
+    SHORT_MS = 500,  /* for servers that may say nothing more */
+    LONG_MS = 20000, /* the machine may be busy */
 };
 
 /* ---- the liar -------------------------------------------------------------
@@ -269,6 +270,13 @@ be_a_liar(const char *path)
 /* ---- the tests ------------------------------------------------------------
  */
 
+static bool
+is_mute(const char *how)
+{
+    return strcmp(how, "silent") == 0 || strcmp(how, "mute") == 0 ||
+           strcmp(how, "trickle") == 0 || strncmp(how, "flip-", 5) == 0;
+}
+
 /* What came of it; -1: it could not even be opened. */
 static int
 copy_from_liar(const char *how, struct probe *p, struct err *err)
@@ -278,7 +286,8 @@ copy_from_liar(const char *how, struct probe *p, struct err *err)
     CLEANUP(disk_source_close) struct disk_source *s = NULL;
     const struct disk_source_options o = { .dir = images_dir,
                                            .top = { path, "raw" },
-                                           .stall_ms = STALL_MS,
+                                           .stall_ms = is_mute(how) ? SHORT_MS
+                                                                    : LONG_MS,
                                            .program = "/proc/self/exe" };
     const struct disk_sink sink = probe_sink(p, SIZE, 256 * KIB);
     uint64_t begin = clock_mono_ms();
@@ -292,7 +301,7 @@ copy_from_liar(const char *how, struct probe *p, struct err *err)
         rc = disk_source_copy(s, &want, 256 * KIB, &sink, err);
     }
     disk_source_close(TAKE(s));
-    CHECK_INT(clock_mono_ms() - begin, <, 20000);
+    CHECK_INT(clock_mono_ms() - begin, <, LONG_MS + 20000);
     return rc;
 }
 
@@ -383,7 +392,7 @@ flipped_bits_do_no_harm(void)
 {
     unsigned n_failed = 0;
 
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 30; i++) {
         struct err err = { .code = ERR_NONE };
         struct probe p = { .data = NULL };
         CLEANUP(mem_free) char *how = xasprintf("flip-%d", i);
@@ -391,7 +400,7 @@ flipped_bits_do_no_harm(void)
         n_failed += copy_from_liar(how, &p, &err) < 0;
         probe_fini(&p);
     }
-    printf("# %u of 60 failed\n", n_failed);
+    printf("# %u of 30 failed\n", n_failed);
     CHECK_INT(n_failed, >, 0);
 }
 

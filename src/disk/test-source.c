@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A real qemu-nbd on real images; what qemu-img reads is the reference. */
+#include <sys/wait.h>
+
 #include <dirent.h>
 #include <signal.h>
 
+#include "base/clock.h"
 #include "disk/bitmap.h"
 #include "disk/chain.h"
 #include "disk/source-priv.h"
@@ -336,7 +339,7 @@ stop_server(void)
 static void
 shrink_image(void)
 {
-    CHECK(truncate(victim_path, 10 * 1024 * 1024) == 0);
+    CHECK(truncate(victim_path, 5 * 1024 * 1024) == 0);
 }
 
 static void
@@ -345,20 +348,25 @@ unlink_image(void)
     CHECK(unlink(victim_path) == 0);
 }
 
-/* A copy of 64 MiB of data with something happening after 8 of them. */
+#define VICTIM_SIZE (24 * MIB)
+
+/* A copy of 24 MiB of data with something happening after 4 of them. */
 static void
 copy_with(void (*disturb)(void), struct probe *p, struct err *err)
 {
     CLEANUP(ranges_fini) struct ranges want = RANGES_INIT;
-    const struct disk_sink sink = probe_sink(p, 64 * MIB, 64 * KIB);
+    const struct disk_sink sink = probe_sink(p, VICTIM_SIZE, 64 * KIB);
     const struct disk_source_options o = { .dir = images_dir,
                                            .top = { victim_path, "raw" },
-                                           .stall_ms = 700 };
 
-    run("qemu-img", "create", "-q", "-f", "raw", victim_path, "64M", NULL);
-    qemu_io(victim_path, "raw", "write -q -P 0x77 0 64M");
+                                           .stall_ms = disturb == stop_server
+                                                           ? 700
+                                                           : 0 };
+
+    run("qemu-img", "create", "-q", "-f", "raw", victim_path, "24M", NULL);
+    qemu_io(victim_path, "raw", "write -q -P 0x77 0 24M");
     p->disturb = disturb;
-    p->disturb_at = 8 * MIB;
+    p->disturb_at = 4 * MIB;
     CHECK_OK(disk_source_open(&o, &victim, err), err);
     all_of(victim, &want);
     CHECK_INT(disk_source_copy(victim, &want, 64 * KIB, &sink, err), <, 0);
@@ -399,12 +407,12 @@ a_copy_ends_cleanly_whatever_happens(void)
     copy_with(unlink_image, &p, &err);
     CHECK_INT(err.code, ==, ERR_CONFLICT);
     disk_source_close(victim);
-    p = (struct probe){ .cancel_at = 20 * MIB };
+    p = (struct probe){ .cancel_at = 16 * MIB };
     copy_with(NULL, &p, &err);
     CHECK_INT(err.code, ==, ERR_CANCELLED);
-    CHECK_INT(p.done, ==, 20 * MIB);
+    CHECK_INT(p.done, ==, 16 * MIB);
     disk_source_close(victim);
-    p = (struct probe){ .fail_at = 20 * MIB };
+    p = (struct probe){ .fail_at = 16 * MIB };
     copy_with(NULL, &p, &err);
     CHECK_INT(err.code, ==, ERR_NO_SPACE);
     CHECK(strstr(err.msg, "the sink is full") != NULL);
@@ -566,8 +574,8 @@ a_server_that_nobody_reached_is_swept_away(void)
     CHECK_OK(nbdserver_start(&o, &late, &err), &err); /* not listening yet */
     CHECK_OK(disk_sweep(dir, &err), &err);
     CHECK(access(dir, F_OK) < 0);
-    CHECK_OK(nbdserver_end(early, 5000, &err), &err);
-    CHECK_ERR(nbdserver_connect(late, &fd, &err), &err, err.code);
+    CHECK_ERR(nbdserver_end(early, 1000, &err), &err, ERR_UNAVAILABLE);
+    CHECK_INT(nbdserver_end(late, 50000, &err), <, 0);
     printf("# late: %s\n", err.msg);
     CHECK(err.code != ERR_TIMEOUT);
     nbdserver_free(early);
@@ -582,6 +590,46 @@ a_server_that_nobody_reached_is_swept_away(void)
     CHECK_ERR(disk_sweep(dir, &err), &err, ERR_BUSY);
     (void)unlink(stranger);
     CHECK_OK(disk_sweep(dir, &err), &err);
+}
+
+/* A process that reads a disk is killed: its qemu-nbd goes with it, and with
+ * that the lock on the image. */
+static void
+a_server_ends_with_its_client(void)
+{
+    CLEANUP(mem_free) char *path = image("orphan.qcow2");
+    const char *const write[] = { "qemu-io",        "-f", "qcow2", "-c",
+                                  "write -q 0 64k", path, NULL };
+    uint64_t deadline_ms;
+    int ready[2], code = 1;
+    pid_t pid;
+
+    run("qemu-img", "create", "-q", "-f", "qcow2", path, "4M", NULL);
+    CHECK(pipe2(ready, O_CLOEXEC) == 0);
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        CHECK(open_source(path, "qcow2", 2) != NULL);
+        CHECK_INT(dprintf(ready[1], "."), ==, 1);
+        pause();
+        _exit(0);
+    }
+    char byte;
+
+    CHECK_INT(read(ready[0], &byte, 1), ==, 1);
+    struct err err = { .code = ERR_NONE };
+
+    CHECK_OK(spawn_run_code(write, 20000, NULL, &code, &err), &err);
+    CHECK_INT(code, !=, 0); /* it is being read */
+    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+    deadline_ms = clock_mono_ms() + 10000;
+    do {
+        CHECK_OK(spawn_run_code(write, 20000, NULL, &code, &err), &err);
+    } while (code != 0 && clock_mono_ms() < deadline_ms);
+    CHECK_INT(code, ==, 0);
+    close(ready[0]);
+    close(ready[1]);
+    (void)unlink(path);
 }
 
 int
@@ -608,6 +656,7 @@ main(void)
           a_bitmap_of_a_killed_qemu_is_not_trusted },
         { "a server that nobody reached is swept away",
           a_server_that_nobody_reached_is_swept_away },
+        { "a server ends with its client", a_server_ends_with_its_client },
     };
     int rc;
 
