@@ -461,6 +461,19 @@ set_space(json_t *object, const char *path, uint64_t n, uint64_t of)
         set_number(object, path, n);
 }
 
+/* That it was looked at because somebody asked. */
+static void
+tell_test(const struct pass *p, json_t *object, int64_t now_s)
+{
+    const json_t *list = jsonx_get(object, "status.conditions");
+
+    for (size_t i = 0; i < json_array_size(list); i++)
+        (void)json_object_set_new(json_array_get(list, i), "lastProbeTime",
+                                  objutil_time(now_s));
+    jsonx_set_str(object, "status.lastTest", p->test);
+    jsonx_set(object, "status.lastTestTime", objutil_time(now_s));
+}
+
 static int
 put_status(void *arg, json_t *object, struct err *err)
 {
@@ -489,10 +502,8 @@ put_status(void *arg, json_t *object, struct err *err)
         set_number(object, "status.backups", p->seen.n);
         set_number(object, "status.storedBytes", p->seen.stored_bytes);
     }
-    if (p->test != NULL) {
-        jsonx_set_str(object, "status.lastTest", p->test);
-        jsonx_set(object, "status.lastTestTime", objutil_time(now_s));
-    }
+    if (p->test != NULL)
+        tell_test(p, object, now_s);
     is_changed = !jsonx_equal(before, json_object_get(object, "status"));
     if (p->ref != NULL &&
         (is_changed ||
