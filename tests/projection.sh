@@ -31,6 +31,15 @@ check_equal "the claim has the virtual size" "$(field pvc web-vda .status.capaci
 check "both disks can be snapshotted" field_is vm web '.status.volumeSnapshotStatuses[*].enabled' "true true"
 check "there is no instance" gone vmi web
 
+# ---- the host ----
+node=$(field vm web .status.nodeName)
+check_equal "the VM's host is a node, and ready" "$(field node "$node" '.status.conditions[?(@.type=="Ready")].status')" True
+check "kubectl lists it" eval "k get nodes --no-headers | grep -q '^$node  *Ready  *hypervisor'"
+check "kubectl describes it" eval "k describe node $node | grep -q LibvirtConnected"
+check_fails "it cannot be deleted" k delete node "$node"
+check_equal "the claim's class is one that is there" "$(field storageclass "$(field pvc web-vda .spec.storageClassName)" .provisioner)" vmkeep.io/overlay
+check "it is no custom resource" gone crd storageclasses.storage.k8s.io
+
 # ---- it runs ----
 guest_start web
 check "virsh start is seen" wait_until 20 field_is vm web .status.printableStatus Running
@@ -87,6 +96,7 @@ sleep 3
 check "an old runStrategy is not acted on again" guest_is web "shut off"
 libvirt_kill
 check "without libvirtd the state is Unknown" wait_until 30 field_is vm web .status.printableStatus Unknown
+check "nor is the node ready" eval "k get nodes --no-headers | grep -q '^$node  *NotReady'"
 libvirt_restart
 check "with it it is known again" wait_until 60 field_is vm web .status.printableStatus Stopped
 

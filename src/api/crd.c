@@ -94,6 +94,13 @@ crd_of(const struct kind *k, const char *name)
         names, "storedVersions", k->gvr.version);
 }
 
+/* The core group and storage.k8s.io are built into Kubernetes. */
+static bool
+is_custom(const struct kind *k)
+{
+    return k->gvr.group[0] != 0 && strcmp(k->gvr.group, "storage.k8s.io") != 0;
+}
+
 void
 crd_get(struct request *rq, struct reply *rp)
 {
@@ -105,7 +112,7 @@ crd_get(struct request *rq, struct reply *rp)
     for (size_t i = 0; kind_table[i] != NULL; i++) {
         CLEANUP(mem_free) char *name = status_resource(kind_table[i]);
 
-        if (kind_table[i]->gvr.group[0] != 0 &&
+        if (is_custom(kind_table[i]) &&
             (wanted == NULL || strcmp(wanted, name) == 0))
             json_array_append_new(list, crd_of(kind_table[i], name));
     }

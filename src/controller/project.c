@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "controller/loop.h"
 #include "controller/project-disks.h"
+#include "controller/project-host.h"
 #include "controller/projection.h"
 #include "controller/projectput.h"
 
@@ -409,7 +410,8 @@ work_list(struct project *pr, int64_t *ret_again_ms, struct err *err)
     int rc;
 
     *ret_again_ms = LIST_EVERY_MS;
-    if (ensure_namespace(pr->ctl, "default", err) < 0)
+    if (ensure_namespace(pr->ctl, "default", err) < 0 ||
+        project_host_sync(pr->ctl, virt_is_connected(pr->ctl->virt), err) < 0)
         return -1;
     if (virt_list(pr->ctl->virt, &uuids, &n, err) < 0)
         return err->code == ERR_UNAVAILABLE ? 0 : -1;
@@ -430,6 +432,8 @@ work_away(struct project *pr, struct err *err)
 
     if (virt_is_connected(pr->ctl->virt))
         return 0;
+    if (project_host_sync(pr->ctl, false, err) < 0)
+        return -1;
     cache_list(pr->ctl->cache, &kind_vm.gvr, NULL, &vms);
     for (size_t i = 0; i < vms.n && rc == 0; i++)
         if (!is_gone(pr, object_uid(vms.v[i])))

@@ -2,7 +2,7 @@
 /* controller/project.h: libvirt's domains as objects.
  *
  * The only writer of projected kinds: VirtualMachine, VirtualMachineInstance,
- * PersistentVolumeClaim, and the Namespaces they live in.
+ * PersistentVolumeClaim, the Namespaces they live in, Node, StorageClass.
  * Threads: any. source  DESIGN 4
  */
 #pragma once

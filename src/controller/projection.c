@@ -14,10 +14,9 @@
 
 #include "base/mem.h"
 #include "controller/ctl.h"
+#include "controller/project-host.h"
 #include "controller/project.h"
 #include "controller/projection-spec.h"
-
-#define STORAGE_CLASS "vmkeep-overlay"
 
 bool
 projection_has_claim(const struct domxml_disk *disk)
@@ -389,7 +388,7 @@ projection_claim(json_t *object, const struct projection_claim *c)
     set_annotation(object, PROJECT_NOTE_PATH, c->path);
     set_annotation(object, PROJECT_NOTE_FORMAT, c->format);
     jsonx_set(object, "spec.accessModes", json_pack("[s]", "ReadWriteOnce"));
-    jsonx_set_str(object, "spec.storageClassName", STORAGE_CLASS);
+    jsonx_set_str(object, "spec.storageClassName", PROJECT_HOST_CLASS);
     jsonx_set_str(object, "spec.volumeMode",
                   c->is_block ? "Block" : "Filesystem");
     jsonx_set_str(object, "spec.volumeName",

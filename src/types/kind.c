@@ -12,6 +12,7 @@ const struct kind *const kind_table[] = {
     &kind_namespace,
     &kind_event,
     &kind_pvc,
+    &kind_node,
     &kind_vm,
     &kind_vmi,
     &kind_vmsnapshot,
@@ -21,6 +22,7 @@ const struct kind *const kind_table[] = {
     &kind_hrestore,
     &kind_backuptarget,
     &kind_action,
+    &kind_storageclass,
     NULL,
 };
 

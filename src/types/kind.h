@@ -109,4 +109,5 @@ int kind_check_schema(const struct kind *k, const json_t *object,
 /* The kinds, for code that names them. */
 extern const struct kind kind_namespace, kind_event, kind_pvc, kind_vm,
     kind_vmi, kind_action, kind_vmsnapshot, kind_vmsnapshotcontent,
-    kind_vmrestore, kind_vmbackup, kind_hrestore, kind_backuptarget;
+    kind_vmrestore, kind_node, kind_storageclass, kind_vmbackup, kind_hrestore,
+    kind_backuptarget;
