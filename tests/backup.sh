@@ -126,6 +126,20 @@ check "byte for byte" compare b6
 check_equal "by its bitmaps" "$(backup_method b6 vda)" Incremental
 check_equal "the definition is whole" "$(backup_field b6 .status.vmkeep.secretsRedacted)" false
 check "nothing is left of the cut" backup_clean b6
+
+# ---- made smaller and larger again ----
+# What it lost is marked in no bitmap.
+vdb=$(guest_disk g1 vdb)
+cp "$vdb" "$T/vdb.kept"
+qemu-img resize -q --shrink -f qcow2 "$vdb" 9000K
+qemu-img resize -q -f qcow2 "$vdb" 1G
+qemu-img convert -O raw "$vdb" "$T/cut/vdb.raw"
+check "a disk that was made smaller and larger again" backup lost g1
+check "is backed up" backup_ready lost
+check "byte for byte: what it lost is zero" compare lost
+check_equal "by its bitmaps and what is a hole now" "$(backup_method lost vdb)" Incremental
+check "nothing is left of the cut" backup_clean lost
+cat "$T/vdb.kept" >"$vdb"
 guest_start g1
 guest_wait_agent g1
 check "started again" backup_compared b7

@@ -41,8 +41,8 @@ in_files() {
 }
 
 # covered OLD NEW RANGES SHRUNK: every cluster that differs is in the ranges.
-# (SHRUNK: or, if it is none, reads as zeros now: such areas are recorded by
-# each backup, marked or not.) Prints counts.
+# (SHRUNK: or, if it is none, reads as zeros now: controller/lostarea.c finds
+# that when the backup is read.) Prints counts.
 covered() {
     python3 - "$@" <<'PY'
 import os, sys

@@ -18,6 +18,7 @@
 
 #include "base/mem.h"
 #include "base/uuid.h"
+#include "controller/lostarea.h"
 #include "controller/tracking.h"
 #include "disk/dirty.h"
 #include "disk/source.h"
@@ -102,6 +103,40 @@ want_dirty(struct copy *c, const char **ret_why, struct err *err)
     ranges_clip(&c->want, c->r->size);
     c->r->dirty_bytes = ranges_bytes(&c->want);
     return 0;
+}
+
+static int
+parent_extent(void *arg, uint64_t off, uint64_t max, bool *ret_is_data,
+              uint64_t *ret_len, struct err *err)
+{
+    struct copy *c = arg;
+    enum repo_extent_kind kind;
+    unsigned disk;
+
+    if (repo_view_find_disk(c->job->parent, c->job->target, &disk, err) < 0 ||
+        repo_view_extent(c->job->parent, disk, off, max, &kind, ret_len, err) <
+            0)
+        return -1;
+    *ret_is_data = kind == REPO_EXTENT_DATA;
+    return 0;
+}
+
+/* What a disk that was made smaller and larger again has lost is marked
+ * nowhere. */
+static int
+want_lost(struct copy *c, struct err *err)
+{
+    CLEANUP(ranges_fini) struct ranges data = RANGES_INIT;
+    const struct lostarea_parent parent = { c, parent_extent };
+    unsigned disk;
+    uint64_t size;
+
+    if (repo_view_find_disk(c->job->parent, c->job->target, &disk, err) < 0 ||
+        disk_source_allocated(c->source, &data, err) < 0)
+        return -1;
+    size = repo_view_disk(c->job->parent, disk).size;
+    return lostarea_add(&c->want, &data, size < c->r->size ? size : c->r->size,
+                        c->chunk, &parent, err);
 }
 
 /* ---- the audit ---- */
@@ -242,6 +277,8 @@ choose(struct copy *c, struct err *err)
             return -1;
         if (rc == 0) {
             ranges_align_out(&c->want, c->chunk);
+            if (want_lost(c, err) < 0)
+                return err_wrap(err, "change tracking");
             if (audit(c, err) < 0)
                 return err_wrap(err, "audit of the change tracking");
             if (r->mismatches == 0) {

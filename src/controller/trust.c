@@ -18,8 +18,7 @@
  * - A copy for another VM, a disk moved, converted, restored: another file than
  *   the recorded one, or no bitmap. The record belongs to one VM's UUID.
  * - A disk that has grown: nothing marks the new area. A disk made smaller and
- *   larger again between two backups is not noticed here; what it lost reads as
- *   zero, and zero areas are recorded by every backup, marked or not.
+ *   larger again between two backups is not noticed here: see lostarea.c.
  * - Internal snapshots change content behind a bitmap's back. */
 
 #define WHY_FULL      "there is no earlier backup of this disk in the repository"
