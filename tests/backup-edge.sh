@@ -95,6 +95,21 @@ check_equal "by comparison" "$(backup_method r2 vda)" Rescan
 check "which stores nothing new" test "$(backup_field r2 .status.vmkeep.storedBytes)" -lt $((1 << 20))
 check_equal "the disks are where they were" "$(guest_disk g2 vda)" "$T/g2/root.raw"
 
+# ---- the VM is undefined in the read ----
+GUEST_APPEND="writer=off" guest_define g3
+wait_until 20 exists vm g3
+vda=$(guest_disk g3 vda) vdb=$(guest_disk g3 vdb)
+touch "$T/hold"
+backup u1 g3
+check "a stopped VM is cut" copy_cut g3 "$vda" "$vdb"
+wait_until 20 is_reading u1
+virsh -q undefine g3
+rm "$T/hold"
+check "undefined in the read: the backup is made all the same" backup_ready u1
+check "and is the cut" compare u1
+check "it holds nothing any more" backup_clean u1
+check "and can be deleted" remove_backup u1
+
 # ---- the target is full ----
 mount -t tmpfs -o size=2m tmpfs "$T/targets/small" || skip_all "cannot mount a tmpfs"
 cleanup_fn umount -l "$T/targets/small"

@@ -4,6 +4,7 @@
 # BackupTargets: what is made in a directory, what is never taken for one.
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
+. "$tests_dir/lib-backup.sh"
 requires_build vmkeepd vmkeep vmkeep-repo
 roots=$T/roots
 mkdir -p "$roots/empty" "$roots/used" "$T/elsewhere"
@@ -12,23 +13,8 @@ vmkeepd_configure "target_roots = $T/state/targets $roots"
 vmkeepd_start
 kubectl_start
 
-# target NAME PATH [LINE...]
-target() {
-    local name=$1 path=$2 line
-    shift 2
-    {
-        printf 'apiVersion: vmkeep.io/v1alpha1\nkind: BackupTarget\nmetadata: {name: %s}\nspec:\n' "$name"
-        printf '  directory: {path: %s}\n' "$path"
-        for line; do printf '  %s\n' "$line"; done
-    } | k create -f - >/dev/null
-}
-ready() { k get backuptarget "$1" -o "jsonpath={range .status.conditions[?(@.type=='Ready')]}{.status} {.reason}{end}" 2>/dev/null; }
-ready_is() { [ "$(ready "$1")" = "$2" ]; }
-poke() { k annotate --overwrite backuptarget "$1" "vmkeep.io/test=$RANDOM" >/dev/null; }
-repo_tool() { "$(program vmkeep-repo)" "$@"; }
-
 check "a target in an empty directory" target default "$roots/empty"
-check "becomes ready" wait_until 20 ready_is default "True Ready"
+check "becomes ready" wait_until 20 target_ready_is default "True Ready"
 uuid=$(field backuptarget default .status.repositoryUUID)
 check "a repository is there" test -f "$roots/empty/repo.cfg"
 check_equal "it is encrypted" "$(field backuptarget default .status.encrypted)" true
@@ -40,61 +26,61 @@ check "an event says to keep it" wait_until 10 eval "k get events -A | grep -q K
 check "it has room" test "$(field backuptarget default .status.freeBytes)" -gt 0
 
 check "a directory with other files" target used "$roots/used"
-check "is refused" wait_until 20 ready_is used "False NotEmpty"
+check "is refused" wait_until 20 target_ready_is used "False NotEmpty"
 check_equal "and left as it is" "$(ls "$roots/used")" letter
 check "a path beneath no root" target outside "$T/elsewhere"
-check "is refused" wait_until 20 ready_is outside "False Forbidden"
+check "is refused" wait_until 20 target_ready_is outside "False Forbidden"
 check_equal "and left as it is" "$(ls -A "$T/elsewhere")" ""
 ln -s "$T/elsewhere" "$roots/link"
 check "a link" target link "$roots/link"
-check "is not followed" wait_until 20 ready_is link "False Invalid"
+check "is not followed" wait_until 20 target_ready_is link "False Invalid"
 check_equal "nothing was written there" "$(ls -A "$T/elsewhere")" ""
 check "a directory that is not there" target missing "$roots/nothing/here"
-check "is said to be missing" wait_until 20 ready_is missing "False NoDirectory"
+check "is said to be missing" wait_until 20 target_ready_is missing "False NoDirectory"
 check "in vmkeepd's own root it is made" target own "$T/state/targets/a"
-check "and ready" wait_until 20 ready_is own "True Ready"
+check "and ready" wait_until 20 target_ready_is own "True Ready"
 
 # ---- not mounted? ----
 mv "$roots/empty" "$roots/away"
-poke default
-check "a directory that went away" wait_until 20 ready_is default "False NotMounted"
+target_poke default
+check "a directory that went away" wait_until 20 target_ready_is default "False NotMounted"
 mkdir "$roots/empty"
-poke default
+target_poke default
 sleep 1
-check "an empty one in its place is not taken for it" wait_until 20 ready_is default "False NotMounted"
+check "an empty one in its place is not taken for it" wait_until 20 target_ready_is default "False NotMounted"
 check_equal "and stays empty" "$(ls -A "$roots/empty")" ""
 check_equal "its repository is remembered" "$(field backuptarget default .status.repositoryUUID)" "$uuid"
 cp -a "$T/state/targets/a/." "$roots/empty/"
-poke default
-check "nor is another repository" wait_until 20 ready_is default "False OtherRepository"
+target_poke default
+check "nor is another repository" wait_until 20 target_ready_is default "False OtherRepository"
 rm -rf "$roots/empty"
 mv "$roots/away" "$roots/empty"
-check "back again it is ready" wait_until 30 ready_is default "True Ready"
+check "back again it is ready" wait_until 30 target_ready_is default "True Ready"
 check_equal "the same one" "$(field backuptarget default .status.repositoryUUID)" "$uuid"
 
 # ---- deleted and made again; restarts ----
 check "a target is deleted" remove backuptarget default
 check "its directory stays" test -f "$roots/empty/repo.cfg"
 check "made again" target default "$roots/empty"
-check "it takes up its repository" wait_until 20 ready_is default "True Ready"
+check "it takes up its repository" wait_until 20 target_ready_is default "True Ready"
 check_equal "the same one" "$(field backuptarget default .status.repositoryUUID)" "$uuid"
 vmkeepd_kill
 vmkeepd_start
-poke default
+target_poke default
 check "after a crash it is ready" wait_until 20 eval "[ -n \"\$(field backuptarget default .status.lastTest)\" ]"
-check_equal "as before" "$(ready default)" "True Ready"
+check_equal "as before" "$(target_ready default)" "True Ready"
 
 # ---- keys ----
 mv "$key" "$T/key"
 vmkeepd_stop
 vmkeepd_start
-check "without its key a repository is not ready" wait_until 20 ready_is default "False Forbidden"
+check "without its key a repository is not ready" wait_until 20 target_ready_is default "False Forbidden"
 mv "$T/key" "$key"
-check "with it, it is" wait_until 30 ready_is default "True Ready"
+check "with it, it is" wait_until 30 target_ready_is default "True Ready"
 check "no encryption on request" target plain "$T/state/targets/plain" "encryption: {mode: None}"
-check "is ready" wait_until 20 ready_is plain "True Ready"
+check "is ready" wait_until 20 target_ready_is plain "True Ready"
 check_equal "and not encrypted" "$(field backuptarget plain .status.encrypted)" false
 echo secret words >"$T/passphrase"
 check "a passphrase" target pass "$T/state/targets/pass" "encryption: {mode: Passphrase, passphraseFile: $T/passphrase}"
-check "is ready" wait_until 30 ready_is pass "True Ready"
+check "is ready" wait_until 30 target_ready_is pass "True Ready"
 check "the passphrase opens it" repo_tool list "$T/state/targets/pass" --passphrase-file "$T/passphrase"
