@@ -13,8 +13,10 @@
  *   .../<vm-uuid>/tpm2/               swtpm 0700
  *   .../<vm-uuid>/tpm2/tpm2-00.permall  swtpm 0600
  *
- * libvirt makes what is missing, but gives existing files to nobody: what is
- * put back must be the swtpm user's, or the VM does not start.
+ * libvirt makes what is missing, and at each start gives tpm2 and the files in
+ * it to swtpm's user; but it leaves the way there as it finds it: a directory
+ * of the VM that is root's alone is a VM that does not start (seen with 9.0:
+ * "TPM result for CMD_INIT: 0x9").
  */
 #include "controller/firmware.h"
 
@@ -29,7 +31,6 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/uuid.h"
-#include "controller/tpmowner.h"
 
 #define SWTPM_DIR "/var/lib/libvirt/swtpm"
 #define FILE_MAX  (64u << 20)
@@ -84,22 +85,26 @@ is_state(const char *name)
 
 /* How files get from one tree to another. */
 struct way {
-    bool sync;                      /* each file and directory */
-    const struct file_owner *owner; /* NULL: ours, and written in place */
+    bool sync;       /* each directory, and each file written in place */
+    bool is_replace; /* files are replaced, and their directory's owner's */
 };
 
 static int copy_tree(int from, int to, const struct way *way, int depth,
                      struct err *err) NODISCARD;
 
 static int
-replace_file(int from, int to_dir, const char *name,
-             const struct file_owner *owner, struct err *err)
+replace_file(int from, int to_dir, const char *name, struct err *err)
 {
     CLEANUP(buf_fini) struct buf b = BUF_INIT;
+    struct file_owner owner;
+    struct stat st;
 
+    if (fstat(to_dir, &st) < 0)
+        return err_sys(err, errno, "%s: its directory", name);
+    owner = (struct file_owner){ st.st_uid, st.st_gid };
     if (file_read_fd(from, FILE_MAX, name, &b, err) < 0)
         return -1;
-    return file_replace_as(to_dir, name, b.data, b.len, 0600, owner, err);
+    return file_replace_as(to_dir, name, b.data, b.len, 0600, &owner, err);
 }
 
 static int
@@ -113,8 +118,6 @@ copy_dir_entry(int from, int to, const char *name, const struct way *way,
     sub = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sub < 0)
         return err_sys(err, errno, "%s", name);
-    if (way->owner != NULL && fchown(sub, way->owner->uid, way->owner->gid) < 0)
-        return err_sys(err, errno, "%s: chown", name);
     return copy_tree(from, sub, way, depth + 1, err);
 }
 
@@ -131,8 +134,8 @@ copy_entry(int from, int to, const char *name, const struct way *way, int depth,
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, errno, "%s", name);
     if (S_ISREG(st.st_mode))
-        return way->owner != NULL ? replace_file(fd, to, name, way->owner, err)
-                                  : copy_bytes(fd, to, name, way->sync, err);
+        return way->is_replace ? replace_file(fd, to, name, err)
+                               : copy_bytes(fd, to, name, way->sync, err);
     if (!S_ISDIR(st.st_mode))
         return 0;
     return copy_dir_entry(fd, to, name, way, depth, err);
@@ -397,15 +400,13 @@ firmware_put_tpm(const char *state_dir, const char *snapshot_uid,
     CLEANUP(fd_close)
     int from = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     CLEANUP(fd_close) int to = -1;
-    struct file_owner owner;
-    struct way way = { .sync = true, .owner = &owner };
+    static const struct way way = { .sync = true, .is_replace = true };
 
     if (from < 0 && errno == ENOENT)
         return 0;
     if (from < 0)
         return err_sys(err, errno, "TPM state: %s", path);
     if (open_tpm(vm_uuid, &to, err) < 0 ||
-        tpmowner_find(to, TPMOWNER_CONF, &owner, err) < 0 ||
         copy_tree(from, to, &way, 0, err) < 0 ||
         remove_others(from, to, 0, err) < 0)
         return err_wrap(err, "TPM state");

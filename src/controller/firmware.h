@@ -38,9 +38,9 @@ bool firmware_has_nvram(const char *state_dir, const char *snapshot_uid);
  * start), fsynced, replacing what is there. */
 int firmware_put_nvram(const char *state_dir, const char *snapshot_uid,
                        const char *path, struct err *err) NODISCARD;
-/* Put the kept TPM state where swtpm of `vm_uuid` looks, as files of the user
- * that swtpm runs as (controller/tpmowner.h), fsynced; what else is there goes.
- * None is kept: nothing happens. */
+/* Put the kept TPM state where swtpm of `vm_uuid` looks, fsynced; what else is
+ * there goes. libvirt gives the files to swtpm's user at start. None is kept:
+ * nothing happens. */
 int firmware_put_tpm(const char *state_dir, const char *snapshot_uid,
                      const char *vm_uuid, struct err *err) NODISCARD;
 
