@@ -275,6 +275,18 @@ take(struct pass *p, const char *vm_uuid, int64_t *ret_again_ms,
                         err);
 }
 
+/* For another VM than the snapshot's own the source is only read. */
+static int
+take_source(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    bool is_same = p->seen.target_uid != NULL &&
+                   strcmp(p->seen.target_uid, p->seen.source_uid) == 0;
+
+    return loop_take_vm(p->loop, p->seen.source_uid,
+                        is_same ? VMLOCK_RESTORE : VMLOCK_COPY, p->key,
+                        ret_again_ms, err);
+}
+
 static int
 halt(void *arg, json_t *vm, struct err *err)
 {
@@ -416,7 +428,7 @@ static int
 do_apply(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
     struct err why;
-    int rc = take(p, p->seen.source_uid, ret_again_ms, err);
+    int rc = take_source(p, ret_again_ms, err);
 
     if (rc != 0)
         return rc;

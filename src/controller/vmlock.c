@@ -36,7 +36,7 @@ struct vmlock {
 static const char *const reason_names[] = {
     [VMLOCK_CUT] = "a cut",         [VMLOCK_MERGE] = "a merge",
     [VMLOCK_READ] = "a reading",    [VMLOCK_POWER] = "a power action",
-    [VMLOCK_RESTORE] = "a restore",
+    [VMLOCK_RESTORE] = "a restore", [VMLOCK_COPY] = "a copy for another VM",
 };
 
 static void
@@ -55,11 +55,17 @@ unlock(struct vmlock *t) RELEASE(vmlock_lock) NO_TSA
 static bool
 go_together(enum vmlock_reason a, enum vmlock_reason b)
 {
-    if (a == VMLOCK_READ)
-        return b == VMLOCK_CUT || b == VMLOCK_READ || b == VMLOCK_POWER;
-    if (b == VMLOCK_READ)
-        return a == VMLOCK_CUT || a == VMLOCK_POWER;
-    return false;
+    static const bool table[VMLOCK_COPY + 1][VMLOCK_COPY + 1] = {
+        [VMLOCK_CUT] = { [VMLOCK_READ] = true },
+        [VMLOCK_READ] = { [VMLOCK_CUT] = true,
+                          [VMLOCK_READ] = true,
+                          [VMLOCK_POWER] = true,
+                          [VMLOCK_COPY] = true },
+        [VMLOCK_POWER] = { [VMLOCK_READ] = true, [VMLOCK_COPY] = true },
+        [VMLOCK_COPY] = { [VMLOCK_READ] = true, [VMLOCK_POWER] = true },
+    };
+
+    return table[a][b];
 }
 
 struct vmlock *

@@ -6,12 +6,18 @@
  * before anybody takes one). Nobody waits here: who does not get it returns
  * "again after" and is called again as soon as it is released.
  *
- *              CUT  MERGE  READ  POWER  RESTORE      yes: together
- *   CUT         -     -    yes     -       -
- *   MERGE       -     -     -      -       -
- *   READ       yes    -    yes    yes      -
- *   POWER       -     -    yes     -       -
- *   RESTORE     -     -     -      -       -
+ *              CUT  MERGE  READ  POWER  RESTORE  COPY      yes: together
+ *   CUT         -     -    yes     -       -      -
+ *   MERGE       -     -     -      -       -      -
+ *   READ       yes    -    yes    yes      -     yes
+ *   POWER       -     -    yes     -       -     yes
+ *   RESTORE     -     -     -      -       -      -
+ *   COPY        -     -    yes    yes      -      -
+ *
+ * COPY changes the VM's layer table (its job is in the journal) but none of
+ * the disks that its domain uses: who starts or stops it does not wait for a
+ * copy of hundreds of gigabytes. Who holds it has settled the VM
+ * (controller/recover.h), and nobody may settle it anew meanwhile.
  *
  * Threads: any. source  DESIGN 5 step 1
  */
@@ -26,6 +32,7 @@ enum vmlock_reason {
     VMLOCK_READ,    /* layers are read or listed */
     VMLOCK_POWER,   /* start, stop, pause */
     VMLOCK_RESTORE, /* disks are replaced */
+    VMLOCK_COPY,    /* a snapshot becomes another VM's disks */
 };
 
 struct vmlock;
