@@ -17,7 +17,7 @@ vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000" "target_roots = $T/
 reads_can_wait
 vmkeepd_start PATH="$slow_path"
 kubectl_start
-mkdir -p "$T/targets/a" "$T/sums"
+mkdir -p "$T/targets/a" "$T/copies"
 target default "$T/targets/a"
 check "a target" wait_until 20 target_ready_is default "True Ready"
 guest_wait_agent g1
@@ -42,8 +42,8 @@ change() {
         ;;
     esac
 }
-sum() { sha256sum <"$1" | cut -c1-64; }
-exported_sum() { backup_export "$1" "$2" "$T/export.raw" && sum "$T/export.raw"; }
+# kept NAME DISK: is it what was copied of its cut?
+kept() { backup_export "$1" "$2" "$T/export.raw" && same_image "$T/copies/$1-$2.raw" raw "$T/export.raw"; }
 
 n=${BACKUP_MANY:-12} methods=''
 for ((i = 1; i <= n; i++)); do
@@ -56,8 +56,8 @@ for ((i = 1; i <= n; i++)); do
     rm "$T/hold"
     check "backup $i is made (the guest $what)" backup_ready "m$i"
     for disk in vda vdb; do
-        sum "$T/cut/$disk.raw" >"$T/sums/m$i-$disk"
-        check_equal "$disk is the cut ($(backup_method "m$i" $disk))" "$(exported_sum "m$i" $disk)" "$(cat "$T/sums/m$i-$disk")"
+        mv "$T/cut/$disk.raw" "$T/copies/m$i-$disk.raw"
+        check "$disk is the cut ($(backup_method "m$i" $disk))" kept "m$i" $disk
     done
     methods+="$(backup_method "m$i" vda) "
     wait_until 60 backup_is "m$i" .status.vmkeep.cut ''
@@ -66,7 +66,7 @@ note "methods: $methods"
 check "some were incremental" test "$(grep -o Incremental <<<"$methods" | wc -l)" -ge $((n / 3))
 bad=0
 for ((i = 1; i <= n; i++)); do
-    for disk in vda vdb; do [ "$(exported_sum "m$i" $disk)" = "$(cat "$T/sums/m$i-$disk")" ] || bad=$((bad + 1)); done
+    for disk in vda vdb; do kept "m$i" $disk || bad=$((bad + 1)); done
 done
 check_equal "all of them are still what they were" "$bad" 0
 check "the guest writes" guest_is_writing g1

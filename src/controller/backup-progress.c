@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/macros.h"
+#include "controller/objutil.h"
 
 static void
 set_number(json_t *object, const char *path, uint64_t n)
@@ -97,4 +99,17 @@ backup_progress_result(json_t *object, const json_t *note)
     for (size_t i = 0; i < json_array_size(tracking); i++)
         jsonx_del(json_array_get(tracking, i), "progress");
     jsonx_set(object, "status.vmkeep.tracking", tracking);
+}
+
+void
+backup_progress_end(json_t *object)
+{
+    int64_t start_ms = objutil_time_ms(object, "status.vmkeep.startTime");
+    int64_t now_s = clock_wall_s();
+
+    if (start_ms == 0)
+        return;
+    jsonx_set(object, "status.vmkeep.completionTime", objutil_time(now_s));
+    jsonx_set(object, "status.vmkeep.milliseconds",
+              json_integer(now_s * 1000 - start_ms));
 }

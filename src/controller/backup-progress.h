@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* controller/backup-progress.h: how far a backup's job is, in its status.
  *
- * Threads: pure functions.
+ * Threads: pure functions, but for the clock.
  * source  spec harvester 2.6
  */
 #pragma once
@@ -14,3 +14,5 @@ void backup_progress_tell(json_t *object, const struct job_progress *progress,
                           const json_t *note);
 /* What the job found out, once it is done: tracking, bytes. */
 void backup_progress_result(json_t *object, const json_t *note);
+/* When it was complete, and how long it took. */
+void backup_progress_end(json_t *object);

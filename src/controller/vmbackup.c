@@ -449,19 +449,6 @@ watch(struct pass *p, int64_t *ret_again_ms, struct err *err)
 
 /* ---- the end of a job ---- */
 
-static void
-tell_times(json_t *object)
-{
-    int64_t start_ms = objutil_time_ms(object, "status.vmkeep.startTime");
-    int64_t now_s = clock_wall_s();
-
-    if (start_ms == 0)
-        return;
-    jsonx_set(object, "status.vmkeep.completionTime", objutil_time(now_s));
-    jsonx_set(object, "status.vmkeep.milliseconds",
-              json_integer(now_s * 1000 - start_ms));
-}
-
 /* The backup is committed: its status is what was committed, and what the job
  * has to tell besides. */
 static int
@@ -493,7 +480,7 @@ complete(struct pass *p, bool must_exist, bool *ret_is_there, struct err *err)
     place.entry = &entry;
     backup_progress_result(object, note);
     backup_status_complete(object, meta, &place);
-    tell_times(object);
+    backup_progress_end(object);
     if (put_status(p, object, err) < 0)
         return -1;
     eventrec_normal(p->ctl->events, p->object, "BackupReady",
@@ -736,6 +723,26 @@ backup_work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
                       ret_again_ms, err);
 }
 
+/* An object that went although its job runs: somebody took the finalizer away.
+ * Nobody waits for that job any more, and its lock must not stay. */
+static void
+end_orphan(struct loop *l, const struct object *object)
+{
+    struct ctl *ctl = loop_ctl(l);
+    CLEANUP(json_decref) json_t *json = NULL;
+    CLEANUP(mem_free) char *key = NULL;
+    const char *vm_uuid;
+
+    if (job_look(ctl->jobs, object_uid(object), NULL, NULL) == JOB_NONE)
+        return;
+    job_cancel(ctl->jobs, object_uid(object));
+    json = object_json(object);
+    vm_uuid = jsonx_str(json, "status.sourceUID");
+    key = xasprintf("%s/%s", object_ns(object), object_name(object));
+    if (vm_uuid != NULL)
+        loop_give_vm(l, vm_uuid, key);
+}
+
 /* A target concerns all its backups; a snapshot the backup of its name. */
 static void
 map(void *arg, struct loop *l, const struct cache_event *ev)
@@ -743,6 +750,9 @@ map(void *arg, struct loop *l, const struct cache_event *ev)
     struct object_list list;
 
     (void)arg;
+    if (ev->type == CACHE_DELETED &&
+        object_gvr(ev->object) == &kind_vmbackup.gvr)
+        end_orphan(l, ev->object);
     if (object_gvr(ev->object) != &kind_backuptarget.gvr) {
         loop_add(l, object_ns(ev->object), object_name(ev->object));
         return;

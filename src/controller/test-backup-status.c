@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "controller/backup-progress.h"
+#include "controller/backup-status.h"
+#include "controller/ctl.h"
+#include "test.h"
+
+static json_t *
+fresh(void)
+{
+    json_t *o = json_pack("{s:{s:s}}", "metadata", "name", "b1");
+
+    backup_status_begin(o);
+    return o;
+}
+
+static const char *
+message(const json_t *o, const char *type)
+{
+    const json_t *list = jsonx_get(o, "status.conditions");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
+
+        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
+            return jsonx_str_or(c, "message", "");
+    }
+    return "";
+}
+
+static bool
+is(const json_t *o, const char *type, const char *status)
+{
+    const char *s = ctl_condition_get(o, type);
+
+    return s != NULL && strcmp(s, status) == 0;
+}
+
+static void
+the_words_are_harvesters(void)
+{
+    CLEANUP(json_decref) json_t *o = fresh();
+
+    CHECK(is(o, "InProgress", "True") && is(o, "Ready", "False"));
+    CHECK(strcmp(message(o, "InProgress"), "Operation in progress") == 0);
+    CHECK(strcmp(message(o, "Ready"), "Not ready") == 0);
+    backup_status_kept(o, "2026-01-01T00:00:00Z");
+    CHECK(is(o, "InProgress", "False") && is(o, "Ready", "True"));
+    CHECK(strcmp(message(o, "Ready"), "Operation complete") == 0);
+    CHECK(jsonx_bool(o, "status.readyToUse"));
+    CHECK_INT(jsonx_int(o, "status.progress", 0), ==, 100);
+}
+
+static void
+a_failure_is_final_and_says_why(void)
+{
+    CLEANUP(json_decref) json_t *o = fresh();
+
+    backup_status_error(o, "no space");
+    CHECK(is(o, "InProgress", "True"));
+    CHECK(strcmp(jsonx_str_or(o, "status.error.message", ""), "no space") == 0);
+    backup_status_failed(o, "no space");
+    CHECK(is(o, "InProgress", "False") && is(o, "Ready", "False"));
+    CHECK(strcmp(message(o, "InProgress"), "no space") == 0);
+    CHECK(!jsonx_bool(o, "status.readyToUse"));
+}
+
+static void
+what_was_lost_can_come_back(void)
+{
+    CLEANUP(json_decref) json_t *o = fresh();
+
+    backup_status_kept(o, NULL);
+    backup_status_lost(o, "BackupNotFound", "it is gone");
+    CHECK(is(o, "Ready", "False") && !jsonx_bool(o, "status.readyToUse"));
+    CHECK(strcmp(message(o, "Ready"), "it is gone") == 0);
+    CHECK(jsonx_get(o, "status.error") == NULL);
+    backup_status_found(o);
+    CHECK(is(o, "Ready", "True") && jsonx_bool(o, "status.readyToUse"));
+}
+
+static void
+progress_never_falls_and_is_100_only_at_the_end(void)
+{
+    CLEANUP(json_decref) json_t *o = fresh();
+    CLEANUP(json_decref)
+    json_t *note =
+        json_pack("{s:s, s:s, s:[{s:s, s:i}]}", "phase", "Reading", "session",
+                  "id", "disks", "volume", "vda", "progress", 50);
+    struct job_progress p = { .done_bytes = 50,
+                              .all_bytes = 100,
+                              .elapsed_ms = 1000 };
+
+    jsonx_set(o, "status.vmkeep.cut", json_object());
+    jsonx_set(o, "status.volumeBackups",
+              json_pack("[{s:s}]", "volumeName", "vda"));
+    backup_progress_tell(o, &p, note);
+    CHECK_INT(jsonx_int(o, "status.progress", 0), ==, 50);
+    CHECK_INT(jsonx_int(o, "status.vmkeep.bytesPerSecond", 0), ==, 50);
+    CHECK_INT(jsonx_int(o, "status.vmkeep.secondsLeft", 0), ==, 1);
+    CHECK_INT(jsonx_int(o, "status.volumeBackups.0.progress", 0), ==, 50);
+    CHECK(strcmp(jsonx_str_or(o, "status.vmkeep.cut.session", ""), "id") == 0);
+    p.done_bytes = 40;
+    backup_progress_tell(o, &p, note);
+    CHECK_INT(jsonx_int(o, "status.progress", 0), ==, 50);
+    p.done_bytes = 100;
+    backup_progress_tell(o, &p, note);
+    CHECK_INT(jsonx_int(o, "status.progress", 0), ==, 99);
+}
+
+int
+main(void)
+{
+    static const struct test_case cases[] = {
+        { "the words are Harvester's", the_words_are_harvesters },
+        { "a failure is final and says why", a_failure_is_final_and_says_why },
+        { "what was lost can come back", what_was_lost_can_come_back },
+        { "progress never falls, and is 100 only at the end",
+          progress_never_falls_and_is_100_only_at_the_end },
+    };
+
+    return test_main(cases, ARRAY_SIZE(cases));
+}
