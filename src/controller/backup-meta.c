@@ -57,6 +57,7 @@ backup_meta_free(struct backup_meta *m)
     free(m->vm_uuid);
     free(m->domain_xml);
     free(m->host);
+    free(m->host_mark);
     json_decref(m->labels);
     json_decref(m->annotations);
     json_decref(m->spec);
@@ -146,6 +147,7 @@ to_json(const struct backup_meta *m)
     put_str(vm, "domainXML", m->domain_xml);
     (void)json_object_set_new(vm, "hasSecrets", json_boolean(m->has_secrets));
     put_str(vm, "host", m->host);
+    put_str(vm, "hostMark", m->host_mark);
     clock_format_rfc3339(m->cut_s, time);
     put_str(cut, "time", time);
     put_str(cut, "consistency", consistency_names[m->consistency]);
@@ -346,6 +348,7 @@ read_vm(const json_t *v, struct backup_meta *m, struct err *err)
     m->domain_xml = text_of(v, "vm.domainXML");
     m->has_secrets = jsonx_bool(v, "vm.hasSecrets");
     m->host = text_of(v, "vm.host");
+    m->host_mark = text_of(v, "vm.hostMark");
     if (m->vm_uuid == NULL || !uuid_is_valid(m->vm_uuid) || m->source == NULL ||
         m->volume_backups == NULL || m->domain_xml == NULL ||
         strlen(m->domain_xml) > XML_LIMIT)

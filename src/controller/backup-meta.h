@@ -60,6 +60,8 @@ struct backup_meta {
     json_t *secret_names;   /* names of secrets that it refers to; NULL: none */
     char *domain_xml;       /* redacted unless has_secrets */
     bool has_secrets;       /* domain_xml carries its passwords */
+    char *host_mark;        /* secrets_mark() of domain_xml by the host that
+                             * wrote it; NULL: none */
     struct backup_meta_disk *disks;
     size_t n_disks;
     json_t *excluded; /* [{volume, reason}]; NULL: none */

@@ -282,6 +282,8 @@ take_definition(struct read_job *r, struct err *err)
         return err_wrap(err, "the definition that was kept at the cut");
     r->meta->has_secrets = target_is_encrypted(r->ref);
     if (r->meta->has_secrets) {
+        r->meta->host_mark = xcalloc(1, SECRETS_MARK_SIZE);
+        secrets_mark(recover_secrets(r->ctl), xml, r->meta->host_mark);
         r->meta->domain_xml = xstrdup(xml);
         return 0;
     }

@@ -108,19 +108,27 @@ take_present(struct ctl *ctl, struct hrestore_source *s)
     return true;
 }
 
+/* Did this host write the definition, and has nobody changed it since? */
+static bool
+is_our_own(struct ctl *ctl, const struct backup_meta *meta)
+{
+    char mark[SECRETS_MARK_SIZE];
+
+    if (meta->host_mark == NULL || !meta->has_secrets)
+        return false;
+    secrets_mark(recover_secrets(ctl), meta->domain_xml, mark);
+    return strcmp(mark, meta->host_mark) == 0;
+}
+
 static int
 load_xml(struct ctl *ctl, struct hrestore_source *s, struct err *err)
 {
     struct restore_source *base = &s->base;
 
     base->is_xml_ours = true;
-    if (secrets_get(recover_secrets(ctl), s->meta->uid, &base->xml, err) == 0)
+    if (!is_our_own(ctl, s->meta) && take_present(ctl, s))
         return 0;
-    if (err->code != ERR_NOT_FOUND && err->code != ERR_CORRUPT)
-        return -1;
-    if (take_present(ctl, s))
-        return 0;
-    base->is_xml_ours = false;
+    base->is_xml_ours = is_our_own(ctl, s->meta);
     base->xml = xstrdup(s->meta->domain_xml);
     if (!s->meta->has_secrets)
         restore_source_note(

@@ -10,14 +10,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/uuid.h"
+#include "codec/hash.h"
 #include "codec/seal.h"
 
 #define KEY_NAME "seal.key"
+
+_Static_assert(SEAL_KEY_SIZE == HASH_SIZE, "one key serves both");
 
 struct secrets {
     uint8_t key[SEAL_KEY_SIZE];
@@ -142,4 +146,22 @@ secrets_free_text(char *text)
     if (text != NULL)
         mem_wipe(text, strlen(text));
     free(text);
+}
+
+void
+secrets_mark(const struct secrets *s, const char *text,
+             char ret_mark[SECRETS_MARK_SIZE])
+{
+    static const char label[] = "vmkeep/definition/0";
+    uint8_t key[HASH_SIZE], mac[HASH_SIZE];
+    struct hash_key k;
+
+    hash_key_init(&k, s->key);
+    hash_hmac(&k, label, sizeof label, key); /* sealing has its own use of it */
+    hash_key_init(&k, key);
+    hash_hmac(&k, text, strlen(text), mac);
+    for (size_t i = 0; i < HASH_SIZE; i++)
+        (void)snprintf(ret_mark + 2 * i, 3, "%02x", mac[i]);
+    mem_wipe(key, sizeof key);
+    mem_wipe(&k, sizeof k);
 }

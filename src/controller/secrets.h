@@ -31,6 +31,12 @@ int secrets_get(struct secrets *s, const char *name, char **ret_text,
 int secrets_delete(struct secrets *s, const char *name, struct err *err)
     NODISCARD;
 
+#define SECRETS_MARK_SIZE 65 /* 64 hexadecimal digits, and NUL */
+/* What only this host can say of a text: that it wrote it. A text from outside
+ * that has its mark is ours, and unchanged. source  RFC 2104, SHA-256 */
+void secrets_mark(const struct secrets *s, const char *text,
+                  char ret_mark[SECRETS_MARK_SIZE]);
+
 /* Wipe and free. */
 void secrets_free_text(char *text);
 DEFINE_CLEANUP(secrets_free_text, char *)

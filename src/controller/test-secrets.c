@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/spawn.h"
 #include "controller/secrets.h"
 #include "test.h"
 
@@ -72,6 +73,30 @@ a_bad_key_file_is_not_replaced(void)
     CHECK_INT(err.code, ==, ERR_CORRUPT);
 }
 
+static void
+only_the_host_that_wrote_a_text_can_mark_it(void)
+{
+    char other[] = "/tmp/vk-secretsXXXXXX";
+    struct err err = { 0 };
+    char a[SECRETS_MARK_SIZE], b[SECRETS_MARK_SIZE];
+    const char *const rm[] = { "rm", "-rf", "--", other, NULL };
+
+    CHECK(mkdtemp(other) != NULL);
+    CLEANUP(secrets_close) struct secrets *here = secrets_open(dir, &err);
+    CLEANUP(secrets_close) struct secrets *there = secrets_open(other, &err);
+
+    CHECK(here != NULL && there != NULL);
+    secrets_mark(here, "<domain/>", a);
+    secrets_mark(here, "<domain/>", b);
+    CHECK_INT(strlen(a), ==, 64);
+    CHECK(strcmp(a, b) == 0);
+    secrets_mark(here, "<domain />", b);
+    CHECK(strcmp(a, b) != 0);
+    secrets_mark(there, "<domain/>", b);
+    CHECK(strcmp(a, b) != 0);
+    CHECK_OK(spawn_run(rm, 10000, NULL, &err), &err);
+}
+
 int
 main(void)
 {
@@ -82,6 +107,8 @@ main(void)
           the_file_is_sealed_and_ours_alone },
         { "names that are no UUID are refused",
           names_that_are_no_uuid_are_refused },
+        { "only the host that wrote a text can mark it",
+          only_the_host_that_wrote_a_text_can_mark_it },
         { "a bad key file is not replaced", a_bad_key_file_is_not_replaced },
     };
 
