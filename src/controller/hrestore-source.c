@@ -2,9 +2,9 @@
 /* controller/hrestore-source.c: what a backup says about itself, as a source.
  *
  * The definition in a repository is foreign: whoever can write there, and has
- * the key, wrote it. It is ours only if this host has sealed the same text, or
- * if the VM's present definition, but for the disks' files, is the very same:
- * then nothing new would be defined.
+ * the key, wrote it. It is ours only if it bears this host's mark
+ * (controller/secrets.h), or if the VM's present definition, but for the disks'
+ * files, is the very same: then nothing new would be defined.
  */
 #include "controller/hrestore-source.h"
 
