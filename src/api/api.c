@@ -181,7 +181,7 @@ open_tcp(const struct address *a, int *ret_fd, unsigned *ret_port,
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                               .ai_flags = AI_PASSIVE };
     struct addrinfo *found = NULL;
-    struct sockaddr_storage have;
+    struct sockaddr_storage have = { .ss_family = AF_UNSPEC };
     socklen_t len = sizeof have;
     CLEANUP(fd_close) int fd = -1;
     int on = 1;
@@ -201,6 +201,8 @@ open_tcp(const struct address *a, int *ret_fd, unsigned *ret_port,
         return err_sys(err, rc, "listen on %s port %s", a->host, a->port);
     if (getsockname(fd, (struct sockaddr *)&have, &len) < 0)
         return err_sys(err, errno, "getsockname");
+    /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): the kernel wrote it
+     */
     *ret_port = ntohs(have.ss_family == AF_INET6
                           ? ((struct sockaddr_in6 *)&have)->sin6_port
                           : ((struct sockaddr_in *)&have)->sin_port);

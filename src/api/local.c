@@ -88,14 +88,18 @@ static uint64_t
 resident_bytes(void)
 {
     FILE *f = fopen("/proc/self/statm", "re");
-    uint64_t total = 0, resident = 0;
+    char line[128] = "";
+    char *at; /* after the first number, the total size */
 
     if (f == NULL)
         return 0;
-    if (fscanf(f, "%" SCNu64 " %" SCNu64, &total, &resident) != 2)
-        resident = 0;
+    if (fgets(line, sizeof line, f) == NULL)
+        line[0] = 0;
     (void)fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    at = strchr(line, ' ');
+    return at == NULL
+               ? 0
+               : strtoull(at, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* source: the Prometheus text format, 0.0.4 */
