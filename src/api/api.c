@@ -201,8 +201,7 @@ open_tcp(const struct address *a, int *ret_fd, unsigned *ret_port,
         return err_sys(err, rc, "listen on %s port %s", a->host, a->port);
     if (getsockname(fd, (struct sockaddr *)&have, &len) < 0)
         return err_sys(err, errno, "getsockname");
-    /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): the kernel wrote it
-     */
+    /* The kernel wrote it: NOLINTNEXTLINE(clang-analyzer-core.*) */
     *ret_port = ntohs(have.ss_family == AF_INET6
                           ? ((struct sockaddr_in6 *)&have)->sin6_port
                           : ((struct sockaddr_in *)&have)->sin_port);
