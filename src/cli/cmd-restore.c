@@ -514,7 +514,8 @@ create_restore(struct cli *c, struct err *err)
     char *name = c->n_args > 1
                      ? xstrdup(c->args[1])
                      : xasprintf("restore-%.200s-%llu", choice.name,
-                                 (unsigned long long)clock_wall_s() * 1000);
+                                 (unsigned long long)clock_wall_s() * 1000 +
+                                     clock_mono_ms() % 1000);
     int64_t unused;
 
     if (cli_has(c, "backup-namespace"))
