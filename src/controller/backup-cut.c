@@ -4,7 +4,7 @@
  *   undo what an earlier try left
  *   guestcut_look
  *   tracking_begin           the file says "pending"
- *   guestcut_make            freeze, checkpoint, cut, firmware, thaw
+ *   guestcut_make            checkpoint, freeze, cut, firmware, thaw
  *   tracking_cut             the generation record; libvirt forgets
  *   guestcut_seal            definition and firmware are durable
  *   (the caller)             the record in the object's status
@@ -39,10 +39,11 @@ struct try_backup {
     const char *why_untracked; /* static; NULL: nothing to say */
 };
 
-/* The last call before the disks are cut: from here on the guest's writes are
- * recorded. */
+/* From here on the guest's writes are recorded. Before the freeze, because it
+ * takes its time: what is written until the cut is in this backup, and is read
+ * once more by the next one. */
 static int
-instant(void *arg, struct err *err)
+record_writes(void *arg, struct err *err)
 {
     const struct try_backup *t = arg;
     char name[TRACKING_NAME_SIZE];
@@ -268,7 +269,7 @@ backup_cut(struct ctl *ctl, const struct backup_cut_job *job, json_t *status,
                                  .exclude = exclude,
                                  .never_freezes = job->never_freezes,
                                  .hold_ms = hold_ms(job->backup_json),
-                                 .instant = instant,
+                                 .before = record_writes,
                                  .arg = &t };
     CLEANUP(guestcut_fini) struct guestcut g = { 0 };
     struct err undo;

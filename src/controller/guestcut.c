@@ -4,9 +4,9 @@
  *   guestcut_look: the VM, its secure XML     (may be slow)
  *   guestcut_make:
  *     volume_cut_prepare                      (checks, journal)
+ *     job.before                              the caller's call
  *     freeze_begin                            journal, guard, FSFreeze
  *       freeze_pause                          only where disks are copied
- *       job.instant                           the caller's call
  *       volume_cut_commit                     one libvirt call: the instant
  *       firmware_copy                         a few small files
  *       freeze_unpause
@@ -113,8 +113,6 @@ commit(struct guestcut *g, struct err *err)
 {
     struct firmware_kept kept = { .has_nvram = false };
 
-    if (g->job.instant != NULL && g->job.instant(g->job.arg, err) < 0)
-        return -1;
     if (g->cut != NULL && volume_cut_commit(g->cut, err) < 0)
         return -1;
     g->record.time_s = clock_wall_s();
@@ -185,7 +183,8 @@ guestcut_make(struct guestcut *g, struct err *err)
         return -1;
     if (g->cut != NULL)
         g->record.driver = volume_cut_driver(g->cut);
-    if (freeze_and_commit(g, err) == 0 &&
+    if ((g->job.before == NULL || g->job.before(g->job.arg, err) == 0) &&
+        freeze_and_commit(g, err) == 0 &&
         (g->cut == NULL || volume_cut_finish(g->cut, g->cut_disks, err) == 0))
         return 0;
     if (g->cut != NULL) {

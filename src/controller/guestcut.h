@@ -20,10 +20,10 @@ struct guestcut_job {
     enum volume_cut_kind kind; /* copies, or layers only */
     bool never_freezes;
     uint64_t hold_ms; /* freeze_begin_for(); 0: the rule */
-    /* Called within the freeze, just before the disks are cut: one quick call
-     * that changes the domain. Undone by the caller if the cut fails. NULL:
-     * none. */
-    int (*instant)(void *arg, struct err *err);
+    /* Called just before the freeze, when nothing is left but that: what must
+     * be there when the disks are cut. Undone by the caller if the cut fails.
+     * NULL: none. */
+    int (*before)(void *arg, struct err *err);
     void *arg;
 };
 
@@ -51,7 +51,7 @@ guestcut_fini_p(struct guestcut *g)
 int guestcut_look(struct ctl *ctl, const struct guestcut_job *job,
                   struct guestcut *g, struct err *err) NODISCARD;
 /* The cut itself. On an error the disks are as they were (or will be before
- * the VM is touched again), but for what `instant` did. */
+ * the VM is touched again), but for what `before` did. */
 int guestcut_make(struct guestcut *g, struct err *err) NODISCARD;
 /* Make durable what is kept beside the disks: definition, firmware. */
 int guestcut_seal(struct guestcut *g, struct err *err) NODISCARD;

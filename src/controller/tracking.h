@@ -9,7 +9,7 @@
  * before it is gone.
  *
  *     tracking_begin     the file says "pending"          (before the freeze)
- *     virt_checkpoint_create(tracking_name())              between freeze, thaw
+ *     virt_checkpoint_create(tracking_name())              before it, too
  *     volume_cut_commit, _finish
  *     tracking_cut       what was recorded; libvirt's note is forgotten
  *     tracking_judge     per disk: full, dirty, rescan

@@ -15,7 +15,7 @@
 
 /* Begin to record, at one instant, on the named qcow2 disks of a running (or
  * paused) domain; other disks are not touched. One libvirt call and nothing
- * else: it may stand between freeze and thaw.
+ * else.
  *
  *   name    of the checkpoint and of the bitmap in every disk
  *   errors  EXISTS; CONFLICT (not running); UNSUPPORTED (raw, qcow2 v2)
