@@ -5,8 +5,10 @@
  * that is taken by another backup is no hindrance. The repository is listed
  * first, then the objects: an object is always there before its backup, so a
  * backup without an object in that order is nobody's, or its object was
- * deleted in between; then its backup was deleted before the object, and a
- * second look at the repository tells.
+ * deleted in between. Then its backup was deleted before the object, and a
+ * second look at the repository tells; or the deletion was written into
+ * pendingDeletions before the object went, so these are read after the
+ * objects.
  */
 #include "controller/target-sync.h"
 
@@ -60,6 +62,28 @@ note_uids(struct ctl *ctl, struct map *known)
     for (size_t i = 0; i < list.n; i++)
         (void)map_put(known, object_uid(list.v[i]), known);
     object_list_fini(&list);
+}
+
+/* What waits to be deleted must not come back. */
+static int
+note_pending(struct ctl *ctl, const char *target, struct map *known,
+             struct err *err)
+{
+    CLEANUP(object_unref) struct object *o = NULL;
+    CLEANUP(json_decref) json_t *json = NULL;
+    const json_t *list;
+
+    if (objutil_find(ctl, &kind_backuptarget, "", target, &o, err) < 0)
+        return -1;
+    json = o == NULL ? NULL : object_json(o);
+    list = jsonx_get(json, "status.pendingDeletions");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *uid = jsonx_str(json_array_get(list, i), "backupUID");
+
+        if (uid != NULL)
+            (void)map_put(known, uid, known);
+    }
+    return 0;
 }
 
 static int
@@ -145,6 +169,8 @@ target_sync_adopt(struct ctl *ctl, struct target_ref *ref, const char *endpoint,
     if (repo_list(target_repo(ref), &e, &n, &damage, err) < 0)
         return -1;
     note_uids(ctl, known);
+    if (note_pending(ctl, target_name(ref), known, err) < 0)
+        return -1;
     for (size_t i = n; i-- > 0;) { /* the newest of a UID counts */
         struct err why;
 
