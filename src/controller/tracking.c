@@ -269,6 +269,7 @@ tracking_cut(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
     p = t->pending;
     if (!is_pending(t, backup_uid) || p->n > 0)
         return 0;
+    free(p->disks); /* room for none */
     p->disks = xcalloc(n + 1, sizeof *p->disks);
     for (size_t i = 0; i < n; i++)
         if (record_disk(ctl, vm_uuid, backup_uid, targets[i], &p->disks[p->n++],

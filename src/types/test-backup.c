@@ -129,10 +129,8 @@ check_one(const struct kind *k, enum kind_op op, const char *old,
             test_fail(__FILE__, __LINE__, rule->object, causes.v[0].message);
         return;
     }
-    if (causes.n == 0) {
+    if (causes.n == 0)
         test_fail(__FILE__, __LINE__, rule->object, "was not refused");
-        return;
-    }
     if (strcmp(causes.v[0].field, rule->field) != 0)
         test_fail(__FILE__, __LINE__, rule->field, causes.v[0].field);
     if (strncmp(causes.v[0].message, rule->message, strlen(rule->message)) != 0)
