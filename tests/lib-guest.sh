@@ -81,7 +81,8 @@ in_namespace() { nsenter -t "$namespace_pid" -m -p -r -- "$@"; }
 
 # libvirt_restart: start libvirtd (again); guests that run are found by it.
 libvirt_restart() {
-    start_process libvirtd nsenter -t "$namespace_pid" -m -p -r -- \
+    # Without TMPDIR: swtpm_setup, as a user of its own, cannot write there.
+    start_process libvirtd nsenter -t "$namespace_pid" -m -p -r -- env -u TMPDIR \
         libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid
     wait_until 60 virsh -q version || { echo "libvirtd does not answer" >&2; return 1; }
 }
