@@ -450,6 +450,7 @@ mark_vm(struct pass *p, int64_t *ret_again_ms, struct err *err)
         .ctl = p->ctl,
         .restore_json = p->json,
         .source_vm = jsonx_get(p->content_json, "spec.source.virtualMachine"),
+        .disks = jsonx_get(p->json, "status.vmkeep.disks"),
         .ns = p->seen.ns,
         .vm_name = object_name(p->vm),
         .note = RESTORE_MARK_NOTE,
