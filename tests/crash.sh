@@ -4,7 +4,7 @@
 # kill -9 of vmkeepd at its counted side effects, before and after each: then it
 # is started again, and everything must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th point (13); 1: all. CRASH_OFFSET=I: which of them
+#   CRASH_EVERY=K   every K-th point (23); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: snapshot snapshot-delete restore-in-place restore-new
 #   CRASH_AT=N:WHEN one point only
 #
@@ -14,7 +14,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 requires_program curl
-CRASH_EVERY=${CRASH_EVERY:-13} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_EVERY=${CRASH_EVERY:-23} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-snapshot snapshot-delete restore-in-place restore-new}
 libvirt_start
 guest_define g1
