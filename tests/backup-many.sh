@@ -4,7 +4,7 @@
 # Increments in a row, the guest doing by chance this and that in between; each
 # is compared with what qemu-img copied of the cut before it was read, and all
 # of them once more at the end.
-#   BACKUP_MANY=N  how many (12)   BACKUP_SEED=N  which chance
+#   BACKUP_MANY=N  how many (8)   BACKUP_SEED=N  which chance
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
 . "$tests_dir/lib-backup.sh"
@@ -45,7 +45,7 @@ change() {
 # kept NAME DISK: is it what was copied of its cut?
 kept() { backup_export "$1" "$2" "$T/export.raw" && same_image "$T/copies/$1-$2.raw" raw "$T/export.raw"; }
 
-n=${BACKUP_MANY:-12} methods=''
+n=${BACKUP_MANY:-8} methods=''
 for ((i = 1; i <= n; i++)); do
     change >"$T/what" 2>/dev/null # no subshell: size and RANDOM go on
     what=$(head -n 1 "$T/what")

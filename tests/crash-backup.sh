@@ -5,7 +5,7 @@
 # deletion, before and after each: then it is started again, and everything
 # must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th point (23); 1: all. CRASH_OFFSET=I: which of them
+#   CRASH_EVERY=K   every K-th point (37); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: backup backup-delete backup-cancel (deleted while it
 #                   is read); deletions are short: they are killed everywhere
 #   CRASH_AT=N:WHEN one point only
@@ -15,7 +15,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
 requires_program curl
-CRASH_EVERY=${CRASH_EVERY:-23} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_EVERY=${CRASH_EVERY:-37} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-backup backup-delete backup-cancel}
 libvirt_start
 guest_define g1
