@@ -176,28 +176,14 @@ volume_fill_prepare(struct volume *v, const char *vm_uuid,
     CLEANUP(volume_restore_free)
     struct volume_restore *r = xcalloc(1, sizeof *r);
     struct fill f = { .r = r, .disks = disks };
-    const struct layer_done *done;
     int rc;
 
-    if (volume_check_id(restore_id, "restore", err) < 0 ||
-        volume_check_id(owner_uuid, "VM", err) < 0)
+    if (volume_restore_open(v, vm_uuid, restore_id, owner_uuid, n, r, err) < 0)
         return -1;
-    if (n == 0)
-        return err_set(err, ERR_INVALID, "restore %s: no disk", restore_id);
-    r->v = v;
-    memcpy(r->id, restore_id, sizeof r->id);
-    r->t = volume_load(v, vm_uuid, err);
-    if (r->t == NULL || volume_settle(v, r->t, err) < 0)
-        return -1;
-    done = layer_done_find(r->t, restore_id);
-    if (done != NULL) {
-        volume_restore_take_done(r, done);
+    if (r->is_done) {
         *ret_r = TAKE(r);
         return 0;
     }
-    if (r->t->job.kind != LAYER_JOB_NONE)
-        return err_set(err, ERR_BUSY, "VM %s: %s", vm_uuid,
-                       plan_why_text(PLAN_WHY_JOB));
     rc = prepare(&f, owner_uuid, in_place, n, err);
     virt_vm_free(f.vm);
     if (rc < 0)

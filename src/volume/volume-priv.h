@@ -196,9 +196,12 @@ struct volume_restore {
 /* One more disk of the result. */
 void volume_restore_add(struct volume_restore *r, const char *target,
                         const char *path, const char *format, uint64_t size);
-/* A restore that is over: its result, for who asks again. */
-void volume_restore_take_done(struct volume_restore *r,
-                              const struct layer_done *d);
+/* How every restore begins: load and settle the table. r->is_done: it is over
+ * already, and `r` holds its result. errors  BUSY (another job is open) */
+int volume_restore_open(struct volume *v, const char *vm_uuid,
+                        const char *restore_id, const char *owner_uuid,
+                        size_t n_disks, struct volume_restore *r,
+                        struct err *err) NODISCARD;
 int volume_restore_check_off(const struct virt_vm *vm, struct err *err)
     NODISCARD;
 /* Remove the new files of t's journal and end it. */

@@ -587,13 +587,41 @@ prepare(struct prepare *p, const char *owner_uuid, const char *const *targets,
 }
 
 /* A restore that is over: its result, for who asks again. */
-void
-volume_restore_take_done(struct volume_restore *r, const struct layer_done *d)
+static void
+take_done(struct volume_restore *r, const struct layer_done *d)
 {
     r->is_done = true;
     for (size_t i = 0; i < d->n; i++)
         volume_restore_add(r, d->disks[i].target, d->disks[i].path,
                            d->disks[i].format, d->disks[i].size);
+}
+
+int
+volume_restore_open(struct volume *v, const char *vm_uuid,
+                    const char *restore_id, const char *owner_uuid,
+                    size_t n_disks, struct volume_restore *r, struct err *err)
+{
+    const struct layer_done *done;
+
+    if (volume_check_id(restore_id, "restore", err) < 0 ||
+        volume_check_id(owner_uuid, "VM", err) < 0)
+        return -1;
+    if (n_disks == 0)
+        return err_set(err, ERR_INVALID, "restore %s: no disk", restore_id);
+    r->v = v;
+    memcpy(r->id, restore_id, sizeof r->id);
+    r->t = volume_load(v, vm_uuid, err);
+    if (r->t == NULL || volume_settle(v, r->t, err) < 0)
+        return -1;
+    done = layer_done_find(r->t, restore_id);
+    if (done != NULL) {
+        take_done(r, done);
+        return 0;
+    }
+    return r->t->job.kind == LAYER_JOB_NONE
+               ? 0
+               : err_set(err, ERR_BUSY, "VM %s: %s", vm_uuid,
+                         plan_why_text(PLAN_WHY_JOB));
 }
 
 int
@@ -606,28 +634,15 @@ volume_restore_prepare(struct volume *v, const char *vm_uuid,
     CLEANUP(volume_restore_free)
     struct volume_restore *r = xcalloc(1, sizeof *r);
     struct prepare p = { .r = r, .cut_id = cut_id, .mode = mode };
-    const struct layer_done *done;
     int rc;
 
-    if (volume_check_id(restore_id, "restore", err) < 0 ||
-        volume_check_id(owner_uuid, "VM", err) < 0)
+    if (volume_restore_open(v, vm_uuid, restore_id, owner_uuid, n_targets, r,
+                            err) < 0)
         return -1;
-    if (n_targets == 0)
-        return err_set(err, ERR_INVALID, "restore %s: no disk", restore_id);
-    r->v = v;
-    memcpy(r->id, restore_id, sizeof r->id);
-    r->t = volume_load(v, vm_uuid, err);
-    if (r->t == NULL || volume_settle(v, r->t, err) < 0)
-        return -1;
-    done = layer_done_find(r->t, restore_id);
-    if (done != NULL) {
-        volume_restore_take_done(r, done);
+    if (r->is_done) {
         *ret_r = TAKE(r);
         return 0;
     }
-    if (r->t->job.kind != LAYER_JOB_NONE)
-        return err_set(err, ERR_BUSY, "VM %s: %s", vm_uuid,
-                       plan_why_text(PLAN_WHY_JOB));
     rc = prepare(&p, owner_uuid, targets, n_targets, err);
     virt_vm_free(p.vm);
     if (rc < 0)
