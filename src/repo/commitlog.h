@@ -23,6 +23,15 @@ enum commitlog_type {
     COMMITLOG_COMMIT = 2,
     COMMITLOG_ABORT = 3,
     COMMITLOG_DELETE = 4,
+    COMMITLOG_KILL = 5,
+    COMMITLOG_REDIRECT = 6,
+    COMMITLOG_CONDEMN = 7,
+    COMMITLOG_CKPT = 8,
+    COMMITLOG_KEY = 9,
+    COMMITLOG_HOLD = 10,
+    COMMITLOG_UNDELETE = 11,
+    COMMITLOG_PIN = 12,
+    COMMITLOG_BAD = 13,
 };
 
 /* ---- one entry -------------------------------------------------------- */
@@ -70,6 +79,13 @@ struct commitlog;
 struct commitlog *commitlog_new(struct blob *blob, const uint8_t *repo_uuid,
                                 const struct hash_key *mac_key) NODISCARD;
 void commitlog_free(struct commitlog *l); /* NULL is fine */
+
+/* Append an entry of any type with a line in logstate.c, as docs/formats/log.md
+ * says under "Writing": `body` is written if the type's check allows it, as the
+ * log is then. Durable and folded in on return.
+ *   errors  those of the check */
+int commitlog_append(struct commitlog *l, enum commitlog_type type,
+                     const struct buf *body, struct err *err) NODISCARD;
 
 /* Append, as docs/formats/log.md says under "Writing". Durable on return.
  *   errors  CONFLICT (the session has ended already); NOT_FOUND (a backup to

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing the log: an entry of the next number, created if absent. */
+#include <string.h>
+
+#include "base/uuid.h"
+#include "codec/le.h"
+#include "repo/commitlog-private.h"
+
+/* Writers that meet the same number again and again: something is wrong. */
+#define MAX_TRIES 10000
+
+/* Is the entry that exists as number `seq` the one with our nonce? */
+static int
+is_ours_locked(struct commitlog *l, const struct commitlog_entry *e,
+               const char *name, bool *ret, struct err *err)
+    REQUIRES(commitlog_lock)
+{
+    struct commitlog_entry got;
+    size_t len = 0;
+
+    *ret = false;
+    if (blob_get(l->blob, name, 0, l->scratch, COMMITLOG_SIZE_MAX + 1, &len,
+                 err) < 0)
+        return -1;
+    if (commitlog_decode(l->scratch, len, l->repo_uuid, l->mac_key, &got,
+                         err) == 0)
+        *ret = memcmp(got.nonce, e->nonce, sizeof got.nonce) == 0;
+    return 0;
+}
+
+static int
+try_put_locked(struct commitlog *l, struct commitlog_entry *e, bool *ret_done,
+               struct err *err) REQUIRES(commitlog_lock)
+{
+    CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
+    struct err put_err, look_err;
+    bool existed = true;
+    char name[32];
+
+    e->seq = l->next_seq;
+    memcpy(e->prev, l->head, HASH_SIZE);
+    commitlog_encode(e, l->repo_uuid, l->mac_key, &bytes);
+    commitlog_name(e->seq, name);
+    if (blob_put(l->blob, name, bytes.data, bytes.len, &existed, &put_err) <
+        0) {
+        /* It may have arrived all the same. */
+        if (is_ours_locked(l, e, name, ret_done, &look_err) < 0 || !*ret_done) {
+            *err = put_err;
+            return -1;
+        }
+        return 0;
+    }
+    *ret_done = !existed;
+    if (existed && is_ours_locked(l, e, name, ret_done, err) < 0)
+        return -1;
+    return 0;
+}
+
+static int
+append_locked(struct commitlog *l, enum commitlog_type type,
+              const struct buf *body, struct err *err) REQUIRES(commitlog_lock)
+{
+    struct commitlog_entry e = {
+        .type = (unsigned)type,
+        .is_critical = logstate_type_of((unsigned)type)->is_critical,
+        .body = (const uint8_t *)body->data,
+        .body_len = body->len,
+    };
+    bool is_done = false;
+
+    if (l->mac_key == NULL)
+        return err_set(err, ERR_DENIED, "writing needs the repository's key");
+    uuid_random_bytes(e.nonce, sizeof e.nonce);
+    for (unsigned i = 0; !is_done; i++) {
+        if (i == MAX_TRIES)
+            return err_set(err, ERR_BUSY, "log: no free number after %d tries",
+                           MAX_TRIES);
+        if (commitlog_refresh_locked(l, err) < 0 ||
+            logstate_check(&l->state, &e, err) < 0 ||
+            try_put_locked(l, &e, &is_done, err) < 0)
+            return -1;
+    }
+    if (blob_sync(l->blob, err) < 0)
+        return -1;
+    return commitlog_refresh_locked(l, err); /* folds it in */
+}
+
+int
+commitlog_append(struct commitlog *l, enum commitlog_type type,
+                 const struct buf *body, struct err *err)
+{
+    int rc;
+
+    commitlog_lock_take(l);
+    rc = append_locked(l, type, body, err);
+    commitlog_lock_drop(l);
+    return rc;
+}
+
+int
+commitlog_append_open(struct commitlog *l, const uint8_t session[16],
+                      const uint8_t parent[16], int64_t created_unix_s,
+                      const uint8_t *resumes, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+    uint8_t created[8];
+
+    le_put64(created, (uint64_t)created_unix_s);
+    buf_add(&body, session, 16);
+    buf_add(&body, parent, 16);
+    buf_add(&body, created, sizeof created);
+    if (resumes != NULL)
+        buf_add(&body, resumes, 16);
+    return commitlog_append(l, COMMITLOG_OPEN, &body, err);
+}
+
+int
+commitlog_append_commit(struct commitlog *l, const struct commitlog_commit *c,
+                        struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+    commitlog_commit_encode(c, &body);
+    return commitlog_append(l, COMMITLOG_COMMIT, &body, err);
+}
+
+int
+commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
+                       struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+    const struct logstate_end *end;
+    bool is_aborted;
+
+    commitlog_lock_take(l);
+    end = logstate_end_of(&l->state, session);
+    is_aborted = end != NULL && !end->is_commit;
+    commitlog_lock_drop(l);
+    if (is_aborted)
+        return 0;
+    buf_add(&body, session, 16);
+    return commitlog_append(l, COMMITLOG_ABORT, &body, err);
+}
+
+int
+commitlog_append_discard(struct commitlog *l, const uint8_t session[16],
+                         struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+    buf_add(&body, session, 16);
+    buf_add(&body, "\1", 1);
+    return commitlog_append(l, COMMITLOG_ABORT, &body, err);
+}
+
+int
+commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
+                        unsigned count, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+    uint8_t n[2];
+
+    if (count < 1 || count > COMMITLOG_DELETES)
+        return err_set(err, ERR_INVALID, "delete 1 to %u backups at once",
+                       COMMITLOG_DELETES);
+    le_put16(n, (uint16_t)count);
+    buf_add(&body, n, sizeof n);
+    buf_add(&body, ids, (size_t)count * 16);
+    return commitlog_append(l, COMMITLOG_DELETE, &body, err);
+}
