@@ -11,6 +11,7 @@
 #   CRASH_AT=N:WHEN one point only
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
+. "$tests_dir/lib-crash.sh"
 . "$tests_dir/lib-backup.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
@@ -102,7 +103,7 @@ clean_backup-cancel() { clean_backup-delete; }
 # effects_of FLOW: how vmkeepd calls it.
 effects_of() { case $1 in backup) echo backup ;; *) echo backup-delete ;; esac; }
 
-# point FLOW N WHEN: 0 fine, 1 not, 2 the flow ended before that effect
+# See lib-crash.sh.
 point() {
     local flow=$1 name=c$RANDOM$RANDOM reached=yes
     vmkeepd_stop
@@ -145,22 +146,6 @@ for flow in $CRASH_FLOWS; do
     total=$(grep -c "^$(effects_of "$flow") " "$T/effects" || true)
     "clean_$flow" "$name" || not_ok "$flow: clean up"
     check "$flow has side effects ($total)" test "$total" -ge 4
-    points=0 missed=0 begin=$SECONDS
-    for ((n = 1; n <= total; n++)); do
-        for when in before after; do
-            if [ -n "${CRASH_AT:-}" ]; then [ "$CRASH_AT" = "$n:$when" ] || continue
-            elif [ $total -gt 20 ]; then [ $(((n * 2 + ${#when} % 2) % CRASH_EVERY)) = $((CRASH_OFFSET % CRASH_EVERY)) ] || continue; fi
-            why='' rc=0
-            point "$flow" $n $when || rc=$?
-            points=$((points + 1))
-            [ $rc != 2 ] || missed=$((missed + 1))
-            if [ $rc = 1 ]; then
-                not_ok "$flow: killed $when effect $n ($(sed -n "s/^$(effects_of "$flow") $n //p" "$T/effects" | head -n 1))"
-                note "$why"
-                bail
-            fi
-        done
-    done
-    ok "$flow: killed at $points of $((total * 2)) points ($missed came after its end) in $((SECONDS - begin)) s"
+    crash_points "$flow" "$(effects_of "$flow")" "$total"
 done
 vmkeepd_stop

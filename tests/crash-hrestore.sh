@@ -10,6 +10,7 @@
 #   CRASH_AT=N:WHEN one point only
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
+. "$tests_dir/lib-crash.sh"
 . "$tests_dir/lib-hrestore.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
@@ -68,7 +69,7 @@ files() {
 is_tidy() { [ "$(files)" = "$files_before" ]; }
 is_well() { ! get_vm g2 | grep -q InProgress && guest_is g2 "shut off"; }
 
-# point FLOW N WHEN: 0 fine, 1 not, 2 the flow ended before that effect
+# See lib-crash.sh.
 point() {
     local flow=$1 name=c$RANDOM$RANDOM reached=yes
     vmkeepd_stop
@@ -114,22 +115,6 @@ for flow in $CRASH_FLOWS; do
     files_before=$(files)
     note "$files_before"
     check "$flow has at least 20 effects ($total)" test "$total" -ge 20
-    points=0 missed=0 begin=$SECONDS
-    for ((n = 1; n <= total; n++)); do
-        for when in before after; do
-            if [ -n "${CRASH_AT:-}" ]; then [ "$CRASH_AT" = "$n:$when" ] || continue
-            else [ $(((n * 2 + ${#when} % 2) % CRASH_EVERY)) = $((CRASH_OFFSET % CRASH_EVERY)) ] || continue; fi
-            why='' rc=0
-            point "$flow" $n $when || rc=$?
-            points=$((points + 1))
-            [ $rc != 2 ] || missed=$((missed + 1))
-            if [ $rc = 1 ]; then
-                not_ok "$flow: killed $when effect $n ($(sed -n "s/^$flow $n //p" "$T/effects" | head -n 1))"
-                note "$why"
-                bail
-            fi
-        done
-    done
-    ok "$flow: killed at $points of $((total * 2)) points ($missed came after its end) in $((SECONDS - begin)) s"
+    crash_points "$flow" "$flow" "$total"
 done
 vmkeepd_stop

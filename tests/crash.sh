@@ -11,6 +11,7 @@
 # One running guest (g1) serves the snapshots, one stopped VM (g2) the restores.
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
+. "$tests_dir/lib-crash.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 requires_program curl
@@ -112,7 +113,7 @@ guests_well() {
 }
 is_tidy() { [ "$(files)" = "$files_before" ]; }
 
-# point FLOW N WHEN: 0 fine, 1 not, 2 the flow ended before that effect
+# See lib-crash.sh.
 point() {
     local flow=$1 name=c$RANDOM$RANDOM reached=yes
     vmkeepd_stop
@@ -158,22 +159,6 @@ for flow in $CRASH_FLOWS; do
     sleep 1
     files_before=$(files)
     check "$flow has at least 20 effects ($total)" test "$total" -ge 20
-    points=0 missed=0 begin=$SECONDS
-    for ((n = 1; n <= total; n++)); do
-        for when in before after; do
-            if [ -n "${CRASH_AT:-}" ]; then [ "$CRASH_AT" = "$n:$when" ] || continue
-            else [ $(((n * 2 + ${#when} % 2) % CRASH_EVERY)) = $((CRASH_OFFSET % CRASH_EVERY)) ] || continue; fi
-            why='' rc=0
-            point "$flow" $n $when || rc=$?
-            points=$((points + 1))
-            [ $rc != 2 ] || missed=$((missed + 1))
-            if [ $rc = 1 ]; then
-                not_ok "$flow: killed $when effect $n ($(sed -n "s/^$flow $n //p" "$T/effects" | head -n 1))"
-                note "$why"
-                bail
-            fi
-        done
-    done
-    ok "$flow: killed at $points of $((total * 2)) points ($missed came after its end) in $((SECONDS - begin)) s"
+    crash_points "$flow" "$flow" "$total"
 done
 vmkeepd_stop

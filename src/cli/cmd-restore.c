@@ -146,18 +146,9 @@ list_restores(struct cli *c, struct err *err)
 
     if (list == NULL)
         return -1;
-    if (cli_print(c, list))
-        return 0;
-    CLEANUP(table_free) struct table *t = table_new(heads + (c->ns != NULL));
-    const json_t *items = json_object_get(list, "items");
-
-    for (size_t i = 0; i < json_array_size(items); i++)
-        add_row(c, t, json_array_get(items, i));
-    if (table_rows(t) == 0)
-        cli_say(c, "There is no restore. Make one: vmkeep restore create "
+    cmd_print_list(c, list, heads + (c->ns != NULL), add_row,
+                   "There is no restore. Make one: vmkeep restore create "
                    "SNAPSHOT --wait");
-    else
-        table_print(t, c->has_colour, stdout);
     return 0;
 }
 

@@ -122,45 +122,24 @@ add_row(const struct cli *c, struct table *t, const json_t *s)
 }
 
 /* Leave only the snapshots of one VM in the list. */
-static void
-keep_of_vm(json_t *list, const char *vm)
-{
-    json_t *items = json_object_get(list, "items");
-
-    for (size_t i = json_array_size(items); i-- > 0;) {
-        if (strcmp(
-                jsonx_str_or(json_array_get(items, i), "spec.source.name", ""),
-                vm) != 0)
-            json_array_remove(items, i);
-    }
-}
-
 static int
 list_snapshots(struct cli *c, struct err *err)
 {
     CLEANUP(json_decref) json_t *list = cmd_list(c, &kind_vmsnapshot, err);
-    size_t skip = c->ns != NULL;
+    const char *vm = c->n_args > 0 ? c->args[0] : NULL;
+    CLEANUP(mem_free)
+    char *none =
+        xasprintf("There is no snapshot%s%s. Make one: vmkeep snapshot "
+                  "create VM --wait",
+                  vm == NULL ? "" : " of ", vm == NULL ? "" : vm);
 
     if (list == NULL)
         return -1;
-    if (c->n_args > 0)
-        keep_of_vm(list, c->args[0]);
-    if (cli_print(c, list))
-        return 0;
-    CLEANUP(table_free)
-    struct table *t =
-        table_new((c->format == CLI_WIDE ? wide_heads : heads) + skip);
-    const json_t *items = json_object_get(list, "items");
-
-    for (size_t i = 0; i < json_array_size(items); i++)
-        add_row(c, t, json_array_get(items, i));
-    if (table_rows(t) == 0)
-        cli_say(c,
-                "There is no snapshot%s%s. Make one: vmkeep snapshot create "
-                "VM --wait",
-                c->n_args > 0 ? " of " : "", c->n_args > 0 ? c->args[0] : "");
-    else
-        table_print(t, c->has_colour, stdout);
+    if (vm != NULL)
+        cmd_keep_of_vm(list, vm);
+    cmd_print_list(
+        c, list, (c->format == CLI_WIDE ? wide_heads : heads) + (c->ns != NULL),
+        add_row, none);
     return 0;
 }
 

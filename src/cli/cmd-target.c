@@ -68,7 +68,7 @@ encryption_of(const json_t *target)
 /* ---- list ---- */
 
 static void
-add_row(struct table *t, const json_t *target)
+add_row(const struct cli *c, struct table *t, const json_t *target)
 {
     const json_t *backups = jsonx_get(target, "status.backups");
     CLEANUP(mem_free) char *room = room_of(target);
@@ -100,18 +100,9 @@ list_targets(struct cli *c, struct err *err)
 
     if (list == NULL)
         return -1;
-    if (cli_print(c, list))
-        return 0;
-    CLEANUP(table_free) struct table *t = table_new(heads);
-    const json_t *items = json_object_get(list, "items");
-
-    for (size_t i = 0; i < json_array_size(items); i++)
-        add_row(t, json_array_get(items, i));
-    if (table_rows(t) == 0)
-        cli_say(c, "There is no backup target. Make one: vmkeep target create "
+    cmd_print_list(c, list, heads, add_row,
+                   "There is no backup target. Make one: vmkeep target create "
                    "/srv/backups --wait");
-    else
-        table_print(t, c->has_colour, stdout);
     return 0;
 }
 

@@ -42,6 +42,39 @@ cmd_create(struct cli *c, const struct kind *k, const json_t *object,
     return client_call(c->client, "POST", path, object, &v, err) < 0 ? NULL : v;
 }
 
+void
+cmd_keep_of_vm(json_t *list, const char *vm)
+{
+    json_t *items = json_object_get(list, "items");
+
+    for (size_t i = json_array_size(items); i-- > 0;) {
+        const json_t *v = json_array_get(items, i);
+
+        if (strcmp(jsonx_str_or(v, "spec.source.name", ""), vm) != 0)
+            json_array_remove(items, i);
+    }
+}
+
+void
+cmd_print_list(const struct cli *c, json_t *list, const char *const *heads,
+               void (*add_row)(const struct cli *c, struct table *t,
+                               const json_t *item),
+               const char *none)
+{
+    const json_t *items = json_object_get(list, "items");
+
+    if (cli_print(c, list))
+        return;
+    CLEANUP(table_free) struct table *t = table_new(heads);
+
+    for (size_t i = 0; i < json_array_size(items); i++)
+        add_row(c, t, json_array_get(items, i));
+    if (table_rows(t) == 0)
+        cli_say(c, "%s", none);
+    else
+        table_print(t, c->has_colour, stdout);
+}
+
 int
 cmd_annotate(struct cli *c, const struct kind *k, const char *name,
              const char *key, const char *value, struct err *err)

@@ -2,6 +2,7 @@
 /* cli/cmd.h: what the commands of several nouns share. */
 #pragma once
 #include "cli/cli.h"
+#include "cli/table.h"
 #include "types/kind.h"
 
 /* All objects of a kind in c->ns; the caller's. NULL with err. */
@@ -11,6 +12,15 @@ json_t *cmd_get(struct cli *c, const struct kind *k, const char *name,
                 struct err *err) NODISCARD;
 json_t *cmd_create(struct cli *c, const struct kind *k, const json_t *object,
                    struct err *err) NODISCARD;
+
+/* Only the objects of one VM stay (of kinds with spec.source.name). */
+void cmd_keep_of_vm(json_t *list, const char *vm);
+/* A list as the user asked for it: -o json|yaml|name, or a table with a row for
+ * each item, or `none` if there is no item. */
+void cmd_print_list(const struct cli *c, json_t *list, const char *const *heads,
+                    void (*add_row)(const struct cli *c, struct table *t,
+                                    const json_t *item),
+                    const char *none);
 
 /* Set one annotation of an object. */
 int cmd_annotate(struct cli *c, const struct kind *k, const char *name,
