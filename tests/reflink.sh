@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
 requires_libvirt
-requires_build vmkeepd vmkeep vmkeep-guard test-volume-reflink
+requires_build vmkeepd vmkeep vmkeep-guard test-volume-reflink test-disk-clonediff
 requires_program mkfs.xfs mkfs.btrfs losetup
 
 # A file system of each kind, for disks; $T/xfs and $T/btrfs.
@@ -17,6 +17,7 @@ for fs in xfs btrfs; do
     mount -o loop "$T/$fs.img" "$T/$fs" || skip_all "no loop mount of $fs here"
     cleanup_fn umount -l "$T/$fs"
     check "$fs: copies of files" env VMKEEP_TEST_REFLINK_DIR="$T/$fs" "$(program test-volume-reflink)"
+    check "$fs: what two copies differ in" env VMKEEP_TEST_REFLINK_DIR="$T/$fs" "$(program test-disk-clonediff)"
 done
 top=$T
 

@@ -72,6 +72,7 @@ decode_fixed(const uint8_t *d, size_t len, struct qcow2_info *i,
     i->is_dirty = features & FEATURE_DIRTY;
     i->is_corrupt = features & FEATURE_CORRUPT;
     i->has_data_file = features & FEATURE_DATA_FILE;
+    i->has_subclusters = features & FEATURE_EXTL2;
     i->has_unknown_feature =
         (features &
          ~(uint64_t)(FEATURE_DIRTY | FEATURE_CORRUPT | FEATURE_DATA_FILE |

@@ -22,6 +22,7 @@ struct qcow2_info {
     unsigned cluster_bits;
     uint64_t size; /* bytes, virtual */
     bool is_dirty, is_corrupt, is_encrypted, has_data_file;
+    bool has_subclusters;     /* L2 entries of 16 bytes */
     bool has_unknown_feature; /* incompatible, of a newer QEMU */
     unsigned n_snapshots;     /* internal ones */
     uint64_t l1_offset;

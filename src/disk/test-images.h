@@ -18,7 +18,7 @@
 #define MIB ((uint64_t)1 << 20)
 #define KIB ((uint64_t)1 << 10)
 
-static char images_dir[] = "/tmp/vk-disk-XXXXXX";
+static char images_dir[256] = "/tmp/vk-disk-XXXXXX";
 
 /* A path below the directory of the test; the caller's to free. */
 static inline char *

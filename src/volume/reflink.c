@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/uuid.h"
+#include "disk/extents.h"
 #include "volume/imglock.h"
 
 /* FICLONE is one transaction in the file system: after a crash the copy is
@@ -31,9 +31,6 @@
 
 #define US_PER_EXTENT 12
 #define PROBE_BYTES   8192
-enum {
-    EXTENTS_AT_ONCE = 512
-};
 
 static int
 flags_of(int fd, int *ret)
@@ -138,18 +135,6 @@ reflink_copy(const char *from, const char *to, struct err *err)
 
 /* ---- extents ---- */
 
-/* Without extents wanted, the kernel only counts them. */
-static int
-count_extents(int fd, const char *path, uint64_t *ret_n, struct err *err)
-{
-    struct fiemap map = { .fm_length = FIEMAP_MAX_OFFSET };
-
-    if (ioctl(fd, FS_IOC_FIEMAP, &map) < 0)
-        return err_sys(err, errno, "%s: extents", path);
-    *ret_n = map.fm_mapped_extents;
-    return 0;
-}
-
 int
 reflink_probe(const char *path, uint64_t *ret_us, struct err *err)
 {
@@ -180,18 +165,18 @@ reflink_probe(const char *path, uint64_t *ret_us, struct err *err)
                          strerror(errno));
         (void)unlink(probe);
     }
-    if (rc < 0 || count_extents(in, path, &extents, err) < 0)
+    if (rc < 0 || extents_count(in, path, &extents, err) < 0)
         return -1;
     *ret_us = extents * US_PER_EXTENT;
     return 0;
 }
 
 /* A physical range. */
-struct range {
+struct blocks {
     uint64_t from, to;
 };
 struct range_list {
-    struct range *v;
+    struct blocks *v;
     size_t n, size;
 };
 
@@ -208,61 +193,53 @@ add_range(struct range_list *l, uint64_t from, uint64_t len)
         l->size = l->size == 0 ? 256 : l->size * 2;
         l->v = xrealloc(l->v, l->size, sizeof *l->v);
     }
-    l->v[l->n++] = (struct range){ from, from + len };
+    l->v[l->n++] = (struct blocks){ from, from + len };
 }
 
 /* Every extent of the file: shared or not, with a place or without. */
+struct tally {
+    struct range_list *all; /* NULL: not wanted */
+    uint64_t own, unplaced;
+};
+
 static int
-walk(const char *path, struct range_list *all, uint64_t *own,
-     uint64_t *unplaced, struct err *err)
+count(void *arg, const struct extent *e, struct err *err)
 {
-    const uint32_t odd = FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC |
-                         FIEMAP_EXTENT_DATA_INLINE;
-    size_t size =
-        sizeof(struct fiemap) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent);
-    CLEANUP(mem_free) struct fiemap *map = xcalloc(1, size);
+    struct tally *t = arg;
+
+    (void)err;
+    if (!e->is_shared)
+        t->own += e->len;
+    if (!e->is_placed)
+        t->unplaced += e->len;
+    else if (t->all != NULL)
+        add_range(t->all, e->at, e->len);
+    return 0;
+}
+
+static int
+walk(const char *path, struct tally *t, struct err *err)
+{
     CLEANUP(fd_close) int fd = open_source(path, err);
-    uint64_t at = 0;
 
-    if (fd < 0)
-        return -1;
-    for (;;) {
-        const struct fiemap_extent *e = NULL;
-
-        memset(map, 0, sizeof *map);
-        map->fm_start = at;
-        map->fm_length = FIEMAP_MAX_OFFSET - at;
-        map->fm_extent_count = EXTENTS_AT_ONCE;
-        if (ioctl(fd, FS_IOC_FIEMAP, map) < 0)
-            return err_sys(err, errno, "%s: extents", path);
-        for (uint32_t i = 0; i < map->fm_mapped_extents; i++) {
-            e = &map->fm_extents[i];
-            if ((e->fe_flags & FIEMAP_EXTENT_SHARED) == 0)
-                *own += e->fe_length;
-            if ((e->fe_flags & odd) != 0)
-                *unplaced += e->fe_length;
-            else if (all != NULL)
-                add_range(all, e->fe_physical, e->fe_length);
-            at = e->fe_logical + e->fe_length;
-        }
-        if (e == NULL || (e->fe_flags & FIEMAP_EXTENT_LAST) != 0)
-            return 0;
-    }
+    return fd < 0 ? -1 : extents_walk(fd, path, count, t, err);
 }
 
 int
 reflink_own_bytes(const char *path, uint64_t *ret_own, struct err *err)
 {
-    uint64_t unplaced = 0;
+    struct tally t = { .own = 0 };
 
-    *ret_own = 0;
-    return walk(path, NULL, ret_own, &unplaced, err);
+    if (walk(path, &t, err) < 0)
+        return -1;
+    *ret_own = t.own;
+    return 0;
 }
 
 static int
 by_begin(const void *a, const void *b)
 {
-    const struct range *x = a, *y = b;
+    const struct blocks *x = a, *y = b;
 
     return x->from < y->from ? -1 : x->from > y->from;
 }
@@ -272,11 +249,13 @@ reflink_all_bytes(const char *const *paths, size_t n, uint64_t *ret_all,
                   struct err *err)
 {
     CLEANUP(range_list_fini) struct range_list l = { .n = 0 };
-    uint64_t own = 0, all = 0, end = 0;
+    struct tally t = { .all = &l };
+    uint64_t all, end = 0;
 
     for (size_t i = 0; i < n; i++)
-        if (walk(paths[i], &l, &own, &all, err) < 0)
+        if (walk(paths[i], &t, err) < 0)
             return -1;
+    all = t.unplaced;
     if (l.n > 0)
         qsort(l.v, l.n, sizeof *l.v, by_begin);
     for (size_t i = 0; i < l.n; i++) {
