@@ -426,7 +426,8 @@ on_event(void *arg, enum virt_event event, const char *uuid)
     fflush(stdout);
 }
 
-/* Print events, and every 100 ms whether a list can be had, for N ms. */
+/* watch MS [PAUSE_MS]: print events, and whenever it changes whether a list
+ * can be had, asked every PAUSE_MS (100). */
 static int
 watch(const struct call *c)
 {
@@ -447,7 +448,7 @@ watch(const struct call *c)
             fflush(stdout);
         }
         was_good = is_good;
-        clock_sleep_ms(100);
+        clock_sleep_ms(number(c, 1, 100));
     }
     return 0;
 }

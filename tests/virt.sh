@@ -43,19 +43,19 @@ check_equal "a thaw of a thawed guest is 0" "$(virt thaw | head -n 1)" count=0
 check "the guest writes again" guest_is_writing g1
 check_equal "the guest was frozen once" "$(guest_freezes g1)" 1
 
-guest_hang_agent g1 9
+guest_hang_agent g1 12
 since=$(now_ms)
 check "a freeze with a hung agent is Timeout" says Timeout virt freeze 2000
 took=$(($(now_ms) - since))
-check "it took the 2 s it was given ($took ms)" eval "[ $took -ge 1800 ] && [ $took -le 5000 ]"
+check "it took the 2 s it was given ($took ms)" eval "[ $took -ge 1800 ] && [ $took -le 11000 ]"
 guest_is_writing g1 || true
-check "the freeze that timed out happens when the agent wakes" wait_until 20 guest_is_still g1
+check "the freeze that timed out happens when the agent wakes" wait_until 60 guest_is_still g1
 check "thawing until it succeeds frees the guest" virt thaw-until
 check "the guest writes again" guest_is_writing g1
 
 guest_exec g1 '(sleep 0.3; kill $(cat /run/qga.pid)) >/dev/null 2>&1 &'
 sleep 1
-check "without an agent a freeze is ServiceUnavailable" wait_until 10 says ServiceUnavailable virt freeze
+check "without an agent a freeze is ServiceUnavailable" wait_until 60 says ServiceUnavailable virt freeze
 guest_kill g1
 guest_start g1
 
@@ -95,16 +95,17 @@ check "merged back" virt commit vda "$d/root.qcow2" "$d/root.3.qcow2"
 check "merged back" virt commit vdb "$d/data.qcow2" "$d/data.3.qcow2"
 
 # ---- libvirtd dies ----
-start_process watch "$(program virt-test)" watch "$uuid" 60000
-wait_until 10 grep -q list-good "$T/watch.log"
+start_process watch "$(program virt-test)" watch "$uuid" 300000 20
+wait_until 60 grep -q list-good "$T/watch.log"
+kill -PIPE "$pid_watch" # what libvirt's own writes to a dead libvirtd bring
 libvirt_kill
-check "a lost libvirtd is Unavailable" wait_until 10 grep -q Unavailable "$T/watch.log"
-check "the loss is an event" wait_until 10 grep -q ^disconnected "$T/watch.log"
+check "a lost libvirtd is Unavailable" wait_until 60 grep -q Unavailable "$T/watch.log"
+check "the loss is an event" wait_until 60 grep -q ^disconnected "$T/watch.log"
 libvirt_restart
-check "the connection comes back by itself" wait_until 15 eval '[ "$(grep -c list-good "$T/watch.log")" = 2 ]'
-check "it says so" eval '[ "$(grep -c ^connected "$T/watch.log")" = 2 ]'
+check "the connection comes back by itself" wait_until 60 eval '[ "$(grep -c list-good "$T/watch.log")" = 2 ]'
+check "it says so" wait_until 60 eval '[ "$(grep -c ^connected "$T/watch.log")" = 2 ]'
 virsh -q suspend g1
-check "events come on the new connection" wait_until 5 grep -q "^changed $uuid" "$T/watch.log"
+check "events come on the new connection" wait_until 60 grep -q "^changed $uuid" "$T/watch.log"
 virsh -q resume g1
 stop_process watch KILL
 seq=$(guest_acked g1)
@@ -135,7 +136,7 @@ hit=no
 for ((try = 1; try <= 30; try++)); do
     rm -f "$T/killer.log"
     start_process killer "$(program virt-test)" kill-on-switch "$uuid" "$d/data.qcow2" "$(libvirt_pid)"
-    wait_until 5 grep -q waiting "$T/killer.log"
+    wait_until 60 grep -q waiting "$T/killer.log"
     virt overlay vda "$d/root.s$try.qcow2" vdb "$d/data.s$try.qcow2" >>"$T/cut.log" 2>&1 || true
     libvirt_wait_end
     libvirt_restart

@@ -20,6 +20,7 @@
 #include <libvirt/virterror.h>
 #include <libxml/parser.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -108,8 +109,12 @@ ignore_error(void *arg, virErrorPtr e)
 static void
 start_event_loop(void)
 {
+    struct sigaction pipe;
     pthread_t thread;
 
+    /* libvirt writes to a libvirtd that has died without MSG_NOSIGNAL. */
+    if (sigaction(SIGPIPE, NULL, &pipe) == 0 && pipe.sa_handler == SIG_DFL)
+        (void)signal(SIGPIPE, SIG_IGN);
     virSetErrorFunc(NULL, ignore_error); /* else it prints to stderr */
     xmlInitParser(); /* once, before two threads parse at the same time */
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0 ||

@@ -28,7 +28,8 @@ typedef void (*virt_event_fn)(void *arg, enum virt_event event,
                               const char *uuid);
 
 /* Connect to `uri`; a libvirtd that is away is no error, it is waited for in
- * the background. fn NULL: no events. */
+ * the background. fn NULL: no events. From the first call on the process
+ * ignores SIGPIPE, unless it has a handler. */
 struct virt *virt_open(const char *uri, virt_event_fn fn, void *arg,
                        struct err *err) NODISCARD;
 void virt_close(struct virt *v);
