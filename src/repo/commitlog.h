@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "blob/blob.h"
 #include "codec/keys.h"
+#include "repo/badset.h"
 #include "repo/repo.h"
 #include "repo/tree.h"
 
@@ -129,6 +130,39 @@ bool commitlog_is_discarded(struct commitlog *l, const uint8_t session[16]);
 /* The session that this one resumed; false: none. */
 bool commitlog_resumed(struct commitlog *l, const uint8_t session[16],
                        uint8_t ret[16]);
+
+/* ---- commitlog-hold.c: HOLD, UNDELETE, BAD ------------------------------- */
+
+struct commitlog_hold {
+    uint8_t id[16];
+    uint64_t since_seq;
+    char reason[REPO_HOLD_REASON_MAX + 1];
+};
+
+/* A deleted backup that can be taken back. */
+struct commitlog_deleted {
+    struct commitlog_backup backup;
+    uint64_t seq; /* of its DELETE */
+};
+
+/* `reason` NULL: end it.
+ *   errors  NOT_FOUND (no such backup; not on hold) */
+int commitlog_append_hold(struct commitlog *l, const uint8_t id[16],
+                          const char *reason, struct err *err) NODISCARD;
+/* errors  NOT_FOUND (one of them cannot be taken back) */
+int commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
+                              unsigned count, struct err *err) NODISCARD;
+/* As many entries as it takes; none for none. */
+int commitlog_append_bad(struct commitlog *l, bool is_bad,
+                         const struct badset_frame *frames, size_t count,
+                         struct err *err) NODISCARD;
+/* As the log is now; arrays are the caller's. */
+int commitlog_holds(struct commitlog *l, struct commitlog_hold **ret,
+                    size_t *ret_count, struct err *err) NODISCARD;
+int commitlog_deleted(struct commitlog *l, struct commitlog_deleted **ret,
+                      size_t *ret_count, struct err *err) NODISCARD;
+int commitlog_bad(struct commitlog *l, struct badset *ret, struct err *err)
+    NODISCARD;
 
 struct commitlog_damage {
     uint64_t seq;

@@ -169,8 +169,9 @@ logstate_fold_delete(struct logstate *s, const struct commitlog_entry *e,
     for (size_t at = 2; at + 16 <= e->body_len; at += 16) {
         size_t i = logstate_find(s, e->body + at);
 
-        if (i == s->backup_count)
-            continue;
+        if (i == s->backup_count || logstate_hold_of(s, e->body + at) != NULL)
+            continue; /* ignored by everybody */
+        logstate_note_deleted(s, &s->backups[i], e->seq);
         memmove(&s->backups[i], &s->backups[i + 1],
                 (s->backup_count - i - 1) * sizeof *s->backups);
         s->backup_count--;
@@ -183,12 +184,16 @@ logstate_check_delete(const struct logstate *s, const struct commitlog_entry *e,
                       struct err *err)
 {
     for (size_t at = 2; at < e->body_len; at += 16) {
+        const struct commitlog_hold *h = logstate_hold_of(s, e->body + at);
         char id[UUID_STR_SIZE];
 
-        if (logstate_find(s, e->body + at) < s->backup_count)
-            continue;
         repo_id_format(e->body + at, id);
-        return err_set(err, ERR_NOT_FOUND, "backup %s: no such backup", id);
+        if (h != NULL)
+            return err_set(err, ERR_CONFLICT,
+                           "backup %s is on hold (%.80s): release it first", id,
+                           h->reason);
+        if (logstate_find(s, e->body + at) == s->backup_count)
+            return err_set(err, ERR_NOT_FOUND, "backup %s: no such backup", id);
     }
     return 0;
 }

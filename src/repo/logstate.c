@@ -19,6 +19,15 @@ static const struct logstate_type types[] = {
                            .is_critical = true,
                            .fold = logstate_fold_delete,
                            .check = logstate_check_delete },
+    [COMMITLOG_HOLD] = { .name = "HOLD",
+                         .is_critical = true,
+                         .fold = logstate_fold_hold,
+                         .check = logstate_check_hold },
+    [COMMITLOG_UNDELETE] = { .name = "UNDELETE",
+                             .is_critical = true,
+                             .fold = logstate_fold_undelete,
+                             .check = logstate_check_undelete },
+    [COMMITLOG_BAD] = { .name = "BAD", .fold = logstate_fold_bad },
 };
 
 const struct logstate_type *
@@ -36,6 +45,9 @@ logstate_fini(struct logstate *s)
     free(s->ends);
     free(s->links);
     free(s->damages);
+    free(s->holds);
+    free(s->deleted);
+    badset_fini(&s->bad);
     *s = (struct logstate){ 0 };
 }
 

@@ -35,6 +35,11 @@ struct logstate {
     size_t link_count;
     struct commitlog_damage *damages;
     size_t damage_count;
+    struct commitlog_hold *holds;
+    size_t hold_count;
+    struct commitlog_deleted *deleted; /* by the seq of their DELETE */
+    size_t deleted_count;
+    struct badset bad;
 };
 
 void logstate_fini(struct logstate *s);
@@ -96,4 +101,27 @@ int logstate_check_abort(const struct logstate *s,
     NODISCARD;
 int logstate_check_delete(const struct logstate *s,
                           const struct commitlog_entry *e, struct err *err)
+    NODISCARD;
+
+/* ---- logstate-hold.c: HOLD, UNDELETE, BAD -------------------------------- */
+
+/* NULL: it is not on hold. */
+const struct commitlog_hold *logstate_hold_of(const struct logstate *s,
+                                              const uint8_t id[16]);
+void logstate_note_deleted(struct logstate *s, const struct commitlog_backup *b,
+                           uint64_t seq);
+/* Its data may be gone: it cannot be taken back. false: it could not before. */
+bool logstate_drop_deleted(struct logstate *s, const uint8_t id[16]);
+
+int logstate_fold_hold(struct logstate *s, const struct commitlog_entry *e,
+                       struct err *err) NODISCARD;
+int logstate_fold_undelete(struct logstate *s, const struct commitlog_entry *e,
+                           struct err *err) NODISCARD;
+int logstate_fold_bad(struct logstate *s, const struct commitlog_entry *e,
+                      struct err *err) NODISCARD;
+int logstate_check_hold(const struct logstate *s,
+                        const struct commitlog_entry *e, struct err *err)
+    NODISCARD;
+int logstate_check_undelete(const struct logstate *s,
+                            const struct commitlog_entry *e, struct err *err)
     NODISCARD;

@@ -38,3 +38,7 @@ void repo_private_ctx_put(struct repo *repo, struct frame_ctx *ctx);
 
 /* How many workers: `wanted`, or one per core; 1..16. */
 unsigned repo_private_threads(unsigned wanted);
+
+/* What repo_list() says of it. */
+void repo_private_entry(const struct commitlog_backup *b,
+                        struct repo_entry *ret);

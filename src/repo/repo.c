@@ -405,8 +405,8 @@ repo_private_threads(unsigned wanted)
 
 /* ---- list and delete ----------------------------------------------------- */
 
-static void
-entry_of(const struct commitlog_backup *b, struct repo_entry *ret)
+void
+repo_private_entry(const struct commitlog_backup *b, struct repo_entry *ret)
 {
     static const uint8_t none[16];
 
@@ -434,7 +434,7 @@ repo_list(struct repo *repo, struct repo_entry **ret_entries, size_t *ret_count,
         return -1;
     e = n == 0 ? NULL : xcalloc(n, sizeof *e);
     for (size_t i = 0; i < n; i++)
-        entry_of(&b[i], &e[i]);
+        repo_private_entry(&b[i], &e[i]);
     *ret_entries = e;
     *ret_count = n;
     return 0;

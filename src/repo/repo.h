@@ -20,11 +20,12 @@ struct repo;
 struct repo_backup;
 struct repo_view;
 
-#define REPO_ID_SIZE       37 /* a UUID as text, and NUL */
-#define REPO_UID_MAX       128
-#define REPO_DISK_NAME_MAX 64
-#define REPO_DISKS_MAX     256
-#define REPO_METADATA_MAX  ((size_t)4 << 20)
+#define REPO_ID_SIZE         37 /* a UUID as text, and NUL */
+#define REPO_UID_MAX         128
+#define REPO_DISK_NAME_MAX   64
+#define REPO_DISKS_MAX       256
+#define REPO_METADATA_MAX    ((size_t)4 << 20)
+#define REPO_HOLD_REASON_MAX 200
 
 /* ---- open ------------------------------------------------------------ */
 
@@ -102,8 +103,9 @@ int repo_find_uid(struct repo *repo, const char *object_uid, bool *ret_found,
                   struct repo_entry *ret_entry, struct err *err) NODISCARD;
 
 /* Delete backups: one entry of the log. Others are not affected; the space
- * is reclaimed later. NOT_FOUND names the first that does not exist, and then
- * nothing is deleted. */
+ * is reclaimed later, and until then they can be taken back (repo/hold.h).
+ * NOT_FOUND names the first that does not exist, CONFLICT one that is on hold,
+ * and then nothing is deleted. */
 int repo_delete(struct repo *repo, const char *const *ids, size_t count,
                 struct err *err) NODISCARD;
 
