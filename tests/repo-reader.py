@@ -111,6 +111,7 @@ class Repository:
     def read_log(self):
         """log.md: fold the entries in order."""
         backups, ended, previous = {}, set(), bytes(32)
+        held, deleted = set(), {}
         for number, name in enumerate(sorted(os.listdir(os.path.join(self.path, "log"))), 1):
             need(name == f"{number:020d}", f"log/{name}: a number is missing before it")
             entry = self.get("log/" + name)
@@ -127,8 +128,17 @@ class Repository:
                 ended.add(body[:16])
             elif kind == 4:
                 for i in range(struct.unpack_from("<H", body)[0]):
-                    backups.pop(uuid(body[2 + 16 * i:18 + 16 * i]), None)
-            need(kind in (1, 2, 3, 4) or not flags & 1, f"log/{name}: unknown critical type")
+                    one = uuid(body[2 + 16 * i:18 + 16 * i])
+                    if one in backups and one not in held:
+                        deleted[one] = backups.pop(one)
+            elif kind == 10:
+                (held.add if body[0] else held.discard)(uuid(body[1:17]))
+            elif kind == 11:
+                for i in range(struct.unpack_from("<H", body)[0]):
+                    one = uuid(body[2 + 16 * i:18 + 16 * i])
+                    if one in deleted:
+                        backups[one] = deleted.pop(one)
+            need(kind in (1, 2, 3, 4, 10, 11) or not flags & 1, f"log/{name}: unknown critical type")
         return backups
 
     def origins(self, kind, session, n):

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "repo/retain.h"
-#include "test-model.h"
+#include "repo/test-model.h"
 #include "test.h"
 
 #define DAY   86400

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* init, key-add, info, list, delete, verify. */
+/* init, key-add, info, delete, verify. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "blob/blob-dir.h"
 #include "codec/hash.h"
-#include "codec/jsonx.h"
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
 
@@ -123,59 +122,6 @@ cmd_info(const struct repotool *t, struct err *err)
     if (damage > 0)
         printf(
             "Damage:     %zu log entries cannot be read; run vmkeep repo verify\n",
-            damage);
-    return 0;
-}
-
-static void
-print_entry_json(const struct repo_entry *e)
-{
-    CLEANUP(json_decref) json_t *v = json_object();
-    CLEANUP(mem_free) char *text = NULL;
-    char created[CLOCK_RFC3339_SIZE];
-
-    clock_format_rfc3339(e->created_unix_s, created);
-    jsonx_set_str(v, "id", e->id);
-    jsonx_set_str(v, "parent", e->parent);
-    jsonx_set_str(v, "objectUID", e->object_uid);
-    jsonx_set_str(v, "created", created);
-    jsonx_set(v, "logicalBytes", json_integer((json_int_t)e->logical_bytes));
-    jsonx_set(v, "storedBytes", json_integer((json_int_t)e->stored_bytes));
-    text = jsonx_canonical(v);
-    printf("%s\n", text);
-}
-
-int
-cmd_list(const struct repotool *t, struct err *err)
-{
-    CLEANUP(repo_close) struct repo *repo = NULL;
-    CLEANUP(mem_free) struct repo_entry *e = NULL;
-    size_t n = 0, damage = 0;
-
-    if (repotool_open(t, false, &repo, err) < 0 ||
-        repo_list(repo, &e, &n, &damage, err) < 0)
-        return -1;
-    if (!t->is_json && n > 0)
-        printf("%-36s  %-20s  %10s  %10s  %s\n", "BACKUP", "CREATED", "SIZE",
-               "STORED", "UID");
-    for (size_t i = 0; i < n; i++) {
-        char created[CLOCK_RFC3339_SIZE], size[PROGRESS_SIZE],
-            stored[PROGRESS_SIZE];
-
-        if (t->is_json) {
-            print_entry_json(&e[i]);
-            continue;
-        }
-        clock_format_rfc3339(e[i].created_unix_s, created);
-        progress_format(e[i].logical_bytes, size);
-        progress_format(e[i].stored_bytes, stored);
-        printf("%-36s  %-20s  %10s  %10s  %s\n", e[i].id, created, size, stored,
-               e[i].object_uid);
-    }
-    if (damage > 0)
-        (void)fprintf(
-            stderr,
-            "vmkeep repo: warning: %zu log entries cannot be read; backups may be missing from this list; run vmkeep repo verify\n",
             damage);
     return 0;
 }

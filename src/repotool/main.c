@@ -35,6 +35,13 @@ static const struct {
       "write a disk of a backup to a file, a disk, or - (standard output)" },
     { "verify", "DIR", 1, 1, cmd_verify, "read and check everything" },
     { "delete", "DIR BACKUP...", 2, 1025, cmd_delete, "delete backups" },
+    { "undelete", "DIR BACKUP...", 2, 1025, cmd_undelete,
+      "take back what was deleted and is not collected yet" },
+    { "forget", "DIR", 1, 1, cmd_forget,
+      "delete the backups that no --keep-... keeps" },
+    { "hold", "DIR BACKUP REASON", 3, 3, cmd_hold,
+      "nobody can delete it until it is released" },
+    { "release", "DIR BACKUP...", 2, 1025, cmd_release, "end a hold" },
     { "key-add", "DIR", 1, 1, cmd_key_add,
       "add a passphrase that opens the repository too" },
 };
@@ -55,6 +62,15 @@ static const char options_help[] =
     "                              target, the less: from below 1 to 3)\n"
     "  -l, --level N               verify: 0 checksums, 1 every frame, 2 every backup (2)\n"
     "  -f, --force                 export: overwrite the file\n"
+    "      --keep-last N           forget: the newest N of each VM; the same with hourly,\n"
+    "      --keep-hourly N         daily, weekly, monthly, yearly: the newest of each of\n"
+    "      --keep-daily N          the last N hours, days ... in which there is one\n"
+    "      --keep-weekly N\n"
+    "      --keep-monthly N\n"
+    "      --keep-yearly N\n"
+    "      --keep-within TIME      forget: what is younger before the newest: 36h, 30d, 1y6m\n"
+    "      --dry-run               forget: only say what it would do\n"
+    "      --deleted               list: what can be taken back with undelete\n"
     "  -t, --threads N             workers (one per core)\n"
     "      --json                  info, list: for programs\n"
     "  -q, --quiet                 no progress\n";
@@ -227,6 +243,10 @@ enum {
     OPT_METADATA,
     OPT_COMPRESS,
     OPT_JSON,
+    OPT_DRY_RUN,
+    OPT_DELETED,
+    OPT_KEEP, /* and the six that follow; see cmd_retain_option() */
+    OPT_KEEP_END = OPT_KEEP + 7,
 };
 
 static const struct option long_options[] = {
@@ -244,6 +264,15 @@ static const struct option long_options[] = {
     { "force", no_argument, NULL, 'f' },
     { "threads", required_argument, NULL, 't' },
     { "json", no_argument, NULL, OPT_JSON },
+    { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+    { "deleted", no_argument, NULL, OPT_DELETED },
+    { "keep-last", required_argument, NULL, OPT_KEEP },
+    { "keep-hourly", required_argument, NULL, OPT_KEEP + 1 },
+    { "keep-daily", required_argument, NULL, OPT_KEEP + 2 },
+    { "keep-weekly", required_argument, NULL, OPT_KEEP + 3 },
+    { "keep-monthly", required_argument, NULL, OPT_KEEP + 4 },
+    { "keep-yearly", required_argument, NULL, OPT_KEEP + 5 },
+    { "keep-within", required_argument, NULL, OPT_KEEP + 6 },
     { "quiet", no_argument, NULL, 'q' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
@@ -326,7 +355,15 @@ take_option(struct repotool *t, int c, struct err *err)
     case OPT_JSON:
         t->is_json = true;
         return 0;
+    case OPT_DRY_RUN:
+        t->is_dry_run = true;
+        return 0;
+    case OPT_DELETED:
+        t->shows_deleted = true;
+        return 0;
     default:
+        if (c >= OPT_KEEP && c < OPT_KEEP_END)
+            return cmd_retain_option(t, c - OPT_KEEP, optarg, err);
         return err_set(err, ERR_INVALID, "see vmkeep repo --help");
     }
 }

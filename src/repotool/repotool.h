@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "repo/repo.h"
+#include "repo/retain.h"
 
 struct repotool {
     const char *command;
@@ -26,6 +27,9 @@ struct repotool {
     bool is_quiet;
     bool is_json;
     bool overwrites;
+    bool is_dry_run;
+    bool shows_deleted;
+    struct retain_policy keep;
 };
 
 /* Open args[0]; with the key, unless `is_keyless` and none is given. */
@@ -40,11 +44,19 @@ char *repotool_key_path(const struct repotool *t) NODISCARD;
 int repotool_passphrase(const struct repotool *t, bool is_new, char **ret,
                         struct err *err) NODISCARD;
 
+/* --keep-last, hourly, daily, weekly, monthly, yearly, within: 0 to 6. */
+int cmd_retain_option(struct repotool *t, int which, const char *text,
+                      struct err *err) NODISCARD;
+
 int cmd_init(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_key_add(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_info(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_list(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_delete(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_undelete(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_forget(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_hold(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_release(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_verify(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_import(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_export(const struct repotool *t, struct err *err) NODISCARD;
