@@ -4,7 +4,8 @@
  *   target_open             the repository
  *   repo_find_uid           committed already? A crash, or an answer that was
  *                           lost; nothing is left to do
- *   repo_backup_begin       against the parent, going on with a dead session
+ *   backup_session_begin    against the parent, going on with a dead session,
+ *                           which may be found to have committed after all
  *   backup_disk_store       each disk
  *   backup_firmware_store   NVRAM, TPM
  *   backup_meta_encode      the definition, sealed if the repository is
@@ -27,6 +28,7 @@
 #include "base/mem.h"
 #include "controller/backup-disk.h"
 #include "controller/backup-firmware.h"
+#include "controller/backup-session.h"
 #include "controller/objutil.h"
 #include "controller/recover.h"
 #include "controller/target.h"
@@ -155,21 +157,17 @@ open_parent(struct read_job *r, struct err *err)
 static int
 begin(struct read_job *r, struct err *err)
 {
-    const char *session = jsonx_str(r->json, "status.vmkeep.cut.session");
-    struct repo_backup_options o = { .parent =
-                                         r->parent[0] == 0 ? NULL : r->parent,
-                                     .resume = session };
+    const struct backup_session_want want = {
+        .uid = r->uid,
+        .parent = r->parent[0] == 0 ? NULL : r->parent,
+        .session = jsonx_str(r->json, "status.vmkeep.cut.session"),
+    };
     struct job_progress p;
-    int rc = repo_backup_begin(target_repo(r->ref), &o, &r->backup, err);
 
-    if (rc < 0 && session != NULL &&
-        (err->code == ERR_CONFLICT || err->code == ERR_NOT_FOUND ||
-         err->code == ERR_CORRUPT)) {
-        o.resume = NULL; /* only time is lost */
-        rc = repo_backup_begin(target_repo(r->ref), &o, &r->backup, err);
-    }
-    if (rc < 0)
+    if (backup_session_begin(target_repo(r->ref), &want, &r->backup, err) < 0)
         return -1;
+    if (r->backup == NULL)
+        return 0;
     jsonx_set_str(r->note, "session", repo_backup_id(r->backup));
     jsonx_set_str(r->note, "parent", r->parent);
     publish(r);
@@ -344,6 +342,8 @@ read_all(struct read_job *r, struct err *err)
 {
     if (open_parent(r, err) < 0 || start_meta(r, err) < 0 || begin(r, err) < 0)
         return -1;
+    if (r->backup == NULL)
+        return 0; /* committed by an earlier try */
     for (size_t i = 0; i < json_array_size(cut_disks(r)); i++)
         if (job_check(r->job, err) < 0 || store_disk(r, i, err) < 0)
             return -1;
