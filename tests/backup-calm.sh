@@ -24,37 +24,14 @@ target default "$T/targets/a"
 check "a target" wait_until 20 target_ready_is default "True Ready"
 check "both VMs are there" wait_until 30 eval "field_is vm g1 .status.printableStatus Running && field_is vm g2 .status.printableStatus Running"
 
-# gap VM COMMAND...: how long, in ms, the VM's writer was silent at most while
-# the command ran.
-gap() {
-    local vm=$1
-    shift
-    python3 -c '
-import os, sys, time
-path, stop = sys.argv[1:]
-last, at, most = os.stat(path).st_size, time.monotonic(), 0
-while not os.path.exists(stop):
-    size = os.stat(path).st_size
-    if size != last:
-        most, last, at = max(most, time.monotonic() - at), size, time.monotonic()
-    time.sleep(0.001)
-print(int(max(most, time.monotonic() - at) * 1000))' "$T/$vm/ack.log" "$T/stop" >"$T/gap" &
-    local meter=$!
-    "$@" || echo "failed: $*" >&2
-    touch "$T/stop"
-    wait $meter
-    rm "$T/stop"
-    cat "$T/gap"
-}
-freeze_and_thaw() { virsh -q domfsfreeze g1 >/dev/null && virsh -q domfsthaw g1 >/dev/null && guest_wait_more g1 5; }
+freeze_and_thaw() { guest_freeze_and_thaw g1; }
 n=0
 one_backup() { backup "calm$n" g1 && backup_ready "calm$n" && backup_clean "calm$n" && guest_wait_more g1 5; }
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 
 bare=() ours=()
 for n in 1 2 3; do
-    bare+=("$(gap g1 freeze_and_thaw)")
-    ours+=("$(gap g1 one_backup)")
+    bare+=("$(guest_gap g1 freeze_and_thaw)")
+    ours+=("$(guest_gap g1 one_backup)")
 done
 note "the writer was silent for (ms): freeze and thaw by virsh ${bare[*]}, a whole backup ${ours[*]}"
 check "a backup holds the writer for less than 200 ms more than twice a bare freeze and thaw" \

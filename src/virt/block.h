@@ -11,13 +11,23 @@
 
 struct virt_overlay {
     const char *target; /* "vda" */
-    const char *path;   /* of the new qcow2; must not exist yet */
+    const char *path;   /* of a qcow2 that is there: empty, without bitmaps,
+                         * of the disk's size, its header naming the disk's
+                         * file as the one below */
 };
 
-/* Give every named disk a new overlay at one instant; disks not named are not
- * touched. One atomic call, no libvirt metadata. */
-int virt_overlay_create(struct virt *v, const char *uuid,
-                        const struct virt_overlay *overlays, size_t n,
+/* What virt_overlay_switch() will ask of libvirt, made while nothing waits:
+ * every disk of `live` that is named gets its overlay, the others are not
+ * touched. The caller's.
+ *
+ *   errors  NOT_FOUND (no such disk, or no such file)
+ */
+int virt_overlay_request(const struct domxml *live,
+                         const struct virt_overlay *overlays, size_t n,
+                         char **ret_request, struct err *err) NODISCARD;
+/* All disks of the request at one instant. One atomic call, no libvirt
+ * metadata. CONFLICT: it is not running. */
+int virt_overlay_switch(struct virt *v, const char *uuid, const char *request,
                         struct err *err) NODISCARD;
 
 /* A merge of `top` (and all between) into `base` while the domain runs. */

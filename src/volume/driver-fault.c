@@ -77,10 +77,9 @@ after(struct fault *f, const char *what, int rc, struct err *err)
     } while (0)
 
 static int
-cut(struct driver *d, const char *uuid, const struct virt_overlay *overlays,
-    size_t n, struct err *err)
+cut(struct driver *d, const char *uuid, const char *request, struct err *err)
 {
-    STEP("cut", driver_cut(f->inner, uuid, overlays, n, err));
+    STEP("cut", driver_cut(f->inner, uuid, request, err));
 }
 
 static int

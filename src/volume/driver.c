@@ -45,14 +45,11 @@ check_file(const struct qimg_file *f, struct err *err)
 }
 
 int
-driver_cut(struct driver *d, const char *uuid,
-           const struct virt_overlay *overlays, size_t n, struct err *err)
+driver_cut(struct driver *d, const char *uuid, const char *request,
+           struct err *err)
 {
-    assert(n > 0);
-    for (size_t i = 0; i < n; i++)
-        if (check_path(overlays[i].path, err) < 0)
-            return -1;
-    return d->ops->cut(d, uuid, overlays, n, err);
+    assert(request != NULL);
+    return d->ops->cut(d, uuid, request, err);
 }
 
 int

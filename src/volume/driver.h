@@ -35,9 +35,10 @@ struct driver_merge {
 
 struct driver_ops {
     const char *name;
-    /* All disks of a running domain at one instant. */
-    int (*cut)(struct driver *d, const char *uuid,
-               const struct virt_overlay *overlays, size_t n, struct err *err);
+    /* All disks of a running domain at one instant; `request`: what
+     * virt_overlay_request() made. */
+    int (*cut)(struct driver *d, const char *uuid, const char *request,
+               struct err *err);
     /* An empty layer on a sealed one, or an empty disk of its own; the file is
      * replaced if it is there. */
     int (*create)(struct driver *d, const struct driver_create *c,
@@ -76,9 +77,8 @@ void driver_free(struct driver *d);
 DEFINE_CLEANUP(driver_free, struct driver *)
 const char *driver_name(const struct driver *d);
 
-int driver_cut(struct driver *d, const char *uuid,
-               const struct virt_overlay *overlays, size_t n, struct err *err)
-    NODISCARD;
+int driver_cut(struct driver *d, const char *uuid, const char *request,
+               struct err *err) NODISCARD;
 int driver_create(struct driver *d, const struct driver_create *c,
                   struct err *err) NODISCARD;
 int driver_merge_live(struct driver *d, const struct driver_merge *m,

@@ -37,10 +37,9 @@ overlay_of(struct driver *d)
 }
 
 static int
-cut(struct driver *d, const char *uuid, const struct virt_overlay *overlays,
-    size_t n, struct err *err)
+cut(struct driver *d, const char *uuid, const char *request, struct err *err)
 {
-    return virt_overlay_create(overlay_of(d)->virt, uuid, overlays, n, err);
+    return virt_overlay_switch(overlay_of(d)->virt, uuid, request, err);
 }
 
 static int

@@ -14,6 +14,10 @@
  * turns the journal into references. A crash in between is undone: nobody was
  * told that the snapshot exists.
  *
+ * The guest is frozen between prepare and commit, so prepare does all that can
+ * be done before: it makes the new layers of a running VM, empty, and the text
+ * of the call that puts them above its disks.
+ *
  * Undoing after the switch has happened does not touch data: the new layer
  * becomes the active one and the old one is sealed without a reference, which
  * is what a deleted snapshot looks like; the next collect merges them.
@@ -41,6 +45,7 @@ struct volume_cut {
     bool is_finished; /* by an earlier process: nothing to do */
     bool is_done;     /* finished or aborted by this one */
     char *xml;        /* inactive, as the caller saw it */
+    char *request;    /* live layers: virt_overlay_request() */
 };
 
 void
@@ -52,124 +57,9 @@ volume_cut_free(struct volume_cut *cut)
         free(cut->targets[i]);
     free(cut->targets);
     free(cut->xml);
+    free(cut->request);
     layer_table_free(cut->t);
     free(cut);
-}
-
-/* ---- the table learns what the domain has ---- */
-
-/* The files below `top`, as rows: known ones are linked to, others are
- * foreign. Returns the parent's id in `parent` ("" for none). */
-static int
-register_below(struct layer_table *t, const char *target,
-               const struct volume_image *top, size_t depth,
-               char parent[UUID_STR_SIZE], struct err *err)
-{
-    CLEANUP(volume_image_fini) struct volume_image below = { .size = 0 };
-    const char *format =
-        top->backing_format != NULL ? top->backing_format : "raw";
-    char grandparent[UUID_STR_SIZE];
-    struct layer *l;
-
-    parent[0] = 0;
-    if (!top->has_backing)
-        return 0;
-    if (top->backing == NULL || top->backing_format == NULL ||
-        (strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "its backing file is not named as a qcow2 or raw file "
-                       "with its format (qemu-img rebase -u -F can say it)");
-    if (depth >= LAYER_DEPTH_MAX)
-        return err_set(err, ERR_UNSUPPORTED, "more than %d files in a chain",
-                       LAYER_DEPTH_MAX);
-    if (volume_image_read(top->backing, format, &below, err) < 0)
-        return -1;
-    for (size_t i = 0; i < t->n_layers; i++)
-        if (file_id_equal(&t->layers[i].file, &below.file)) {
-            if (strcmp(t->layers[i].target, target) != 0)
-                return err_set(err, ERR_UNSUPPORTED,
-                               "%s: two disks build on it", top->backing);
-            memcpy(parent, t->layers[i].id, UUID_STR_SIZE);
-            return 0;
-        }
-    if (register_below(t, target, &below, depth + 1, grandparent, err) < 0)
-        return -1;
-    l = layer_add(t, NULL, grandparent, target, LAYER_FOREIGN, format,
-                  top->backing, below.size);
-    l->file = below.file;
-    memcpy(parent, l->id, UUID_STR_SIZE);
-    return 0;
-}
-
-/* The row of the target's active layer no longer is the domain's disk: the
- * admin gave the domain another one. */
-static void
-retire_active(struct layer_table *t, struct layer *l)
-{
-    struct err unused;
-    struct file_id is;
-
-    if (file_id_of_path(l->path, &is, &unused) == 0 &&
-        file_id_equal(&is, &l->file))
-        l->state = LAYER_DETACHED;
-    else
-        layer_remove(t, l->id);
-}
-
-static int
-adopt(struct layer_table *t, struct layer *l, struct err *err)
-{
-    if (l->state == LAYER_DETACHED && layer_children(t, l) == 0) {
-        l->state = LAYER_ACTIVE;
-        return 0;
-    }
-    return err_set(err, ERR_CONFLICT,
-                   "%s: the domain writes to it, but it is a %s layer that "
-                   "snapshots need",
-                   l->path, layer_state_name(l->state));
-}
-
-int
-volume_cut_register(struct layer_table *t, const char *target,
-                    const struct domxml_file *file, struct layer **ret,
-                    struct err *err)
-{
-    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
-    struct layer *l = layer_find_active(t, target);
-    char parent[UUID_STR_SIZE];
-
-    if (volume_image_read(file->path, file->format, &i, err) < 0)
-        return -1;
-    if (i.refusal != NULL)
-        return err_set(err, ERR_UNSUPPORTED, "%s: %s", file->path, i.refusal);
-    if (l != NULL && !file_id_equal(&l->file, &i.file)) {
-        retire_active(t, l);
-        l = NULL;
-    }
-    for (size_t k = 0; l == NULL && k < t->n_layers; k++)
-        if (file_id_equal(&t->layers[k].file, &i.file)) {
-            l = &t->layers[k];
-            if (strcmp(l->target, target) != 0)
-                return err_set(err, ERR_CONFLICT, "%s: was the disk %s before",
-                               file->path, l->target);
-            if (adopt(t, l, err) < 0)
-                return -1;
-        }
-    if (l == NULL) {
-        if (layer_find_path(t, file->path) != NULL)
-            return err_set(err, ERR_CONFLICT,
-                           "%s: another file than the recorded one stands "
-                           "there now, and snapshots need the recorded one",
-                           file->path);
-        if (register_below(t, target, &i, 1, parent, err) < 0)
-            return err_wrap(err, "%s", file->path);
-        l = layer_add(t, NULL, parent, target, LAYER_ACTIVE, file->format,
-                      file->path, i.size);
-        l->file = i.file;
-    }
-    l->size = i.size;
-    *ret = l;
-    return 0;
 }
 
 /* ---- prepare ---- */
@@ -341,15 +231,56 @@ plan_cut(struct volume_cut *cut, enum volume_cut_kind kind,
     return need_check(&need, err);
 }
 
-/* The journal is written: from here on there may be something to undo. */
 static int
-prepare_files(struct volume_cut *cut, struct err *err)
+create_layer(struct volume_cut *cut, const struct layer_job_disk *d,
+             struct err *err)
+{
+    const struct layer *old = layer_find(cut->t, d->a);
+    const struct driver_create c = { .path = layer_find(cut->t, d->b)->path,
+                                     .parent = { old->path, old->format },
+                                     .size = old->size,
+                                     .like = old->path };
+
+    return driver_create(cut->v->driver, &c, err);
+}
+
+/* Bitmaps are left to libvirt, which adds in its call those that QEMU has. */
+static int
+prepare_layers(struct volume_cut *cut, const struct virt_vm *vm,
+               struct err *err)
+{
+    const struct layer_job *j = &cut->t->job;
+    CLEANUP(mem_free)
+    struct virt_overlay *overlays = xcalloc(j->n, sizeof *overlays);
+
+    for (size_t i = 0; i < j->n; i++) {
+        if (create_layer(cut, &j->disks[i], err) < 0)
+            return err_wrap(err, "disk %s", j->disks[i].target);
+        overlays[i] = (struct virt_overlay){
+            .target = j->disks[i].target,
+            .path = layer_find(cut->t, j->disks[i].b)->path,
+        };
+    }
+    return virt_overlay_request(vm->live, overlays, j->n, &cut->request, err);
+}
+
+/* The journal is written: from here on there may be something to undo, by
+ * recovery if not here. */
+static int
+prepare_files(struct volume_cut *cut, const struct virt_vm *vm, struct err *err)
 {
     struct err undo;
+    bool is_open;
 
-    if (!cut->is_copy || volume_copy_prepare(cut->v, cut->t, err) == 0)
+    if (cut->is_copy) {
+        if (volume_copy_prepare(cut->v, cut->t, err) == 0)
+            return 0;
+        (void)!volume_copy_undo(cut->v, cut->t, &undo);
+        return -1;
+    }
+    if (!cut->is_live || prepare_layers(cut, vm, err) == 0)
         return 0;
-    (void)!volume_copy_undo(cut->v, cut->t, &undo); /* else recovery does it */
+    (void)!volume_cut_undo(cut->v, cut->t, &is_open, &undo);
     return -1;
 }
 
@@ -394,7 +325,7 @@ volume_cut_prepare_as(struct volume *v, enum volume_cut_kind kind,
                            plan_why_text(PLAN_WHY_JOB));
         if (plan_cut(cut, kind, vm, min_free, err) < 0 ||
             volume_name_files(v, vm, targets, n_targets, err) < 0 ||
-            volume_save(v, cut->t, err) < 0 || prepare_files(cut, err) < 0)
+            volume_save(v, cut->t, err) < 0 || prepare_files(cut, vm, err) < 0)
             return err_wrap(err, "VM %s", vm->uuid);
     }
     *ret_cut = TAKE(cut);
@@ -427,19 +358,32 @@ volume_cut_driver(const struct volume_cut *cut)
 
 /* ---- commit ---- */
 
+/* The new layers were made for disks of a certain size. Who resizes one in the
+ * milliseconds after this look is not seen; who did since prepare is. */
+static int
+check_sizes(const struct volume_cut *cut, struct err *err)
+{
+    const struct layer_job *j = &cut->t->job;
+
+    for (size_t i = 0; i < j->n; i++) {
+        const struct layer *old = layer_find(cut->t, j->disks[i].a);
+        CLEANUP(volume_image_fini) struct volume_image is = { .size = 0 };
+
+        if (volume_image_read(old->path, old->format, &is, err) < 0)
+            return -1;
+        if (is.size != old->size)
+            return err_set(err, ERR_CONFLICT,
+                           "disk %s: resized at this very moment", old->target);
+    }
+    return 0;
+}
+
 static int
 commit_live(struct volume_cut *cut, struct err *err)
 {
-    const struct layer_job *j = &cut->t->job;
-    CLEANUP(mem_free)
-    struct virt_overlay *overlays = xcalloc(j->n, sizeof *overlays);
-
-    for (size_t i = 0; i < j->n; i++)
-        overlays[i] = (struct virt_overlay){
-            .target = j->disks[i].target,
-            .path = layer_find(cut->t, j->disks[i].b)->path,
-        };
-    return driver_cut(cut->v->driver, cut->t->vm, overlays, j->n, err);
+    if (check_sizes(cut, err) < 0)
+        return -1;
+    return driver_cut(cut->v->driver, cut->t->vm, cut->request, err);
 }
 
 /* Nobody starts it from here on, and it is as the caller saw it. */
@@ -479,13 +423,10 @@ commit_stopped(struct volume_cut *cut, struct err *err)
     for (size_t i = 0; i < j->n; i++) {
         const struct layer *old = layer_find(cut->t, j->disks[i].a);
         const struct layer *new = layer_find(cut->t, j->disks[i].b);
-        const struct driver_create c = { .path = new->path,
-                                         .parent = { old->path, old->format },
-                                         .size = old->size,
-                                         .like = old->path };
+        const struct qimg_file parent = { old->path, old->format };
 
-        if (driver_create(cut->v->driver, &c, err) < 0 ||
-            volume_bitmap_carry(&c.parent, c.path, NULL, err) < 0)
+        if (create_layer(cut, &j->disks[i], err) < 0 ||
+            volume_bitmap_carry(&parent, new->path, NULL, err) < 0)
             return -1;
         sources[i] =
             (struct domxml_source){ new->target, new->path, new->format };

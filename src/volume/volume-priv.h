@@ -153,10 +153,12 @@ int volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
                       bool with_domain, const char **ret_why, struct err *err)
     NODISCARD;
 
-/* ---- volume-cut.c, volume-restore.c: for recovery ---- */
+/* ---- volume-cut.c: for recovery ---- */
 /* Undo the cut in t's journal; the merges are left to a collect. */
 int volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
                     struct err *err) NODISCARD;
+
+/* ---- volume-register.c ---- */
 /* The row of the disk that the domain names now, made if it is not there. */
 int volume_cut_register(struct layer_table *t, const char *target,
                         const struct domxml_file *file, struct layer **ret,
