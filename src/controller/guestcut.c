@@ -3,7 +3,7 @@
  *
  *   guestcut_look: the VM, its secure XML     (may be slow)
  *   guestcut_make:
- *     volume_cut_prepare                      (checks, journal)
+ *     volume_cut_prepare                      (checks, journal, new files)
  *     job.before                              the caller's call
  *     freeze_begin                            journal, guard, FSFreeze
  *       freeze_pause                          only where disks are copied
