@@ -20,6 +20,20 @@ check_commit(const struct commitlog_entry *e)
                memcmp(again.data, e->body, again.len) == 0);
 }
 
+static void
+check_condemn(const struct commitlog_entry *e)
+{
+    CLEANUP(buf_fini) struct buf again = BUF_INIT;
+    CLEANUP(commitlog_condemn_fini) struct commitlog_condemn c = { 0 };
+    struct err err;
+
+    if (commitlog_condemn_decode(e->body, e->body_len, &c, &err) < 0)
+        return;
+    commitlog_condemn_encode(&c, &again);
+    FUZZ_CHECK(again.len == e->body_len &&
+               memcmp(again.data, e->body, again.len) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -41,5 +55,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     FUZZ_CHECK(commitlog_decode((const uint8_t *)again.data, again.len, repo,
                                 &key, &back, &err) == 0);
     check_commit(&e);
+    check_condemn(&e);
     return 0;
 }

@@ -74,6 +74,98 @@ def gcm_open(key, nonce, aad, data, tag, what):
     return out.raw[:len(data)]
 
 
+class Log:
+    """log.md, "Rules": what the entries say, one after the other."""
+
+    def __init__(self):
+        self.backups, self.deleted, self.sessions, self.pins, self.held = {}, {}, {}, {}, set()
+        self.growth = self.shrink = 0
+
+    def fold(self, kind, seq, body):
+        fold = {1: self.open, 2: self.commit, 3: self.end, 4: self.delete, 5: self.end,
+                7: self.condemn, 10: self.hold, 11: self.undelete, 12: self.pin}.get(kind)
+        if fold is not None:
+            fold(seq, body)
+        return fold is not None
+
+    def session(self, number):
+        return self.sessions.setdefault(bytes(number), {"end": "", "seq": 0, "parent": b"", "resumes": b"",
+                                                        "void": False, "condemned": False})
+
+    def is_present(self, backup):
+        return uuid(backup) in self.backups or uuid(backup) in self.deleted
+
+    def open(self, seq, body):
+        s = self.session(body[:16])
+        if s["seq"] == 0:
+            s["parent"], s["resumes"] = body[16:32].strip(b"\0") and body[16:32], body[40:56]
+            resumed = self.sessions.get(s["resumes"], {"condemned": False, "end": ""})
+            s["void"] = bool(s["parent"] and not self.is_present(s["parent"])
+                             or resumed["condemned"] or resumed["end"] == "discarded")
+        s["seq"] = seq
+
+    def commit(self, seq, body):
+        s, checked = self.session(body[:16]), struct.unpack_from("<Q", body, 56)[0]
+        if s["end"] or s["seq"] == 0 or s["void"] or checked < self.shrink:
+            return
+        s["end"], self.growth = "committed", seq
+        self.backups[uuid(body[:16])] = (body[64:96], body[96:128])
+
+    def end(self, seq, body):
+        s = self.session(body[:16])
+        s["end"] = s["end"] or ("discarded" if len(body) == 17 else "ended")
+
+    def delete(self, seq, body):
+        for i in range(struct.unpack_from("<H", body)[0]):
+            backup = uuid(body[2 + 16 * i:18 + 16 * i])
+            if backup in self.backups and backup not in self.held:
+                self.deleted[backup] = self.backups.pop(backup)
+
+    def hold(self, seq, body):
+        (self.held.add if body[0] and uuid(body[1:17]) in self.backups else self.held.discard)(uuid(body[1:17]))
+
+    def undelete(self, seq, body):
+        for i in range(struct.unpack_from("<H", body)[0]):
+            backup = uuid(body[2 + 16 * i:18 + 16 * i])
+            if backup in self.deleted:
+                self.backups[backup] = self.deleted.pop(backup)
+
+    def pin(self, seq, body):
+        self.pins.pop(body[1:17], None)
+        if body[0] == 1 and self.is_present(body[17:33]):
+            self.pins[body[1:17]] = body[17:33]
+
+    def is_protected(self, number):
+        if self.session(number)["end"] == "":
+            return True
+        for s in list(self.sessions.values()):
+            chain = s["resumes"] if s["end"] == "" and not s["void"] else b""
+            while chain and chain != number:
+                chain = self.session(chain)["resumes"]
+            if chain:
+                return True
+        return False
+
+    def condemn(self, seq, body):
+        base, count = struct.unpack_from("<QH", body)
+        drops = [body[10 + 16 * i:26 + 16 * i] for i in range(count)]
+        at, groups = 12 + 16 * count, []
+        while at < len(body):
+            number, n = body[at + 1:at + 17], struct.unpack_from("<H", body, at + 17)[0]
+            groups.append(number)
+            at += 19 + 4 * n
+        kept = [s["parent"] for s in self.sessions.values() if s["end"] == "" and not s["void"]]
+        kept += self.pins.values()
+        if (base < self.growth or any(uuid(d) not in self.deleted or d in kept for d in drops)
+                or any(self.is_protected(g) for g in groups)):
+            return
+        for d in drops:
+            del self.deleted[uuid(d)]
+        for g in groups:
+            self.session(g)["condemned"] = True
+            self.shrink = seq
+
+
 class Repository:
     def __init__(self, path, key_file):
         self.path, self.packs = path, {}
@@ -109,37 +201,20 @@ class Repository:
         raise Damage("the key file opens no slot")
 
     def read_log(self):
-        """log.md: fold the entries in order."""
-        backups, ended, previous = {}, set(), bytes(32)
-        held, deleted = set(), {}
+        """log.md: check the chain, fold the entries in order."""
+        log, previous = Log(), bytes(32)
         for number, name in enumerate(sorted(os.listdir(os.path.join(self.path, "log"))), 1):
             need(name == f"{number:020d}", f"log/{name}: a number is missing before it")
             entry = self.get("log/" + name)
             need(entry[:8] == b"VMKLOGE\0", f"log/{name}: magic")
             need(mac(self.key["log"], entry[:-32]) == entry[-32:], f"log/{name}: MAC")
             version, kind, flags, length, seq = struct.unpack_from("<HBBIQ", entry, 8)
-            need(version == 0 and seq == number and length == len(entry) - 120, f"log/{name}: header")
+            need(version == 0 and seq == number and length == len(entry) - 128, f"log/{name}: header")
             need(entry[24:56] == previous and entry[56:72] == self.uuid, f"log/{name}: chain")
-            previous, body = hashlib.sha256(entry).digest(), entry[88:-32]
-            if kind == 2 and body[:16] not in ended:
-                ended.add(body[:16])
-                backups[uuid(body[:16])] = (body[56:88], body[88:120])
-            elif kind == 3:
-                ended.add(body[:16])
-            elif kind == 4:
-                for i in range(struct.unpack_from("<H", body)[0]):
-                    one = uuid(body[2 + 16 * i:18 + 16 * i])
-                    if one in backups and one not in held:
-                        deleted[one] = backups.pop(one)
-            elif kind == 10:
-                (held.add if body[0] else held.discard)(uuid(body[1:17]))
-            elif kind == 11:
-                for i in range(struct.unpack_from("<H", body)[0]):
-                    one = uuid(body[2 + 16 * i:18 + 16 * i])
-                    if one in deleted:
-                        backups[one] = deleted.pop(one)
-            need(kind in (1, 2, 3, 4, 10, 11) or not flags & 1, f"log/{name}: unknown critical type")
-        return backups
+            previous = hashlib.sha256(entry).digest()
+            known = log.fold(kind, seq, entry[96:-32])
+            need(known or not flags & 1, f"log/{name}: unknown critical type")
+        return log.backups
 
     def origins(self, kind, session, n):
         """pack.md, "Header" and "Key table"."""

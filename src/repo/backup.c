@@ -636,6 +636,7 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
        const char *object_uid, struct err *err)
 {
     struct commitlog_commit c = { .created_unix_s = b->created_unix_s };
+    struct packset none = { 0 };
 
     memcpy(c.id, b->id, 16);
     if (b->parent != NULL)
@@ -653,7 +654,7 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
         blob_sync(b->repo->blob, err) < 0)
         return -1;
     c.stored_bytes = packer_stored(b->data) + packer_stored(b->meta);
-    return commitlog_append_commit(b->repo->log, &c, err);
+    return commitlog_append_commit(b->repo->log, &c, &none, &none, err);
 }
 
 int

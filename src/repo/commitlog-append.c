@@ -2,6 +2,7 @@
 /* Writing the log: an entry of the next number, created if absent. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/uuid.h"
 #include "codec/le.h"
 #include "repo/commitlog-private.h"
@@ -65,6 +66,7 @@ append_locked(struct commitlog *l, enum commitlog_type type,
         .is_critical = logstate_type_of((unsigned)type)->is_critical,
         .body = (const uint8_t *)body->data,
         .body_len = body->len,
+        .time_unix_s = clock_wall_s(),
     };
     bool is_done = false;
 
@@ -114,14 +116,60 @@ commitlog_append_open(struct commitlog *l, const uint8_t session[16],
     return commitlog_append(l, COMMITLOG_OPEN, &body, err);
 }
 
-int
-commitlog_append_commit(struct commitlog *l, const struct commitlog_commit *c,
-                        struct err *err)
+/* None of these is condemned; *ret_seq: up to that entry. A pack that the
+ * parent names too may be, if its chunks were moved. */
+static int
+check_packs_locked(struct commitlog *l, const struct packset *packs,
+                   struct err *err) REQUIRES(commitlog_lock)
 {
-    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+    const struct packset_item *item;
 
-    commitlog_commit_encode(c, &body);
-    return commitlog_append(l, COMMITLOG_COMMIT, &body, err);
+    for (size_t pos = 0; (item = packset_next(packs, &pos)) != NULL;) {
+        char name[PACK_NAME_SIZE];
+
+        if (packset_get(&l->state.condemned, &item->id) == 0)
+            continue;
+        pack_name(&item->id, name);
+        return err_set(err, ERR_CONFLICT, "%s is condemned and will be removed",
+                       name);
+    }
+    return 0;
+}
+
+static int
+append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
+                     const struct packset *inherited,
+                     const struct packset *fresh, struct err *err)
+    REQUIRES(commitlog_lock)
+{
+    int rc;
+
+    do {
+        CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+        if (commitlog_refresh_locked(l, err) < 0 ||
+            check_packs_locked(l, inherited, err) < 0 ||
+            check_packs_locked(l, fresh, err) < 0)
+            return -1;
+        c->checked_seq = l->state.last_seq;
+        commitlog_commit_encode(c, &body);
+        rc = append_locked(l, COMMITLOG_COMMIT, &body, err);
+    } while (rc < 0 && err->code == ERR_CONFLICT &&
+             l->state.shrink_seq > c->checked_seq);
+    return rc;
+}
+
+int
+commitlog_append_commit(struct commitlog *l, struct commitlog_commit *c,
+                        const struct packset *inherited,
+                        const struct packset *fresh, struct err *err)
+{
+    int rc;
+
+    commitlog_lock_take(l);
+    rc = append_commit_locked(l, c, inherited, fresh, err);
+    commitlog_lock_drop(l);
+    return rc;
 }
 
 int
@@ -129,14 +177,12 @@ commitlog_append_abort(struct commitlog *l, const uint8_t session[16],
                        struct err *err)
 {
     CLEANUP(buf_fini) struct buf body = BUF_INIT;
-    const struct logstate_end *end;
-    bool is_aborted;
+    enum logstate_end end;
 
     commitlog_lock_take(l);
     end = logstate_end_of(&l->state, session);
-    is_aborted = end != NULL && !end->is_commit;
     commitlog_lock_drop(l);
-    if (is_aborted)
+    if (end == LOGSTATE_ENDED || end == LOGSTATE_DISCARDED)
         return 0;
     buf_add(&body, session, 16);
     return commitlog_append(l, COMMITLOG_ABORT, &body, err);
@@ -167,4 +213,39 @@ commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
     buf_add(&body, n, sizeof n);
     buf_add(&body, ids, (size_t)count * 16);
     return commitlog_append(l, COMMITLOG_DELETE, &body, err);
+}
+
+int
+commitlog_append_kill(struct commitlog *l, const uint8_t session[16],
+                      struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+    buf_add(&body, session, 16);
+    return commitlog_append(l, COMMITLOG_KILL, &body, err);
+}
+
+int
+commitlog_append_condemn(struct commitlog *l, const struct commitlog_condemn *c,
+                         struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+    if (c->drop_count > COMMITLOG_DROPS || c->pack_count > COMMITLOG_CONDEMNS)
+        return err_set(err, ERR_INVALID, "too much for one CONDEMN");
+    commitlog_condemn_encode(c, &body);
+    return commitlog_append(l, COMMITLOG_CONDEMN, &body, err);
+}
+
+int
+commitlog_append_pin(struct commitlog *l, const uint8_t pin[16],
+                     const uint8_t *backup, struct err *err)
+{
+    CLEANUP(buf_fini) struct buf body = BUF_INIT;
+
+    buf_add(&body, backup != NULL ? "\1" : "\0", 1);
+    buf_add(&body, pin, 16);
+    if (backup != NULL)
+        buf_add(&body, backup, 16);
+    return commitlog_append(l, COMMITLOG_PIN, &body, err);
 }

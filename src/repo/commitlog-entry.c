@@ -2,6 +2,7 @@
 /* The bytes of the log's entries: docs/formats/log.md. */
 #include <string.h>
 
+#include "base/mem.h"
 #include "codec/le.h"
 #include "repo/commitlog.h"
 #include "repo/root.h"
@@ -17,6 +18,7 @@ enum {
     AT_PREV = 24,
     AT_REPO = 56,
     AT_NONCE = 72,
+    AT_TIME = 88,
 };
 
 void
@@ -33,6 +35,7 @@ commitlog_encode(const struct commitlog_entry *e, const uint8_t repo_uuid[16],
     memcpy(head + AT_PREV, e->prev, HASH_SIZE);
     memcpy(head + AT_REPO, repo_uuid, 16);
     memcpy(head + AT_NONCE, e->nonce, 16);
+    le_put64(head + AT_TIME, (uint64_t)e->time_unix_s);
     buf_add(out, head, sizeof head);
     buf_add(out, e->body, e->body_len);
     hash_hmac(mac_key, out->data, out->len, mac);
@@ -68,6 +71,7 @@ commitlog_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
     ret->seq = le_get64(data + AT_SEQ);
     memcpy(ret->prev, data + AT_PREV, HASH_SIZE);
     memcpy(ret->nonce, data + AT_NONCE, 16);
+    ret->time_unix_s = (int64_t)le_get64(data + AT_TIME);
     ret->body = data + COMMITLOG_HEAD;
     ret->body_len = body_len;
     return 0;
@@ -92,6 +96,7 @@ commitlog_commit_encode(const struct commitlog_commit *c, struct buf *out)
     put_int(out, (uint64_t)c->created_unix_s, 8);
     put_int(out, c->logical_bytes, 8);
     put_int(out, c->stored_bytes, 8);
+    put_int(out, c->checked_seq, 8);
     frame_loc_encode(&c->root.loc, loc);
     buf_add(out, loc, sizeof loc);
     buf_add(out, c->root.id, HASH_SIZE);
@@ -113,6 +118,7 @@ commitlog_commit_decode(const uint8_t *data, size_t len,
     ret->created_unix_s = (int64_t)le_take_int(&r, 8);
     ret->logical_bytes = le_take_int(&r, 8);
     ret->stored_bytes = le_take_int(&r, 8);
+    ret->checked_seq = le_take_int(&r, 8);
     le_take_bytes(&r, loc, sizeof loc);
     le_take_bytes(&r, ret->root.id, HASH_SIZE);
     ret->root.type = TREE_REF;
@@ -124,4 +130,95 @@ commitlog_commit_decode(const uint8_t *data, size_t len,
         !root_uid_is_valid(ret->object_uid))
         return err_set(err, ERR_CORRUPT, "COMMIT: bad object UID");
     return frame_loc_decode(loc, &ret->root.loc, err);
+}
+
+/* ---- CONDEMN --------------------------------------------------------------
+ */
+
+void
+commitlog_condemn_fini(struct commitlog_condemn *c)
+{
+    free(c->drops);
+    free(c->packs);
+    *c = (struct commitlog_condemn){ 0 };
+}
+
+static bool
+is_same_group(const struct pack_id *a, const struct pack_id *b)
+{
+    return a->kind == b->kind && memcmp(a->session, b->session, 16) == 0;
+}
+
+void
+commitlog_condemn_encode(const struct commitlog_condemn *c, struct buf *out)
+{
+    size_t n;
+
+    put_int(out, c->base_seq, 8);
+    put_int(out, c->drop_count, 2);
+    buf_add(out, c->drops, c->drop_count * 16);
+    put_int(out, c->pack_count, 2);
+    for (size_t i = 0; i < c->pack_count; i += n) {
+        for (n = 1; i + n < c->pack_count &&
+                    is_same_group(&c->packs[i], &c->packs[i + n]);
+             n++)
+            continue;
+        put_int(out, c->packs[i].kind, 1);
+        buf_add(out, c->packs[i].session, 16);
+        put_int(out, n, 2);
+        for (size_t k = 0; k < n; k++)
+            put_int(out, c->packs[i + k].n, 4);
+    }
+}
+
+static int
+take_packs(struct le_reader *r, struct commitlog_condemn *c, size_t count,
+           struct err *err)
+{
+    while (c->pack_count < count) {
+        struct pack_id id = { .kind = FRAME_DATA };
+        uint64_t kind = le_take_int(r, 1), n;
+
+        le_take_bytes(r, id.session, 16);
+        n = le_take_int(r, 2);
+        if (r->is_short || kind > FRAME_META || n == 0 ||
+            n > count - c->pack_count)
+            return err_set(err, ERR_CORRUPT, "CONDEMN: bad list");
+        id.kind = (enum frame_kind)kind;
+        if (c->pack_count > 0 &&
+            is_same_group(&id, &c->packs[c->pack_count - 1]))
+            return err_set(err, ERR_CORRUPT, "CONDEMN: bad list");
+        for (uint64_t k = 0; k < n; k++) {
+            id.n = (uint32_t)le_take_int(r, 4);
+            c->packs[c->pack_count++] = id;
+        }
+    }
+    return 0;
+}
+
+int
+commitlog_condemn_decode(const uint8_t *data, size_t len,
+                         struct commitlog_condemn *ret, struct err *err)
+{
+    CLEANUP(commitlog_condemn_fini) struct commitlog_condemn c = { 0 };
+    struct le_reader r = { .p = data, .left = len };
+    size_t packs;
+
+    c.base_seq = le_take_int(&r, 8);
+    c.drop_count = le_take_int(&r, 2);
+    if (r.is_short || c.drop_count > COMMITLOG_DROPS)
+        return err_set(err, ERR_CORRUPT, "CONDEMN: wrong length");
+    c.drops = xcalloc(c.drop_count + 1, sizeof *c.drops);
+    le_take_bytes(&r, c.drops, c.drop_count * 16);
+    packs = le_take_int(&r, 2);
+    if (r.is_short || packs > COMMITLOG_CONDEMNS)
+        return err_set(err, ERR_CORRUPT, "CONDEMN: wrong length");
+    c.packs = xcalloc(packs + 1, sizeof *c.packs);
+    if (take_packs(&r, &c, packs, err) < 0)
+        return -1;
+    if (r.is_short || r.left != 0)
+        return err_set(err, ERR_CORRUPT, "CONDEMN: wrong length");
+    *ret = c;
+    c = (struct commitlog_condemn){ 0 };
+    return 0;
 }

@@ -165,9 +165,8 @@ commitlog_list(struct commitlog *l, struct commitlog_backup **ret,
         *ret_count = l->state.backup_count;
         *ret_damage = l->state.damage_count;
         *ret = xcalloc(l->state.backup_count + 1, sizeof **ret);
-        if (l->state.backup_count > 0)
-            memcpy(*ret, l->state.backups,
-                   l->state.backup_count * sizeof **ret);
+        for (size_t i = 0; i < l->state.backup_count; i++)
+            (*ret)[i] = l->state.backups[i];
     }
     commitlog_lock_drop(l);
     return rc;
@@ -209,28 +208,58 @@ commitlog_is_used(struct commitlog *l, const uint8_t session[16])
 bool
 commitlog_is_discarded(struct commitlog *l, const uint8_t session[16])
 {
-    const struct logstate_end *end;
-    bool is;
+    enum logstate_end end;
 
     commitlog_lock_take(l);
     end = logstate_end_of(&l->state, session);
-    is = end != NULL && end->is_discarded;
     commitlog_lock_drop(l);
-    return is;
+    return end == LOGSTATE_DISCARDED;
 }
 
 bool
 commitlog_resumed(struct commitlog *l, const uint8_t session[16],
                   uint8_t ret[16])
 {
-    const struct logstate_link *k;
+    const struct logstate_session *x;
+    bool is;
 
     commitlog_lock_take(l);
-    k = logstate_link_of(&l->state, session);
-    if (k != NULL)
-        memcpy(ret, k->resumes, 16);
+    x = logstate_session_of(&l->state, session);
+    is = x != NULL && x->has_resumes;
+    if (is)
+        memcpy(ret, x->resumes, 16);
     commitlog_lock_drop(l);
-    return k != NULL;
+    return is;
+}
+
+int NO_TSA
+commitlog_state_take(struct commitlog *l, const struct logstate **ret,
+                     struct err *err)
+{
+    commitlog_lock_take(l);
+    if (commitlog_refresh_locked(l, err) < 0) {
+        commitlog_lock_drop(l);
+        return -1;
+    }
+    *ret = &l->state;
+    return 0;
+}
+
+void NO_TSA
+commitlog_state_give(struct commitlog *l)
+{
+    commitlog_lock_drop(l);
+}
+
+bool
+commitlog_is_condemned(struct commitlog *l, const struct pack_id *pack)
+{
+    bool is;
+
+    commitlog_lock_take(l);
+    is = packset_get(&l->state.condemned, pack) != 0;
+    commitlog_lock_drop(l);
+    return is;
 }
 
 size_t

@@ -11,13 +11,16 @@
 #include "blob/blob.h"
 #include "codec/keys.h"
 #include "repo/badset.h"
+#include "repo/packset.h"
 #include "repo/repo.h"
 #include "repo/tree.h"
 
 #define COMMITLOG_BODY_MAX 65536u
-#define COMMITLOG_HEAD     88u
+#define COMMITLOG_HEAD     96u
 #define COMMITLOG_SIZE_MAX (COMMITLOG_HEAD + COMMITLOG_BODY_MAX + HASH_SIZE)
 #define COMMITLOG_DELETES  1024u
+#define COMMITLOG_DROPS    1024u /* of one CONDEMN, and its packs */
+#define COMMITLOG_CONDEMNS 2000u
 
 enum commitlog_type {
     COMMITLOG_OPEN = 1,
@@ -43,6 +46,7 @@ struct commitlog_entry {
     uint64_t seq;
     uint8_t prev[HASH_SIZE];
     uint8_t nonce[16];
+    int64_t time_unix_s; /* the writer's clock: decides nothing */
     const uint8_t *body; /* borrowed */
     size_t body_len;
 };
@@ -63,6 +67,8 @@ struct commitlog_commit {
     int64_t created_unix_s;
     uint64_t logical_bytes;
     uint64_t stored_bytes;
+    /* No pack of it is condemned up to this entry. */
+    uint64_t checked_seq;
     struct tree_entry root;
     char object_uid[REPO_UID_MAX + 1];
 };
@@ -70,6 +76,27 @@ struct commitlog_commit {
 void commitlog_commit_encode(const struct commitlog_commit *c, struct buf *out);
 int commitlog_commit_decode(const uint8_t *data, size_t len,
                             struct commitlog_commit *ret, struct err *err)
+    NODISCARD;
+
+/* What a CONDEMN says. */
+struct commitlog_condemn {
+    uint64_t base_seq;    /* the last entry that its writer had seen */
+    uint8_t (*drops)[16]; /* backups that cannot be undeleted any more */
+    size_t drop_count;
+    struct pack_id *packs; /* those of a session and kind side by side */
+    size_t pack_count;
+};
+
+void commitlog_condemn_fini(struct commitlog_condemn *c);
+static inline void
+commitlog_condemn_fini_p(struct commitlog_condemn *c)
+{
+    commitlog_condemn_fini(c);
+}
+void commitlog_condemn_encode(const struct commitlog_condemn *c,
+                              struct buf *out);
+int commitlog_condemn_decode(const uint8_t *data, size_t len,
+                             struct commitlog_condemn *ret, struct err *err)
     NODISCARD;
 
 /* ---- the log ----------------------------------------------------------- */
@@ -95,8 +122,12 @@ int commitlog_append(struct commitlog *l, enum commitlog_type type,
 int commitlog_append_open(struct commitlog *l, const uint8_t session[16],
                           const uint8_t parent[16], int64_t created_unix_s,
                           const uint8_t *resumes, struct err *err) NODISCARD;
-int commitlog_append_commit(struct commitlog *l,
-                            const struct commitlog_commit *c, struct err *err)
+/* `inherited`: packs that its parent's trees name too; `fresh`: others, but
+ * for its own. Sets c->checked_seq.
+ *   errors  CONFLICT also if one of these is condemned */
+int commitlog_append_commit(struct commitlog *l, struct commitlog_commit *c,
+                            const struct packset *inherited,
+                            const struct packset *fresh, struct err *err)
     NODISCARD;
 /* Nothing is written when it was aborted before.
  *   errors  CONFLICT (it committed) */
@@ -108,6 +139,20 @@ int commitlog_append_discard(struct commitlog *l, const uint8_t session[16],
                              struct err *err) NODISCARD;
 int commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
                             unsigned count, struct err *err) NODISCARD;
+
+/* End a session that is believed dead.
+ *   errors  CONFLICT (it has ended) */
+int commitlog_append_kill(struct commitlog *l, const uint8_t session[16],
+                          struct err *err) NODISCARD;
+/* At most COMMITLOG_DROPS and COMMITLOG_CONDEMNS.
+ *   errors  CONFLICT: look again, from a later entry on */
+int commitlog_append_condemn(struct commitlog *l,
+                             const struct commitlog_condemn *c, struct err *err)
+    NODISCARD;
+/* A reader begins, or says again that it reads; and ends (`backup` NULL).
+ *   errors  NOT_FOUND (there is no such backup) */
+int commitlog_append_pin(struct commitlog *l, const uint8_t pin[16],
+                         const uint8_t *backup, struct err *err) NODISCARD;
 
 /* A committed backup that is not deleted. */
 struct commitlog_backup {
@@ -130,6 +175,15 @@ bool commitlog_is_discarded(struct commitlog *l, const uint8_t session[16]);
 /* The session that this one resumed; false: none. */
 bool commitlog_resumed(struct commitlog *l, const uint8_t session[16],
                        uint8_t ret[16]);
+
+/* What the log says now, after looking for newer entries; nobody else gets in
+ * before it is given back. The pointer is good until then. */
+struct logstate;
+int commitlog_state_take(struct commitlog *l, const struct logstate **ret,
+                         struct err *err) NODISCARD;
+void commitlog_state_give(struct commitlog *l);
+/* Is this pack condemned, as far as was read? */
+bool commitlog_is_condemned(struct commitlog *l, const struct pack_id *pack);
 
 /* ---- commitlog-hold.c: HOLD, UNDELETE, BAD ------------------------------- */
 

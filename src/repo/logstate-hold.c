@@ -97,8 +97,8 @@ logstate_note_deleted(struct logstate *s, const struct commitlog_backup *b,
     d->seq = seq;
 }
 
-static size_t
-find_deleted(const struct logstate *s, const uint8_t id[16])
+size_t
+logstate_find_deleted(const struct logstate *s, const uint8_t id[16])
 {
     size_t i = 0;
 
@@ -111,7 +111,7 @@ find_deleted(const struct logstate *s, const uint8_t id[16])
 bool
 logstate_drop_deleted(struct logstate *s, const uint8_t id[16])
 {
-    size_t i = find_deleted(s, id);
+    size_t i = logstate_find_deleted(s, id);
 
     if (i == s->deleted_count)
         return false;
@@ -126,7 +126,7 @@ logstate_drop_deleted(struct logstate *s, const uint8_t id[16])
 static void
 undelete(struct logstate *s, const uint8_t id[16])
 {
-    size_t i = find_deleted(s, id), at = s->backup_count;
+    size_t i = logstate_find_deleted(s, id), at = s->backup_count;
     struct commitlog_backup b;
 
     if (i == s->deleted_count)
@@ -159,7 +159,7 @@ logstate_check_undelete(const struct logstate *s,
                         const struct commitlog_entry *e, struct err *err)
 {
     for (size_t at = 2; at < e->body_len; at += 16)
-        if (find_deleted(s, e->body + at) == s->deleted_count)
+        if (logstate_find_deleted(s, e->body + at) == s->deleted_count)
             return no_backup(
                 e->body + at,
                 "is not among the deleted ones that can be taken back", err);

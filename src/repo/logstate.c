@@ -7,27 +7,24 @@
 
 /* By type; a line each. */
 static const struct logstate_type types[] = {
-    [COMMITLOG_OPEN] = { .name = "OPEN", .fold = logstate_fold_open },
-    [COMMITLOG_COMMIT] = { .name = "COMMIT",
-                           .is_critical = true,
-                           .fold = logstate_fold_commit,
-                           .check = logstate_check_commit },
-    [COMMITLOG_ABORT] = { .name = "ABORT",
-                          .fold = logstate_fold_abort,
-                          .check = logstate_check_abort },
-    [COMMITLOG_DELETE] = { .name = "DELETE",
-                           .is_critical = true,
-                           .fold = logstate_fold_delete,
-                           .check = logstate_check_delete },
-    [COMMITLOG_HOLD] = { .name = "HOLD",
-                         .is_critical = true,
-                         .fold = logstate_fold_hold,
-                         .check = logstate_check_hold },
-    [COMMITLOG_UNDELETE] = { .name = "UNDELETE",
-                             .is_critical = true,
-                             .fold = logstate_fold_undelete,
-                             .check = logstate_check_undelete },
-    [COMMITLOG_BAD] = { .name = "BAD", .fold = logstate_fold_bad },
+    [COMMITLOG_OPEN] = { "OPEN", false, logstate_fold_open,
+                         logstate_check_open },
+    [COMMITLOG_COMMIT] = { "COMMIT", true, logstate_fold_commit,
+                           logstate_check_commit },
+    [COMMITLOG_ABORT] = { "ABORT", false, logstate_fold_abort,
+                          logstate_check_abort },
+    [COMMITLOG_DELETE] = { "DELETE", true, logstate_fold_delete,
+                           logstate_check_delete },
+    [COMMITLOG_KILL] = { "KILL", true, logstate_fold_kill,
+                         logstate_check_abort },
+    [COMMITLOG_CONDEMN] = { "CONDEMN", true, logstate_fold_condemn,
+                            logstate_check_condemn },
+    [COMMITLOG_HOLD] = { "HOLD", true, logstate_fold_hold,
+                         logstate_check_hold },
+    [COMMITLOG_UNDELETE] = { "UNDELETE", true, logstate_fold_undelete,
+                             logstate_check_undelete },
+    [COMMITLOG_PIN] = { "PIN", false, logstate_fold_pin, logstate_check_pin },
+    [COMMITLOG_BAD] = { "BAD", false, logstate_fold_bad, NULL },
 };
 
 const struct logstate_type *
@@ -42,13 +39,22 @@ void
 logstate_fini(struct logstate *s)
 {
     free(s->backups);
-    free(s->ends);
-    free(s->links);
+    free(s->deleted);
+    free(s->sessions);
+    free(s->session_slots);
+    free(s->pins);
+    free(s->times);
     free(s->damages);
     free(s->holds);
-    free(s->deleted);
     badset_fini(&s->bad);
+    packset_fini(&s->condemned);
     *s = (struct logstate){ 0 };
+}
+
+bool
+logstate_has_rule(const struct logstate *s, enum logstate_rule rule)
+{
+    return (s->without & (unsigned)rule) == 0;
 }
 
 void *
@@ -70,20 +76,47 @@ logstate_note_damage(struct logstate *s, uint64_t seq, const char *cause)
     (void)snprintf(d->cause, sizeof d->cause, "%.199s", cause);
 }
 
+/* Numbers that are missing have the time of the one before. */
+static void
+note_time(struct logstate *s, uint64_t seq, int64_t time)
+{
+    int64_t before = s->time_count > 0 ? s->times[s->time_count - 1] : 0;
+
+    while (s->time_count < seq) {
+        s->times = logstate_grow(s->times, s->time_count, sizeof *s->times);
+        s->times[s->time_count++] = before;
+    }
+    s->times[seq - 1] = time;
+    s->last_seq = seq;
+}
+
+int64_t *
+logstate_times(const struct logstate *s, int64_t now)
+{
+    int64_t *times = xcalloc(s->time_count + 1, sizeof *times);
+    int64_t latest = 0;
+
+    for (size_t i = 0; i < s->time_count; i++) {
+        if (s->times[i] > latest && s->times[i] <= now)
+            latest = s->times[i];
+        times[i] = latest;
+    }
+    return times;
+}
+
 int
 logstate_fold(struct logstate *s, const struct commitlog_entry *e,
               struct err *err)
 {
     const struct logstate_type *t = logstate_type_of(e->type);
 
-    if (t != NULL)
-        return t->fold(s, e, err);
-    if (e->is_critical)
+    if (t == NULL && e->is_critical)
         return err_set(
             err, ERR_UNSUPPORTED,
             "log entry %llu is of type %u, which this version does not know",
             (unsigned long long)e->seq, e->type);
-    return 0;
+    note_time(s, e->seq, e->time_unix_s);
+    return t == NULL ? 0 : t->fold(s, e, err);
 }
 
 int
