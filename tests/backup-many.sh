@@ -49,10 +49,9 @@ n=${BACKUP_MANY:-8} methods=''
 for ((i = 1; i <= n; i++)); do
     change >"$T/what" 2>/dev/null # no subshell: size and RANDOM go on
     what=$(head -n 1 "$T/what")
-    vda=$(guest_disk g1 vda) vdb=$(guest_disk g1 vdb)
     touch "$T/hold"
     backup "m$i" g1
-    copy_cut g1 "$vda" "$vdb" || note "no cut was seen"
+    copy_cut_of "m$i" g1 || note "no cut was seen"
     rm "$T/hold"
     check "backup $i is made (the guest $what)" backup_ready "m$i"
     for disk in vda vdb; do

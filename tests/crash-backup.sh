@@ -61,9 +61,14 @@ base_intact() {
     for disk in vda vdb; do export_disk "$base" $disk "$T/now.raw" && cmp -s "$T/now.raw" "$T/base-$disk.raw" || return 1; done
 }
 bitmaps() { qemu-img info -U --output=json "$1" | tr -d ' \n' | grep -o '"name":"vmkeep-[0-9a-f-]*"' | sort -u | wc -l; }
+# On XFS and btrfs: the copies that the last backup keeps, one of each disk.
+rows_kept() { awk '$1 == "layer" && $5 == "kept" {print $11}' "$T"/state/layers/* 2>/dev/null; }
+kept_rightly() {
+    if grep -qs '"copies":true' "$T"/state/tracking/* && [ "$(rows_kept | wc -l)" = 2 ]; then rows_kept; fi
+}
 # What is there besides the disks: nothing, but for the secrets of nobody.
 left_behind() {
-    find "$T/g1" -name '*vmkeep-*'
+    find "$T/g1" -name '*vmkeep-*' | grep -vxF -f <(kept_rightly)
     find "$T/state/secrets" "$T/state/nvram" "$T/run/jobs" "$T/state/frozen" -mindepth 1 2>/dev/null
     grep -h '^job' "$T"/state/layers/* 2>/dev/null
     virsh -q checkpoint-list g1 --name 2>/dev/null | grep vmkeep

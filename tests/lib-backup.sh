@@ -57,6 +57,23 @@ reads_can_wait() {
     chmod +x "$T/bin/qemu-nbd"
     slow_path=$T/bin:$PATH
 }
+# layer_of_cut VM UID TARGET: the file that the cut sealed, or the copy it made.
+layer_of_cut() {
+    awk -v c="$2" -v d="$3" '$1 == "layer" {path[$2] = $11} $1 == "ref" && $2 == "cut" && $3 == c && $4 == d {print path[$5]}' \
+        "$T/state/layers/$(guest_uuid "$1")" 2>/dev/null
+}
+# copy_cut_of BACKUP VM: as copy_cut, however the cut was made.
+copy_cut_of() {
+    local uid disk file
+    mkdir -p "$T/cut"
+    rm -f "$T"/cut/*
+    wait_until 60 backup_is "$1" .status.vmkeep.phase Reading || return 1
+    uid=$(backup_field "$1" .metadata.uid)
+    for disk in vda vdb; do
+        file=$(layer_of_cut "$2" "$uid" $disk)
+        qemu-img convert -U -f "${file##*.}" -O raw "$file" "$T/cut/$disk.raw" || return 1
+    done
+}
 # copy_cut VM OLD-VDA OLD-VDB: wait for the cut, and copy what it sealed to
 # $T/cut/TARGET.raw before anything is read.
 copy_cut() {

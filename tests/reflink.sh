@@ -5,21 +5,14 @@
 # restored in place and as a new VM; many of them; killed at every step.
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
+. "$tests_dir/lib-reflink.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard test-volume-reflink test-disk-clonediff
-requires_program mkfs.xfs mkfs.btrfs losetup
-
-# A file system of each kind, for disks; $T/xfs and $T/btrfs.
+reflink_filesystems
 for fs in xfs btrfs; do
-    truncate -s 3G "$T/$fs.img"
-    "mkfs.$fs" -q "$T/$fs.img" 2>/dev/null
-    mkdir "$T/$fs"
-    mount -o loop "$T/$fs.img" "$T/$fs" || skip_all "no loop mount of $fs here"
-    cleanup_fn umount -l "$T/$fs"
     check "$fs: copies of files" env VMKEEP_TEST_REFLINK_DIR="$T/$fs" "$(program test-volume-reflink)"
     check "$fs: what two copies differ in" env VMKEEP_TEST_REFLINK_DIR="$T/$fs" "$(program test-disk-clonediff)"
 done
-top=$T
 
 driver() { field vmsnapshot "$1" .status.vmkeep.driver; }
 chain_length() { qemu-img info -U --backing-chain --output=json "$1" | grep -c '"filename": "/'; }
@@ -87,26 +80,10 @@ on() {
     virsh -q undefine "$vm-new" && rm -f "$T/$vm"/vmkeep-*
 }
 
-# within FS FORMAT...: libvirtd, vmkeepd and all disks are there.
-within() {
-    local fs=$1 format
-    shift
-    T=$top/$fs
-    libvirt_start
-    vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000"
-    vmkeepd_start
-    kubectl_start
-    for format; do on "$fs" "$format"; done
-    vmkeepd_stop
-    libvirt_end
-    T=$top
-}
-cleanup_fn eval "T=$top"
-
 if [ "${VMKEEP_CHECK:-}" = full ]; then
-    within xfs qcow2 raw
-    within btrfs raw qcow2
+    reflink_within xfs qcow2 raw
+    reflink_within btrfs raw qcow2
 else
-    within xfs qcow2
-    within btrfs raw
+    reflink_within xfs qcow2
+    reflink_within btrfs raw
 fi

@@ -4,10 +4,11 @@
  *   undo what an earlier try left
  *   guestcut_look
  *   tracking_begin           the file says "pending"
- *   guestcut_make            checkpoint, freeze, cut, firmware, thaw
- *   tracking_cut             the generation record; libvirt forgets
- *   guestcut_seal            definition and firmware are durable
- *   (the caller)             the record in the object's status
+ *   guestcut_make            checkpoint, freeze, cut, firmware, thaw; where the
+ *                            disks are copied no checkpoint:
+ * tracking_begin_clone tracking_cut             the generation record; libvirt
+ * forgets guestcut_seal            definition and firmware are durable (the
+ * caller)             the record in the object's status
  *
  * A crash before the last line leaves a cut that no object describes: the next
  * try, or the deletion of the object, begins with backup_cut_undo(). "A try may
@@ -34,10 +35,26 @@ struct try_backup {
     struct ctl *ctl;
     const struct backup_cut_job *job;
     const char *uid, *vm_uuid;
-    const char **tracked; /* targets that get a bitmap */
+    const struct guestcut *cut;
+    const char *
+        *tracked; /* targets that get a bitmap, or a copy that is kept */
     size_t n_tracked;
     const char *why_untracked; /* static; NULL: nothing to say */
 };
+
+/* The copies that are made now are what the next backup is compared with. */
+static int
+record_by_copies(struct try_backup *t, struct err *err)
+{
+    const struct capture_disks *d = &t->cut->disks;
+
+    for (size_t i = 0; i < d->n_targets; i++)
+        t->tracked[i] = d->targets[i];
+    t->n_tracked = d->n_targets;
+    t->why_untracked = NULL;
+    return tracking_begin_clone(t->ctl, t->vm_uuid, t->uid, t->job->repo_uuid,
+                                err);
+}
 
 /* From here on the guest's writes are recorded. Before the freeze, because it
  * takes its time: what is written until the cut is in this backup, and is read
@@ -45,9 +62,11 @@ struct try_backup {
 static int
 record_writes(void *arg, struct err *err)
 {
-    const struct try_backup *t = arg;
+    struct try_backup *t = arg;
     char name[TRACKING_NAME_SIZE];
 
+    if (strcmp(t->cut->record.driver, "reflink") == 0)
+        return record_by_copies(t, err);
     if (t->n_tracked == 0)
         return 0;
     tracking_name(t->uid, name);
@@ -231,6 +250,9 @@ record(const struct try_backup *t, const struct guestcut *g, json_t *status)
               json_boolean(g->record.moment.is_quiesced));
     jsonx_set(status, "vmkeep.frozenMilliseconds",
               json_integer((json_int_t)g->record.frozen_ms));
+    jsonx_set(status, "vmkeep.pausedMilliseconds",
+              json_integer((json_int_t)g->record.paused_ms));
+    jsonx_set_str(status, "vmkeep.driver", g->record.driver);
     jsonx_set_str(status, "vmkeep.host", t->ctl->config.node);
 }
 
@@ -239,6 +261,7 @@ record(const struct try_backup *t, const struct guestcut *g, json_t *status)
 static int
 make(struct try_backup *t, struct guestcut *g, struct err *err)
 {
+    t->cut = g;
     t->tracked = xcalloc(g->disks.n_targets + 1, sizeof *t->tracked);
     if (tracking_begin(t->ctl, g->vm, t->uid, t->job->repo_uuid,
                        g->disks.targets, g->disks.n_targets, t->tracked,
@@ -263,7 +286,7 @@ backup_cut(struct ctl *ctl, const struct backup_cut_job *job, json_t *status,
                             .uid = object_uid(job->backup),
                             .vm_uuid = jsonx_str_or(job->vm_json,
                                                     "metadata.uid", "") };
-    struct guestcut_job what = { .kind = VOLUME_CUT_LAYERS,
+    struct guestcut_job what = { .kind = VOLUME_CUT_ANY,
                                  .uid = t.uid,
                                  .vm_uuid = t.vm_uuid,
                                  .exclude = exclude,
@@ -310,5 +333,7 @@ backup_cut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
                        : tracking_abort(ctl, vm_uuid, uid, err);
     if (rc < 0 && err->code != ERR_NOT_FOUND)
         return err_wrap(err, "change tracking");
+    if (entry != NULL && tracking_keeps(ctl, vm_uuid, uid))
+        vm_uuid = NULL; /* the cut stays, until the next backup or its end */
     return guestcut_undo(ctl, vm_uuid, uid, err);
 }

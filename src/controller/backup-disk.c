@@ -4,7 +4,8 @@
  * What is read ("want", whole chunks):
  *
  *   FULL, RESCAN   the whole disk; holes are not read but said to be zero
- *   DIRTY          what the bitmaps mark, and what the disk has grown by; the
+ *   DIRTY          what the bitmaps mark, or what is not shared with the copy
+ *                  of the backup before, and what the disk has grown by; the
  *                  repository keeps the parent's bytes for the rest
  *
  * A bitmap that lies would give a backup that looks fine and is not. So before
@@ -16,10 +17,12 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/uuid.h"
 #include "controller/lostarea.h"
 #include "controller/tracking.h"
+#include "disk/clonediff.h"
 #include "disk/dirty.h"
 #include "disk/source.h"
 
@@ -78,9 +81,31 @@ want_all(struct copy *c)
     ranges_add(&c->want, 0, c->r->size);
 }
 
-/* 0: the bitmaps are in c->want; 1: they cannot be read (`why`). */
+/* The same where the copies of the backup before are compared. */
 static int
-want_dirty(struct copy *c, const char **ret_why, struct err *err)
+want_cloned(struct copy *c, const char **ret_why, struct err *err)
+{
+    const struct tracking_verdict *v = &c->verdict;
+
+    for (size_t i = 0; i < v->n_files; i++) {
+        struct disk_layer old = { v->before[i].path, v->before[i].format };
+        struct disk_layer new = { v->files[i].path, v->files[i].format };
+
+        if (disk_clonediff(&old, &new, &c->want, err) == 0)
+            continue;
+        if (err->code != ERR_NOT_FOUND && err->code != ERR_CORRUPT &&
+            err->code != ERR_UNSUPPORTED)
+            return -1;
+        log_info("disk %s: %s", c->job->target, err->msg);
+        *ret_why = "the disk and its copy of the last backup are of a kind "
+                   "that is compared by reading";
+        return 1;
+    }
+    return 0;
+}
+
+static int
+want_marked(struct copy *c, const char **ret_why, struct err *err)
 {
     const struct trust_verdict *t = &c->verdict.trust;
 
@@ -98,6 +123,19 @@ want_dirty(struct copy *c, const char **ret_why, struct err *err)
                        : "a bitmap was not closed: QEMU was killed";
         return 1;
     }
+    return 0;
+}
+
+/* 0: what was written is in c->want; 1: nobody can say (`why`). */
+static int
+want_dirty(struct copy *c, const char **ret_why, struct err *err)
+{
+    const struct trust_verdict *t = &c->verdict.trust;
+    int rc = t->by_clone ? want_cloned(c, ret_why, err)
+                         : want_marked(c, ret_why, err);
+
+    if (rc != 0)
+        return rc;
     if (t->dirty_from < c->r->size)
         ranges_add(&c->want, t->dirty_from, c->r->size - t->dirty_from);
     ranges_clip(&c->want, c->r->size);

@@ -42,6 +42,9 @@ sample(void)
     t->committed = point(B1, "7-0a0b");
     t->stale = xcalloc(1, sizeof *t->stale);
     memcpy(t->stale[t->n_stale++], R, UUID_STR_SIZE);
+    t->committed->is_clone = true;
+    t->released = xcalloc(1, sizeof *t->released);
+    memcpy(t->released[t->n_released++], B2, UUID_STR_SIZE);
     return t;
 }
 
@@ -66,6 +69,8 @@ what_is_written_is_read_back(void)
           0);
     CHECK_INT(u->committed->disks[0].size, ==, 1 << 30);
     CHECK_INT(u->n_stale, ==, 1);
+    CHECK(u->committed->is_clone && !u->pending->is_clone);
+    CHECK(u->n_released == 1 && strcmp(u->released[0], B2) == 0);
 }
 
 /* Nothing that differs from what was written is believed, but for what is
@@ -100,6 +105,8 @@ points_are_what_they_say(void)
         "{\"pending\":{\"backup\":\"" B1
         "\",\"disks\":[],\"entry\":\"1\",\"repository\":\"" R
         "\",\"time\":1},\"stale\":[],\"version\":1,\"vm\":\"" VM "\"}\n",
+        "{\"released\":[],\"stale\":[],\"version\":1,\"vm\":\"" VM "\"}\n",
+        "{\"released\":[\"x\"],\"stale\":[],\"version\":1,\"vm\":\"" VM "\"}\n",
         "[]\n",
     };
     struct err err = { 0 };

@@ -168,6 +168,43 @@ raw_disks_and_internal_snapshots_are_compared(void)
     CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN);
 }
 
+/* Nothing that happens to QEMU or to the disk's file makes a copy lie. */
+static void
+copies_are_compared_file_by_file(void)
+{
+    struct trust_layer l[] = { OVER1(B, ABSENT), DISK(A, ABSENT) };
+    struct trust_layer old[] = { OVER1(C, ABSENT), DISK(C, ABSENT) };
+    struct trust_facts f = facts(l, 2);
+
+    f.is_clone = true;
+    f.clone = old;
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN); /* they are gone */
+    f.n_clone = 2;
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_DIRTY);
+    CHECK(trust_decide(&f).by_clone && trust_decide(&f).n_layers == 0);
+    l[0].format = old[0].format = "raw";
+    l[1].n_snapshots = 1;
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_DIRTY);
+    l[0].size = 2 * MIB;
+    CHECK_INT(trust_decide(&f).dirty_from, ==, MIB);
+    old[0].format = "qcow2";
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN);
+    old[0].format = "raw";
+    old[1].file.dev++; /* on another file system */
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN);
+    old[1].file.dev--;
+    f.n_clone = 1; /* another chain */
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN);
+    f.n_clone = 2;
+    f.record_refusal = "another repository";
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN);
+    f.record_refusal = NULL;
+    f.parent_size = 2 * MIB;
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_RESCAN);
+    f.has_parent = false;
+    CHECK_INT(trust_decide(&f).level, ==, TRUST_FULL);
+}
+
 int
 main(void)
 {
@@ -180,6 +217,8 @@ main(void)
           a_disk_that_has_grown_is_dirty_from_its_old_end },
         { "raw disks and internal snapshots are compared",
           raw_disks_and_internal_snapshots_are_compared },
+        { "copies are compared file by file",
+          copies_are_compared_file_by_file },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));

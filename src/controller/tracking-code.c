@@ -42,6 +42,7 @@ tracking_free(struct tracking *t)
     point_free(t->pending);
     point_free(t->committed);
     free(t->stale);
+    free(t->released);
     free(t);
 }
 
@@ -73,23 +74,35 @@ point_encode(const struct tracking_point *p)
 
     if (p->entry != NULL)
         (void)json_object_set_new(o, "entry", json_string(p->entry));
+    if (p->is_clone)
+        (void)json_object_set_new(o, "copies", json_true());
     for (size_t i = 0; i < p->n; i++)
         (void)json_array_append_new(json_object_get(o, "disks"),
                                     disk_encode(&p->disks[i]));
     return o;
 }
 
+static json_t *
+ids_encode(char (*const ids)[UUID_STR_SIZE], size_t n)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(list, json_string(ids[i]));
+    return list;
+}
+
 void
 tracking_code_encode(const struct tracking *t, struct buf *out)
 {
     CLEANUP(json_decref)
-    json_t *o =
-        json_pack("{s:i, s:s, s:[]}", "version", VERSION, "vm", t->vm, "stale");
+    json_t *o = json_pack("{s:i, s:s, s:o}", "version", VERSION, "vm", t->vm,
+                          "stale", ids_encode(t->stale, t->n_stale));
     CLEANUP(mem_free) char *text = NULL;
 
-    for (size_t i = 0; i < t->n_stale; i++)
-        (void)json_array_append_new(json_object_get(o, "stale"),
-                                    json_string(t->stale[i]));
+    if (t->n_released > 0)
+        (void)json_object_set_new(o, "released",
+                                  ids_encode(t->released, t->n_released));
     if (t->pending != NULL)
         (void)json_object_set_new(o, "pending", point_encode(t->pending));
     if (t->committed != NULL)
@@ -161,6 +174,7 @@ read_point(const json_t *v, struct tracking_point **ret)
         return false;
     p->time_s = jsonx_int(v, "time", 0);
     p->entry = entry == NULL ? NULL : xstrdup(entry);
+    p->is_clone = json_is_true(json_object_get(v, "copies"));
     p->disks = xcalloc(n + 1, sizeof *p->disks);
     for (size_t i = 0; i < n; i++)
         if (!read_disk(json_array_get(disks, i), &p->disks[p->n++]))
@@ -169,19 +183,19 @@ read_point(const json_t *v, struct tracking_point **ret)
 }
 
 static bool
-read_stale(const json_t *v, struct tracking *t)
+read_ids(const json_t *v, char (**ret)[UUID_STR_SIZE], size_t *ret_n)
 {
     size_t n = json_array_size(v);
 
     if (!json_is_array(v) || n > STALE_MAX)
         return false;
-    t->stale = xcalloc(n + 1, sizeof *t->stale);
+    *ret = xcalloc(n + 1, sizeof **ret);
     for (size_t i = 0; i < n; i++) {
         const char *s = json_string_value(json_array_get(v, i));
 
         if (s == NULL || !uuid_is_valid(s))
             return false;
-        memcpy(t->stale[t->n_stale++], s, UUID_STR_SIZE);
+        memcpy((*ret)[(*ret_n)++], s, UUID_STR_SIZE);
     }
     return true;
 }
@@ -189,8 +203,12 @@ read_stale(const json_t *v, struct tracking *t)
 static bool
 read_all(const json_t *v, struct tracking *t)
 {
+    const json_t *released = json_object_get(v, "released");
+
     return read_id(v, "vm", t->vm) &&
-           read_stale(json_object_get(v, "stale"), t) &&
+           read_ids(json_object_get(v, "stale"), &t->stale, &t->n_stale) &&
+           (released == NULL ||
+            read_ids(released, &t->released, &t->n_released)) &&
            read_point(json_object_get(v, "pending"), &t->pending) &&
            read_point(json_object_get(v, "committed"), &t->committed) &&
            (t->pending == NULL || t->pending->entry == NULL) &&

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "controller/tracking.h"
 #include "disk/qcow2.h"
@@ -13,8 +14,9 @@ void
 tracking_verdict_fini(struct tracking_verdict *v)
 {
     volume_files_free(v->files, v->n_files);
-    v->files = NULL;
-    v->n_files = 0;
+    volume_files_free(v->before, v->n_before);
+    v->files = v->before = NULL;
+    v->n_files = v->n_before = 0;
 }
 
 char *
@@ -102,6 +104,8 @@ judge(const struct tracking *t, const char *target,
 {
     CLEANUP(mem_free)
     struct trust_layer *layers = xcalloc(v->n_files + 1, sizeof *layers);
+    CLEANUP(mem_free)
+    struct trust_layer *clone = xcalloc(v->n_before + 1, sizeof *clone);
     struct trust_record record;
     struct trust_facts f = {
         .has_parent = parent->entry != NULL && parent->has_disk,
@@ -109,6 +113,9 @@ judge(const struct tracking *t, const char *target,
         .record_refusal = record_refusal(t->committed, parent),
         .layers = layers,
         .n_layers = v->n_files,
+        .is_clone = t->committed != NULL && t->committed->is_clone,
+        .clone = clone,
+        .n_clone = v->n_before,
     };
 
     if (t->committed != NULL)
@@ -118,6 +125,9 @@ judge(const struct tracking *t, const char *target,
     for (size_t i = 0; i < v->n_files; i++)
         if (read_layer(&v->files[i], v->bitmap, &layers[i], err) < 0)
             return -1;
+    for (size_t i = 0; i < v->n_before; i++)
+        clone[i] = (struct trust_layer){ .file = v->before[i].file,
+                                         .format = v->before[i].format };
     v->trust = trust_decide(&f);
     return 0;
 }
@@ -135,10 +145,16 @@ tracking_judge(struct ctl *ctl, const char *vm_uuid, const char *cut_id,
     if (t == NULL || volume_cut_files(ctl->volume, vm_uuid, cut_id, target,
                                       &v.files, &v.n_files, err) < 0)
         return -1;
+    if (t->committed != NULL && t->committed->is_clone &&
+        volume_cut_files(ctl->volume, vm_uuid, t->committed->backup, target,
+                         &v.before, &v.n_before, err) < 0) {
+        log_info("VM %s: disk %s: %s", vm_uuid, target, err->msg);
+        v.before = NULL;
+        v.n_before = 0;
+    }
     if (judge(t, target, parent, &v, err) < 0)
         return err_wrap(err, "disk %s", target);
     *ret = v;
-    v.files = NULL;
-    v.n_files = 0;
+    v = (struct tracking_verdict){ .n_files = 0 };
     return 0;
 }

@@ -87,32 +87,62 @@ tracking_save(struct ctl *ctl, const struct tracking *t, struct err *err)
 
     if (file_make_dirs(dir, 0700, err) < 0 || file_open_dir(dir, &fd, err) < 0)
         return err_wrap(err, "tracking");
-    if (t->pending == NULL && t->committed == NULL && t->n_stale == 0)
+    if (t->pending == NULL && t->committed == NULL && t->n_stale == 0 &&
+        t->n_released == 0)
         return file_unlink(fd, t->vm, err);
     tracking_code_encode(t, &text);
     return file_replace(fd, t->vm, text.data, text.len, 0600, err);
 }
 
 static void
-add_stale(struct tracking *t, const char *uid)
+add_id(char (**ids)[UUID_STR_SIZE], size_t *n, const char *uid)
 {
-    for (size_t i = 0; i < t->n_stale; i++)
-        if (strcmp(t->stale[i], uid) == 0)
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp((*ids)[i], uid) == 0)
             return;
-    t->stale = xrealloc(t->stale, t->n_stale + 1, sizeof *t->stale);
-    (void)snprintf(t->stale[t->n_stale++], UUID_STR_SIZE, "%s", uid);
+    *ids = xrealloc(*ids, *n + 1, sizeof **ids);
+    (void)snprintf((*ids)[(*n)++], UUID_STR_SIZE, "%s", uid);
 }
 
+static void
+add_stale(struct tracking *t, const char *uid)
+{
+    add_id(&t->stale, &t->n_stale, uid);
+}
+
+/* Copies that are pending belong to a cut that somebody else undoes. */
 static void
 retire(struct tracking *t, struct tracking_point **p)
 {
     if (*p == NULL)
         return;
-    add_stale(t, (*p)->backup);
+    if (!(*p)->is_clone)
+        add_stale(t, (*p)->backup);
+    else if ((*p)->entry != NULL)
+        add_id(&t->released, &t->n_released, (*p)->backup);
     tracking_code_drop_point(p);
 }
 
 /* ---- removing ---- */
+
+/* The copies of backups that came before. Their files go with the next
+ * volume_collect(). */
+static bool
+release(struct ctl *ctl, struct tracking *t)
+{
+    size_t kept = 0, before = t->n_released;
+
+    for (size_t i = 0; i < t->n_released; i++) {
+        struct err why;
+
+        if (volume_cut_delete(ctl->volume, t->vm, t->released[i], &why) == 0)
+            continue;
+        log_debug("VM %s: copies of %s: %s", t->vm, t->released[i], why.msg);
+        memmove(t->released[kept++], t->released[i], UUID_STR_SIZE);
+    }
+    t->n_released = kept;
+    return kept < before;
+}
 
 /* Remove the stale bitmaps; true if any went. What fails is left for later:
  * nobody's backup depends on it. */
@@ -121,6 +151,7 @@ clean(struct ctl *ctl, struct tracking *t)
 {
     size_t kept = 0;
     size_t before = t->n_stale;
+    bool is_changed = release(ctl, t);
 
     for (size_t i = 0; i < t->n_stale; i++) {
         char name[TRACKING_NAME_SIZE];
@@ -136,7 +167,7 @@ clean(struct ctl *ctl, struct tracking *t)
             memmove(t->stale[kept++], t->stale[i], UUID_STR_SIZE);
     }
     t->n_stale = kept;
-    return kept < before;
+    return is_changed || kept < before;
 }
 
 static int
@@ -194,6 +225,17 @@ choose(struct ctl *ctl, const struct virt_vm *vm, const char *const *targets,
     return 0;
 }
 
+static struct tracking_point *
+new_point(const char *backup_uid, const char *repo_uuid)
+{
+    struct tracking_point *p = xcalloc(1, sizeof *p);
+
+    (void)snprintf(p->backup, sizeof p->backup, "%s", backup_uid);
+    (void)snprintf(p->repo, sizeof p->repo, "%s", repo_uuid);
+    p->time_s = clock_wall_s();
+    return p;
+}
+
 int
 tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
                const char *backup_uid, const char *repo_uuid,
@@ -203,12 +245,11 @@ tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
     CLEANUP(tracking_free)
     struct tracking *t = tracking_load(ctl, vm->uuid, err);
     struct choice c = { .targets = ret_targets };
-    struct tracking_point *p;
 
     if (t == NULL || choose(ctl, vm, targets, n, &c, err) < 0)
         return -1;
     retire(t, &t->pending);
-    if (c.has_snapshots)
+    if (c.has_snapshots && t->committed != NULL && !t->committed->is_clone)
         retire(t, &t->committed);
     if (t->n_stale > 0 && save_and_clean(ctl, t, err) < 0)
         return -1;
@@ -221,10 +262,23 @@ tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
     *ret_why = c.n == 0 ? c.why : NULL;
     if (c.n == 0)
         return 0;
-    p = t->pending = xcalloc(1, sizeof *p);
-    (void)snprintf(p->backup, sizeof p->backup, "%s", backup_uid);
-    (void)snprintf(p->repo, sizeof p->repo, "%s", repo_uuid);
-    p->time_s = clock_wall_s();
+    t->pending = new_point(backup_uid, repo_uuid);
+    return tracking_save(ctl, t, err);
+}
+
+int
+tracking_begin_clone(struct ctl *ctl, const char *vm_uuid,
+                     const char *backup_uid, const char *repo_uuid,
+                     struct err *err)
+{
+    CLEANUP(tracking_free)
+    struct tracking *t = tracking_load(ctl, vm_uuid, err);
+
+    if (t == NULL)
+        return -1;
+    tracking_code_drop_point(&t->pending); /* its bitmaps were never made */
+    t->pending = new_point(backup_uid, repo_uuid);
+    t->pending->is_clone = true;
     return tracking_save(ctl, t, err);
 }
 
@@ -305,6 +359,23 @@ tracking_commit(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
     return save_and_clean(ctl, t, err);
 }
 
+static bool
+keeps(const struct tracking *t, const char *backup_uid)
+{
+    return t->committed != NULL && t->committed->is_clone &&
+           strcmp(t->committed->backup, backup_uid) == 0;
+}
+
+bool
+tracking_keeps(struct ctl *ctl, const char *vm_uuid, const char *backup_uid)
+{
+    struct err unused;
+    CLEANUP(tracking_free)
+    struct tracking *t = tracking_load(ctl, vm_uuid, &unused);
+
+    return t != NULL && keeps(t, backup_uid);
+}
+
 int
 tracking_abort(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
                struct err *err)
@@ -314,6 +385,10 @@ tracking_abort(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
 
     if (t == NULL)
         return -1;
+    if (keeps(t, backup_uid)) {
+        retire(t, &t->committed);
+        return save_and_clean(ctl, t, err);
+    }
     if (!is_pending(t, backup_uid))
         return 0;
     forget(ctl, vm_uuid, backup_uid);
@@ -416,9 +491,44 @@ tracking_settle(struct ctl *ctl, const char *vm_uuid,
         retire(t, &t->pending);
         return save_and_clean(ctl, t, err);
     }
-    if (t->n_stale > 0 && clean(ctl, t))
+    if ((t->n_stale > 0 || t->n_released > 0) && clean(ctl, t))
         return tracking_save(ctl, t, err);
     return 0;
+}
+
+/* Is there a backup that can be restored, and will be? Others come after no
+ * copy. */
+static bool
+is_good(struct ctl *ctl, const char *backup_uid)
+{
+    struct object_list all;
+    bool found = false;
+
+    cache_list(ctl->cache, &kind_vmbackup.gvr, NULL, &all);
+    for (size_t i = 0; i < all.n && !found; i++)
+        if (strcmp(object_uid(all.v[i]), backup_uid) == 0 &&
+            !object_is_deleting(all.v[i])) {
+            CLEANUP(json_decref) json_t *json = object_json(all.v[i]);
+
+            found = jsonx_bool(json, "status.readyToUse");
+        }
+    object_list_fini(&all);
+    return found;
+}
+
+static int
+settle_copies(struct ctl *ctl, const char *vm_uuid, struct err *err)
+{
+    CLEANUP(tracking_free)
+    struct tracking *t = tracking_load(ctl, vm_uuid, err);
+
+    if (t == NULL)
+        return -1;
+    if (t->committed == NULL || !t->committed->is_clone ||
+        is_good(ctl, t->committed->backup))
+        return 0;
+    retire(t, &t->committed);
+    return save_and_clean(ctl, t, err);
 }
 
 static bool
@@ -437,5 +547,7 @@ has_object(struct ctl *ctl, const char *backup_uid)
 int
 tracking_recover(struct ctl *ctl, const char *vm_uuid, struct err *err)
 {
-    return tracking_settle(ctl, vm_uuid, has_object, err);
+    if (tracking_settle(ctl, vm_uuid, has_object, err) < 0)
+        return -1;
+    return settle_copies(ctl, vm_uuid, err);
 }

@@ -15,6 +15,15 @@
  *     tracking_judge     per disk: full, dirty, rescan
  *     tracking_commit    after the repository's commit;    or tracking_abort
  *
+ * Where the cut copies the disks (XFS, btrfs), there are no bitmaps: the
+ * committed backup's copies are kept until the next one has been committed, and
+ * are compared with that one's (disk/clonediff.h):
+ *
+ *     tracking_begin
+ *     tracking_begin_clone  once the cut is known to make copies
+ *     volume_cut_commit, _finish; tracking_cut, _judge, _commit as above
+ *     tracking_keeps        the cut's references stay
+ *
  * The caller holds the VM's lock (begin to cut: CUT; commit, abort, drop: a
  * lock that keeps cuts, starts and stops away). All may be repeated.
  * Threads: any, for different VMs. Everything blocks on disks or libvirt.
@@ -42,8 +51,9 @@ struct tracking_point {
     char repo[UUID_STR_SIZE];   /* the repository's UUID */
     char *entry;                /* the backup's id there; NULL while pending */
     int64_t time_s;
-    struct tracking_disk *disks; /* those with a bitmap; pending: none before
-                                  * tracking_cut() */
+    bool is_clone; /* copies, kept by the cut of this backup; no bitmaps */
+    struct tracking_disk *disks; /* those with a bitmap or a copy; pending: none
+                                  * before tracking_cut() */
     size_t n;
 };
 struct tracking {
@@ -51,6 +61,8 @@ struct tracking {
     struct tracking_point *pending, *committed; /* NULL: none */
     char (*stale)[UUID_STR_SIZE]; /* uids whose bitmaps have to go */
     size_t n_stale;
+    char (*released)[UUID_STR_SIZE]; /* uids whose kept copies have to go */
+    size_t n_released;
 };
 void tracking_free(struct tracking *t);
 DEFINE_CLEANUP(tracking_free, struct tracking *)
@@ -81,6 +93,11 @@ int tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
                    const char *const *targets, size_t n,
                    const char **ret_targets, size_t *ret_n,
                    const char **ret_why, struct err *err) NODISCARD;
+/* The cut copies the disks: what is pending are those copies, and no bitmap was
+ * made since tracking_begin(). */
+int tracking_begin_clone(struct ctl *ctl, const char *vm_uuid,
+                         const char *backup_uid, const char *repo_uuid,
+                         struct err *err) NODISCARD;
 /* After volume_cut_finish(): the generation record of the disks, `targets` as
  * tracking_begin() returned them. libvirt's note of the checkpoint goes. */
 int tracking_cut(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
@@ -93,6 +110,8 @@ struct tracking_verdict {
     char bitmap[TRACKING_NAME_SIZE]; /* for disk_dirty_read() on each of */
     struct volume_file *files;       /* the chain: sealed first */
     size_t n_files;                  /* trust.n_layers of them have it */
+    struct volume_file *before;      /* trust.by_clone: their copies, n_files */
+    size_t n_before;
 };
 void tracking_verdict_fini(struct tracking_verdict *v);
 static inline void
@@ -122,6 +141,10 @@ int tracking_judge(struct ctl *ctl, const char *vm_uuid, const char *cut_id,
 int tracking_commit(struct ctl *ctl, const char *vm_uuid,
                     const char *backup_uid, const char *entry, struct err *err)
     NODISCARD;
+/* Are the copies of this backup what the next one is compared with? Then the
+ * references of its cut stay. */
+bool tracking_keeps(struct ctl *ctl, const char *vm_uuid,
+                    const char *backup_uid) NODISCARD;
 /* The backup will not be: its bitmap is removed (or stale). */
 int tracking_abort(struct ctl *ctl, const char *vm_uuid, const char *backup_uid,
                    struct err *err) NODISCARD;
@@ -140,7 +163,7 @@ int tracking_drop(struct ctl *ctl, const char *vm_uuid, struct err *err)
 
 /* After a start, and in time: a pending one whose VirtualMachineBackup is gone
  * or has failed is aborted, stale ones are removed. A pending one whose object
- * is still at work is left to its controller. A VM that cannot be touched now
- * is no error. */
+ * is still at work is left to its controller. Copies that are kept for a backup
+ * that is gone or not ready go. A VM that cannot be touched now is no error. */
 int tracking_recover(struct ctl *ctl, const char *vm_uuid, struct err *err)
     NODISCARD;

@@ -19,7 +19,11 @@
  *   the recorded one, or no bitmap. The record belongs to one VM's UUID.
  * - A disk that has grown: nothing marks the new area. A disk made smaller and
  *   larger again between two backups is not noticed here: see lostarea.c.
- * - Internal snapshots change content behind a bitmap's back. */
+ * - Internal snapshots change content behind a bitmap's back.
+ *
+ * Copies that share blocks cannot lie: a block that is at the same place in the
+ * disk and in a copy that was there all the time is the same block, whatever
+ * happened to QEMU, the host or the disk's file. */
 
 #define WHY_FULL      "there is no earlier backup of this disk in the repository"
 #define WHY_NO_RECORD "changes of this disk were not recorded"
@@ -34,6 +38,10 @@
     "the record of changes was not closed (QEMU was killed or the host crashed); the disk was compared"
 #define WHY_SIZE                                                               \
     "the disk had another size in the earlier backup than when its changes began to be recorded; it was compared"
+#define WHY_NO_CLONE                                                           \
+    "the copy of the disk at the last backup is gone; the disk was compared"
+#define WHY_OTHER_CHAIN                                                        \
+    "the disk is not made of files like those that were copied at the last backup; it was compared"
 #define WHY_DIRTY "only what was written since the last backup was read"
 
 static struct trust_verdict
@@ -83,6 +91,38 @@ walk(const struct trust_facts *f)
     return v;
 }
 
+/* Files that can be compared one by one. */
+static struct trust_verdict
+compare_clone(const struct trust_facts *f)
+{
+    struct trust_verdict v = verdict(TRUST_DIRTY, WHY_DIRTY);
+
+    if (f->n_clone == 0)
+        return verdict(TRUST_RESCAN, WHY_NO_CLONE);
+    if (f->n_clone != f->n_layers)
+        return verdict(TRUST_RESCAN, WHY_OTHER_CHAIN);
+    for (size_t i = 0; i < f->n_clone; i++)
+        if (strcmp(f->clone[i].format, f->layers[i].format) != 0 ||
+            f->clone[i].file.dev != f->layers[i].file.dev)
+            return verdict(TRUST_RESCAN, WHY_OTHER_CHAIN);
+    v.by_clone = true;
+    if (f->layers[0].size > f->parent_size)
+        v.dirty_from = f->parent_size;
+    return v;
+}
+
+static struct trust_verdict
+decide_clone(const struct trust_facts *f)
+{
+    if (f->record_refusal != NULL)
+        return verdict(TRUST_RESCAN, f->record_refusal);
+    if (f->record == NULL)
+        return verdict(TRUST_RESCAN, WHY_NO_RECORD);
+    if (f->record->size != f->parent_size)
+        return verdict(TRUST_RESCAN, WHY_SIZE);
+    return compare_clone(f);
+}
+
 struct trust_verdict
 trust_decide(const struct trust_facts *f)
 {
@@ -90,6 +130,8 @@ trust_decide(const struct trust_facts *f)
         return verdict(TRUST_FULL, WHY_FULL);
     if (f->n_layers == 0)
         return verdict(TRUST_RESCAN, WHY_NO_RECORD);
+    if (f->is_clone)
+        return decide_clone(f);
     if (strcmp(f->layers[0].format, "raw") == 0)
         return verdict(TRUST_RESCAN, WHY_RAW);
     for (size_t i = 0; i < f->n_layers; i++)

@@ -50,7 +50,12 @@ struct trust_facts {
     /* Why the record is not the parent's: static text; NULL: it is. */
     const char *record_refusal;
     const struct trust_record *record; /* NULL: nothing was recorded */
-    const struct trust_layer *layers;  /* sealed first, down to the root */
+    /* The record is no bitmap but copies that share blocks with the disk, kept
+     * since the parent: these files, top first; n_clone 0: they are gone. */
+    bool is_clone;
+    const struct trust_layer *clone;
+    size_t n_clone;
+    const struct trust_layer *layers; /* sealed first, down to the root */
     size_t n_layers;
 };
 
@@ -58,6 +63,8 @@ struct trust_verdict {
     enum trust_level level;
     /* DIRTY: the bitmaps of layers[0 .. n_layers). */
     size_t n_layers;
+    /* DIRTY: each layer compared with its copy instead. */
+    bool by_clone;
     /* DIRTY: bytes from here on are dirty, too (the disk has grown);
      * UINT64_MAX: none. */
     uint64_t dirty_from;

@@ -581,6 +581,8 @@ end(struct pass *p, int64_t *ret_again_ms, struct err *err)
             p->ctl->events, p->object, "DeletionQueued",
             "the BackupTarget %s cannot be written now: the data is deleted when it is back",
             target_of(p));
+    if (vm_uuid_of(p) != NULL)
+        tidy_poke(p->ctl, vm_uuid_of(p)); /* copies that were kept for it */
     return objutil_finalizer(p->ctl, &p->object, BACKUP_STATUS_FINALIZER, false,
                              err);
 }
