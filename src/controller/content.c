@@ -6,7 +6,7 @@
  * made from it and from a look at the layers, so a wiped status comes back.
  * Deleting drops the cut's references, which is durable at once; layers that
  * nobody needs any more are merged or removed right after, and what has to
- * wait (another child, a paused guest) is left to controller/tidy.c: the
+ * wait (another child, a full disk) is left to controller/tidy.c: the
  * object does not wait for it.
  */
 #include "controller/content.h"

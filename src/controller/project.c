@@ -25,6 +25,7 @@
 #include "controller/project-host.h"
 #include "controller/projection.h"
 #include "controller/projectput.h"
+#include "controller/tidy.h"
 
 #define LIST_KEY      "list"
 #define AWAY_KEY      "away"
@@ -90,10 +91,21 @@ is_gone(struct project *p, const char *uuid)
 
 /* ---- a domain that is there ---- */
 
+struct shown {
+    const struct projection *p;
+    bool is_new_state; /* it runs, stopped, was paused ... since */
+};
+
 static void
 write_vm(void *arg, json_t *object)
 {
-    projection_vm(object, arg);
+    struct shown *s = arg;
+    CLEANUP(mem_free)
+    char *was = xstrdup(jsonx_str_or(object, "status.printableStatus", ""));
+
+    projection_vm(object, s->p);
+    s->is_new_state =
+        strcmp(was, jsonx_str_or(object, "status.printableStatus", "")) != 0;
 }
 
 static void
@@ -180,12 +192,16 @@ static int
 write_domain(struct project *pr, struct projection *p, struct err *err)
 {
     struct obj_ref ref = { &kind_vm.gvr, p->ns, p->name };
+    struct shown shown = { .p = p };
     CLEANUP(object_unref) struct object *o = NULL;
     CLEANUP(json_decref) json_t *v = NULL;
 
     if (ensure_namespace(pr->ctl, p->ns, err) < 0 ||
-        projectput_write(pr->ctl, &ref, p->vm->uuid, write_vm, p, &o, err) < 0)
+        projectput_write(pr->ctl, &ref, p->vm->uuid, write_vm, &shown, &o,
+                         err) < 0)
         return -1;
+    if (shown.is_new_state) /* what had to wait for another one may go on */
+        tidy_poke(pr->ctl, p->vm->uuid);
     v = object_json(o);
     p->vm_object = v;
     if (sync_vmi(pr->ctl, p, err) < 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* controller/tidy.c: a queue of VMs.
  *
- * The merge of a layer can be refused for a while (a paused domain, a backup,
- * another snapshot's cut): the key comes again, growing slower. A step takes
- * the VM's lock as MERGE, so it never runs beside a cut or a restore.
+ * The merge of a layer can be refused for a while (a VM that is about to stop,
+ * a backup, another snapshot's cut): the key comes again, and is poked when
+ * the VM's state has changed. A step takes the VM's lock as MERGE, so it never
+ * runs beside a cut or a restore.
  */
 #include "controller/tidy.h"
 

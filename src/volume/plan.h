@@ -41,7 +41,8 @@ struct plan_facts {
     bool has_domain;    /* it was seen on a live connection */
     bool is_persistent; /* it has an inactive XML */
     bool is_live;
-    bool is_steady; /* if live: running or paused, not on its way somewhere */
+    bool is_steady; /* if live: running or paused by whom ever, not on its
+                       way somewhere */
     bool is_saved;  /* a managed save names files as they were then */
 };
 void plan_facts_fini(struct plan_facts *f);

@@ -236,7 +236,9 @@ add_domain(struct gather *g, const char *uuid, struct err *err)
         g->f->has_domain = true;
         g->f->is_persistent = vm->is_persistent;
         g->f->is_live = vm->live != NULL;
-        g->f->is_steady = vm->state == VIRT_RUNNING || vm->state == VIRT_PAUSED;
+        g->f->is_steady = vm->state == VIRT_RUNNING ||
+                          vm->state == VIRT_PAUSED ||
+                          vm->state == VIRT_IO_ERROR;
         g->f->is_saved = vm->has_managed_save;
     }
     if (vm->live != NULL &&
