@@ -26,7 +26,8 @@ home=$(guest_disk g1 vda)
 compare() {
     local disk
     for disk in vda vdb; do
-        backup_export "$1" $disk "$T/export.raw" && same_image "$T/cut/$disk.raw" raw "$T/export.raw" || return 1
+        backup_export "$1" $disk "$T/export.raw" || { echo "$disk cannot be read from the repository"; return 1; }
+        same_image "$T/cut/$disk.raw" raw "$T/export.raw" || { echo "$disk differs"; return 1; }
     done
 }
 # backup_compared NAME [ANNOTATION VALUE]: of the running g1.
@@ -35,9 +36,10 @@ backup_compared() {
     vda=$(guest_disk g1 vda) vdb=$(guest_disk g1 vdb)
     touch "$T/hold"
     backup "$1" g1 backup "${@:2}"
-    copy_cut g1 "$vda" "$vdb"
+    copy_cut g1 "$vda" "$vdb" || { rm "$T/hold"; backup_field "$1" .status; return 1; }
     rm "$T/hold"
-    backup_ready "$1" && compare "$1"
+    backup_ready "$1" || { echo "it is not ready: $(backup_field "$1" .status)"; return 1; }
+    compare "$1"
 }
 
 # ---- full ----

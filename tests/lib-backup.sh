@@ -37,7 +37,7 @@ backup_method() { backup_field "$1" ".status.vmkeep.tracking[?(@.volume==\"$2\")
 backup_condition() {
     k get virtualmachinebackups.harvesterhci.io "$1" -o "jsonpath={range .status.conditions[?(@.type==\"$2\")]}{.status}: {.message}{end}" 2>/dev/null
 }
-remove_backup() { k delete virtualmachinebackups.harvesterhci.io "$1" --timeout=60s >/dev/null; }
+remove_backup() { k delete virtualmachinebackups.harvesterhci.io "$1" --timeout=240s >/dev/null; }
 
 repo_tool() { "$(program vmkeep-repo)" "$@"; }
 # backup_export NAME DISK FILE: from the repository of target "default".
@@ -80,6 +80,6 @@ copy_cut() {
     mkdir -p "$T/cut"
     rm -f "$T"/cut/*
     local vm=$1 old=$2
-    wait_until 60 eval '[ "$(guest_disk "$vm" vda)" != "$old" ]' || return 1
+    wait_until 60 eval '[ "$(guest_disk "$vm" vda)" != "$old" ]' || { echo "there is no cut"; return 1; }
     qemu-img convert -U -O raw "$2" "$T/cut/vda.raw" && qemu-img convert -U -O raw "$3" "$T/cut/vdb.raw"
 }

@@ -55,7 +55,7 @@ indications() { field vmsnapshot "$1" '.status.sourceIndications[*].indication';
 snapshot_ready() { wait_until "${2:-60}" field_is vmsnapshot "$1" .status.readyToUse true; }
 restore_complete() { wait_until "${2:-90}" field_is vmrestore "$1" .status.complete true; }
 # remove KIND NAME: delete it and wait for its end.
-remove() { k delete "$1" "$2" --timeout=60s >/dev/null && wait_until 30 is_gone "$1" "$2"; }
+remove() { k delete "$1" "$2" --timeout=240s >/dev/null && wait_until 30 is_gone "$1" "$2"; }
 
 # is_unlocked VM: no snapshot or restore holds it.
 is_unlocked() {
