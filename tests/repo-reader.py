@@ -79,11 +79,12 @@ class Log:
 
     def __init__(self):
         self.backups, self.deleted, self.sessions, self.pins, self.held = {}, {}, {}, {}, set()
-        self.growth = self.shrink = 0
+        self.growth = self.shrink = self.committed = 0
+        self.moved = {}
 
     def fold(self, kind, seq, body):
         fold = {1: self.open, 2: self.commit, 3: self.end, 4: self.delete, 5: self.end,
-                7: self.condemn, 10: self.hold, 11: self.undelete, 12: self.pin}.get(kind)
+                6: self.redirect, 7: self.condemn, 10: self.hold, 11: self.undelete, 12: self.pin}.get(kind)
         if fold is not None:
             fold(seq, body)
         return fold is not None
@@ -108,7 +109,7 @@ class Log:
         s, checked = self.session(body[:16]), struct.unpack_from("<Q", body, 56)[0]
         if s["end"] or s["seq"] == 0 or s["void"] or checked < self.shrink:
             return
-        s["end"], self.growth = "committed", seq
+        s["end"], self.growth, self.committed = "committed", seq, seq
         self.backups[uuid(body[:16])] = (body[64:96], body[96:128])
 
     def end(self, seq, body):
@@ -145,6 +146,16 @@ class Log:
             if chain:
                 return True
         return False
+
+    def redirect(self, seq, body):
+        session, (covers, kind, _, count) = body[:16], struct.unpack_from("<QBBH", body, 16)
+        packs, s = [(kind, body[92 + 20 * i:112 + 20 * i]) for i in range(count)], self.session(session)
+        if s["end"] or s["seq"] == 0 or covers < self.committed or any(pack in self.moved for pack in packs):
+            return
+        s["end"], self.growth, self.shrink = "committed", seq, seq
+        moves = {}
+        for place, pack in enumerate(packs):
+            self.moved[pack] = (session, place, body[28:60], body[60:92], moves)
 
     def condemn(self, seq, body):
         base, count = struct.unpack_from("<QH", body)
@@ -214,7 +225,24 @@ class Repository:
             previous = hashlib.sha256(entry).digest()
             known = log.fold(kind, seq, entry[96:-32])
             need(known or not flags & 1, f"log/{name}: unknown critical type")
+        self.log = log
         return log.backups
+
+    def where(self, kind, location):
+        """pack.md, "Moved frames": where the frame is now."""
+        while (kind, location[:20]) in self.log.moved:
+            session, place, map_location, digest, moves = self.log.moved[kind, location[:20]]
+            if not moves:
+                data = self.frame(1, map_location, digest)
+                need(data[:8] == b"VMKM\0\0" + bytes([kind, 0]), "map: header")
+                for at in range(16, len(data), 20):
+                    old = struct.unpack_from("<II", data, at)
+                    moves[old] = session + data[at + 8:at + 20]
+            found = moves.get((place, struct.unpack_from("<I", location, 20)[0]))
+            if found is None:
+                break
+            location = found + location[28:]
+        return location
 
     def origins(self, kind, session, n):
         """pack.md, "Header" and "Key table"."""
@@ -239,6 +267,7 @@ class Repository:
 
     def frame(self, kind, location, digest):
         """pack.md, "Frame": the plaintext at a location, checked."""
+        location = self.where(kind, location)
         session, (n, off8, flen, ulen) = location[:16], struct.unpack_from("<IIII", location, 16)
         what = f"{'pm'[kind]}/{uuid(session)}/{n} at {off8 * 8}"
         keys = self.origins(kind, session, n)

@@ -59,7 +59,8 @@ try_put_locked(struct commitlog *l, struct commitlog_entry *e, bool *ret_done,
 
 static int
 append_locked(struct commitlog *l, enum commitlog_type type,
-              const struct buf *body, struct err *err) REQUIRES(commitlog_lock)
+              const struct buf *body, commitlog_look_fn admit, void *arg,
+              struct err *err) REQUIRES(commitlog_lock)
 {
     struct commitlog_entry e = {
         .type = (unsigned)type,
@@ -79,6 +80,7 @@ append_locked(struct commitlog *l, enum commitlog_type type,
                            MAX_TRIES);
         if (commitlog_refresh_locked(l, err) < 0 ||
             logstate_check(&l->state, &e, err) < 0 ||
+            (admit != NULL && admit(arg, &l->state, err) < 0) ||
             try_put_locked(l, &e, &is_done, err) < 0)
             return -1;
     }
@@ -88,15 +90,23 @@ append_locked(struct commitlog *l, enum commitlog_type type,
 }
 
 int
-commitlog_append(struct commitlog *l, enum commitlog_type type,
-                 const struct buf *body, struct err *err)
+commitlog_append_if(struct commitlog *l, enum commitlog_type type,
+                    const struct buf *body, commitlog_look_fn admit, void *arg,
+                    struct err *err)
 {
     int rc;
 
     commitlog_lock_take(l);
-    rc = append_locked(l, type, body, err);
+    rc = append_locked(l, type, body, admit, arg, err);
     commitlog_lock_drop(l);
     return rc;
+}
+
+int
+commitlog_append(struct commitlog *l, enum commitlog_type type,
+                 const struct buf *body, struct err *err)
+{
+    return commitlog_append_if(l, type, body, NULL, NULL, err);
 }
 
 int
@@ -153,7 +163,7 @@ append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
             return -1;
         c->checked_seq = l->state.last_seq;
         commitlog_commit_encode(c, &body);
-        rc = append_locked(l, COMMITLOG_COMMIT, &body, err);
+        rc = append_locked(l, COMMITLOG_COMMIT, &body, NULL, NULL, err);
     } while (rc < 0 && err->code == ERR_CONFLICT &&
              l->state.shrink_seq > c->checked_seq);
     return rc;

@@ -194,6 +194,21 @@ commitlog_find(struct commitlog *l, const uint8_t id[16],
     return rc;
 }
 
+int
+commitlog_look(struct commitlog *l, bool reads_log, commitlog_look_fn look,
+               void *arg, struct err *err)
+{
+    int rc = 0;
+
+    commitlog_lock_take(l);
+    if (reads_log)
+        rc = commitlog_refresh_locked(l, err);
+    if (rc == 0)
+        rc = look(arg, &l->state, err);
+    commitlog_lock_drop(l);
+    return rc;
+}
+
 bool
 commitlog_is_used(struct commitlog *l, const uint8_t session[16])
 {

@@ -185,6 +185,19 @@ void commitlog_state_give(struct commitlog *l);
 /* Is this pack condemned, as far as was read? */
 bool commitlog_is_condemned(struct commitlog *l, const struct pack_id *pack);
 
+/* Something to do with what the log says, while it cannot change: no I/O. */
+typedef int (*commitlog_look_fn)(void *arg, const struct logstate *s,
+                                 struct err *err);
+
+/* `reads_log`: after looking for newer entries. */
+int commitlog_look(struct commitlog *l, bool reads_log, commitlog_look_fn look,
+                   void *arg, struct err *err) NODISCARD;
+/* As commitlog_append(), and only if `admit` says 0 of the log up to the entry
+ * before; its error is returned. */
+int commitlog_append_if(struct commitlog *l, enum commitlog_type type,
+                        const struct buf *body, commitlog_look_fn admit,
+                        void *arg, struct err *err) NODISCARD;
+
 /* ---- commitlog-hold.c: HOLD, UNDELETE, BAD ------------------------------- */
 
 struct commitlog_hold {

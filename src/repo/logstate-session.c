@@ -244,6 +244,7 @@ logstate_fold_commit(struct logstate *s, const struct commitlog_entry *e,
     x->end = LOGSTATE_COMMITTED;
     use(s, x);
     s->growth_seq = e->seq;
+    s->commit_seq = e->seq;
     s->backups = logstate_grow(s->backups, s->backup_count, sizeof *s->backups);
     s->backups[s->backup_count++] = b;
     return 0;

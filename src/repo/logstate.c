@@ -17,6 +17,8 @@ static const struct logstate_type types[] = {
                            logstate_check_delete },
     [COMMITLOG_KILL] = { "KILL", true, logstate_fold_kill,
                          logstate_check_abort },
+    [COMMITLOG_REDIRECT] = { "REDIRECT", true, logstate_fold_redirect,
+                             logstate_check_redirect },
     [COMMITLOG_CONDEMN] = { "CONDEMN", true, logstate_fold_condemn,
                             logstate_check_condemn },
     [COMMITLOG_HOLD] = { "HOLD", true, logstate_fold_hold,
@@ -44,6 +46,7 @@ logstate_fini(struct logstate *s)
     free(s->session_slots);
     free(s->pins);
     free(s->times);
+    logstate_redirect_fini(s);
     free(s->damages);
     free(s->holds);
     badset_fini(&s->bad);

@@ -12,6 +12,7 @@
  */
 #pragma once
 #include "repo/commitlog.h"
+#include "repo/movemap.h"
 #include "repo/packset.h"
 
 enum logstate_end {
@@ -51,6 +52,14 @@ enum logstate_rule {
     LOGSTATE_RULE_PINNED = 1 << 6,    /* I2: a pinned backup stays */
     LOGSTATE_RULE_DROPPED = 1 << 7,   /* I2: only deleted backups are dropped */
     LOGSTATE_RULE_VOID = 1 << 8,      /* OPEN on what is gone */
+    LOGSTATE_RULE_COVERED = 1 << 9,   /* I4: a REDIRECT knows every COMMIT */
+};
+
+/* A pack that was rewritten. */
+struct logstate_moved {
+    struct pack_id pack;
+    uint32_t redirect; /* place in `redirects` */
+    uint32_t source;   /* place among that one's sources */
 };
 
 struct logstate {
@@ -65,6 +74,11 @@ struct logstate {
     size_t session_cap;
     struct logstate_pin *pins;
     size_t pin_count;
+    struct movemap_entry *redirects; /* that count */
+    size_t redirect_count;
+    struct logstate_moved *moved; /* their sources, sorted */
+    size_t moved_count;
+    uint64_t commit_seq;      /* of the last COMMIT that counts */
     struct packset condemned; /* pack -> seq of its CONDEMN; for ever */
     /* The last entry that may have brought a pack back into use, and the last
      * that took one away: COMMIT or REDIRECT; CONDEMN or REDIRECT. */
@@ -203,5 +217,20 @@ int logstate_check_hold(const struct logstate *s,
                         const struct commitlog_entry *e, struct err *err)
     NODISCARD;
 int logstate_check_undelete(const struct logstate *s,
+                            const struct commitlog_entry *e, struct err *err)
+    NODISCARD;
+
+/* ---- logstate-redirect.c: REDIRECT --------------------------------------- */
+
+/* NULL: the pack was not rewritten. */
+const struct logstate_moved *logstate_moved_find(const struct logstate *s,
+                                                 const struct pack_id *pack);
+/* `redirects` and `moved` only; `to` has none. */
+void logstate_redirect_copy(struct logstate *to, const struct logstate *from);
+void logstate_redirect_fini(struct logstate *s);
+
+int logstate_fold_redirect(struct logstate *s, const struct commitlog_entry *e,
+                           struct err *err) NODISCARD;
+int logstate_check_redirect(const struct logstate *s,
                             const struct commitlog_entry *e, struct err *err)
     NODISCARD;

@@ -13,6 +13,8 @@ struct pack_reader {
     struct blob *blob;             /* [C] */
     const struct pack_wrap *wrap;  /* [C] */
     const struct hash_key *id_key; /* [C] */
+    pack_reader_look_fn look;      /* [C] or NULL */
+    void *look_arg;                /* [C] */
     pthread_mutex_t mutex;         /* what pack_read_lock stands for */
     struct pack_head *cache[CACHED] GUARDED_BY(pack_read_lock);
     uint64_t clock GUARDED_BY(pack_read_lock);
@@ -44,6 +46,14 @@ pack_reader_new(struct blob *blob, const struct pack_wrap *wrap,
     r->id_key = id_key;
     pthread_mutex_init(&r->mutex, NULL);
     return r;
+}
+
+void
+pack_reader_set_moves(struct pack_reader *r, pack_reader_look_fn look,
+                      void *arg)
+{
+    r->look = look;
+    r->look_arg = arg;
 }
 
 static void
@@ -195,9 +205,9 @@ read_frame(struct pack_reader *r, struct frame_ctx *ctx,
 }
 
 int
-pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
-                  enum frame_kind kind, const struct frame_loc *loc,
-                  const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
+pack_reader_frame_at(struct pack_reader *r, struct frame_ctx *ctx,
+                     enum frame_kind kind, const struct frame_loc *loc,
+                     const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
 {
     struct pack_id pack = { .kind = kind, .n = loc->n };
     struct pack_head *head = NULL;
@@ -211,6 +221,26 @@ pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
     rc = read_frame(r, ctx, head, name, loc, id, out, err);
     pack_reader_unref(r, head);
     return rc;
+}
+
+int
+pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
+                  enum frame_kind kind, const struct frame_loc *loc,
+                  const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
+{
+    struct frame_loc at = *loc;
+    struct err look_err;
+    bool moved = false;
+
+    if (r->look != NULL &&
+        r->look(r->look_arg, kind, &at, false, &moved, err) < 0)
+        return -1;
+    if (pack_reader_frame_at(r, ctx, kind, &at, id, out, err) == 0)
+        return 0;
+    if (r->look == NULL || err->code != ERR_NOT_FOUND ||
+        r->look(r->look_arg, kind, &at, true, &moved, &look_err) < 0 || !moved)
+        return -1;
+    return pack_reader_frame_at(r, ctx, kind, &at, id, out, err);
 }
 
 /* ---- trailers and footers -------------------------------------------------

@@ -18,6 +18,15 @@ struct pack_reader *pack_reader_new(struct blob *blob,
 void pack_reader_free(struct pack_reader *r); /* NULL is fine */
 DEFINE_CLEANUP(pack_reader_free, struct pack_reader *)
 
+/* Finds where a frame was moved to: redirect_look(). `is_missing`: it is not
+ * where `loc` says. *ret_moved: `loc` was changed. */
+typedef int (*pack_reader_look_fn)(void *arg, enum frame_kind kind,
+                                   struct frame_loc *loc, bool is_missing,
+                                   bool *ret_moved, struct err *err);
+/* Before the first frame is read. Without it nothing was ever moved. */
+void pack_reader_set_moves(struct pack_reader *r, pack_reader_look_fn look,
+                           void *arg);
+
 /* The head of a pack: what frame_open() needs. Counted. */
 struct pack_head {
     struct pack_id id;            /* [C] */
@@ -53,10 +62,15 @@ int pack_reader_footer(struct pack_reader *r, struct frame_ctx *ctx,
                        uint32_t *ret_count, struct err *err)
     NODISCARD EXCLUDES(pack_read_lock);
 
-/* Read and decode the frame at `loc` into `out` (loc->ulen bytes) and compare
- * its id.
+/* Read and decode the frame at `loc`, or where it was moved to, into `out`
+ * (loc->ulen bytes) and compare its id.
  *   errors  CORRUPT, NOT_FOUND: the message names pack and offset */
 int pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
                       enum frame_kind kind, const struct frame_loc *loc,
                       const uint8_t id[HASH_SIZE], uint8_t *out,
                       struct err *err) NODISCARD EXCLUDES(pack_read_lock);
+/* The same, there and nowhere else. */
+int pack_reader_frame_at(struct pack_reader *r, struct frame_ctx *ctx,
+                         enum frame_kind kind, const struct frame_loc *loc,
+                         const uint8_t id[HASH_SIZE], uint8_t *out,
+                         struct err *err) NODISCARD EXCLUDES(pack_read_lock);

@@ -148,7 +148,15 @@ pack_header_encode(const struct pack_wrap *wrap,
                    const struct frame_origin *origin,
                    uint8_t out[PACK_HEADER_SIZE + PACK_KEY_SIZE])
 {
-    unsigned keys = wrap->keys != NULL ? 1 : 0;
+    return pack_header_encode_moved(wrap, origin, NULL, 0, out);
+}
+
+size_t
+pack_header_encode_moved(const struct pack_wrap *wrap,
+                         const struct frame_origin *origin,
+                         const uint8_t *entries, unsigned count, uint8_t *out)
+{
+    unsigned keys = wrap->keys != NULL ? 1 + count : 0;
     uint32_t crc;
 
     memset(out, 0, PACK_HEADER_SIZE);
@@ -160,6 +168,9 @@ pack_header_encode(const struct pack_wrap *wrap,
     le_put32(out + AT_N, origin->n);
     if (keys > 0)
         key_encode(wrap, origin, out + PACK_HEADER_SIZE);
+    if (keys > 1)
+        memcpy(out + PACK_HEADER_SIZE + PACK_KEY_SIZE, entries,
+               (size_t)PACK_KEY_SIZE * count);
     crc = crc_32c(0, out, AT_CRC);
     crc = crc_32c(crc, out + PACK_HEADER_SIZE, (size_t)PACK_KEY_SIZE * keys);
     le_put32(out + AT_CRC, crc);
@@ -184,12 +195,19 @@ pack_header_peek(const uint8_t *data, size_t len, unsigned *ret_key_count,
     return 0;
 }
 
-static int
-header_check(const struct pack_wrap *wrap, const struct pack_id *id,
-             const uint8_t *data, unsigned keys, struct err *err)
+int
+pack_header_check(bool is_encrypted, const struct pack_id *id,
+                  const uint8_t *data, size_t len, unsigned *ret_key_count,
+                  struct err *err)
 {
-    uint32_t crc = crc_32c(0, data, AT_CRC);
+    unsigned keys;
+    uint32_t crc;
 
+    if (pack_header_peek(data, len, &keys, err) < 0)
+        return -1;
+    if (len < pack_head_size(keys))
+        return err_set(err, ERR_CORRUPT, "pack header: cut short");
+    crc = crc_32c(0, data, AT_CRC);
     crc = crc_32c(crc, data + PACK_HEADER_SIZE, (size_t)PACK_KEY_SIZE * keys);
     if (crc != le_get32(data + AT_CRC))
         return err_set(err, ERR_CORRUPT, "pack header: checksum mismatch");
@@ -199,9 +217,10 @@ header_check(const struct pack_wrap *wrap, const struct pack_id *id,
         return err_set(err, ERR_CORRUPT, "pack header: is another pack");
     if (!le_is_zero(data + AT_ZERO, 2) || !le_is_zero(data + AT_ZERO2, 16))
         return err_set(err, ERR_CORRUPT, "pack header: unknown fields in use");
-    if ((wrap->keys != NULL) != (keys > 0))
+    if (is_encrypted != (keys > 0))
         return err_set(err, ERR_CORRUPT,
                        "pack header: cipher differs from the repository's");
+    *ret_key_count = keys;
     return 0;
 }
 
@@ -215,11 +234,7 @@ pack_header_decode(const struct pack_wrap *wrap, const struct pack_id *id,
     unsigned keys;
     int rc = 0;
 
-    if (pack_header_peek(data, len, &keys, err) < 0)
-        return -1;
-    if (len < pack_head_size(keys))
-        return err_set(err, ERR_CORRUPT, "pack header: cut short");
-    if (header_check(wrap, id, data, keys, err) < 0)
+    if (pack_header_check(wrap->keys != NULL, id, data, len, &keys, err) < 0)
         return -1;
     o = xcalloc(keys + 1, sizeof *o);
     memcpy(o[0].session, id->session, 16); /* the only one without a cipher */

@@ -44,6 +44,20 @@ size_t pack_header_encode(const struct pack_wrap *wrap,
                           const struct frame_origin *origin,
                           uint8_t out[PACK_HEADER_SIZE + PACK_KEY_SIZE]);
 
+/* The same for a pack with moved frames: `entries` are `count` further entries
+ * of key tables, as they are. `out` has room for pack_head_size(1 + count).
+ * Without encryption `count` is 0. */
+size_t pack_header_encode_moved(const struct pack_wrap *wrap,
+                                const struct frame_origin *origin,
+                                const uint8_t *entries, unsigned count,
+                                uint8_t *out);
+/* Is it the head of that pack, with a key table as the repository's cipher
+ * wants it? Needs no key; `is_encrypted` is the repository's.
+ *   errors  CORRUPT, UNSUPPORTED */
+int pack_header_check(bool is_encrypted, const struct pack_id *id,
+                      const uint8_t *data, size_t len, unsigned *ret_key_count,
+                      struct err *err) NODISCARD;
+
 /* The head of a pack of which `data` are the first bytes.
  *   ret_key_count  with it `len` must be at least pack_head_size(); a first
  *                  call may give PACK_HEADER_SIZE bytes only: then nothing

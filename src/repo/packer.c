@@ -331,6 +331,7 @@ packer_new(const struct packer_config *config)
     const char *flow = effect_flow_get();
 
     p->config = *config;
+    p->next_n = config->first_n;
     p->ctx = frame_ctx_new(1);
     if (flow != NULL)
         (void)snprintf(p->flow, sizeof p->flow, "%s", flow);

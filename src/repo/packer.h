@@ -19,6 +19,7 @@ struct packer_config {
     const uint8_t *session; /* 16 bytes, borrowed */
     enum frame_kind kind;
     size_t pack_size; /* with all that surrounds the frames */
+    uint32_t first_n; /* of the first pack */
 };
 
 /* Every call fails from here on, waiting ones too. */

@@ -6,6 +6,7 @@
 #include "codec/keys.h"
 #include "repo/commitlog.h"
 #include "repo/pack-read.h"
+#include "repo/redirect.h"
 #include "repo/repo.h"
 #include "repo/root.h"
 
@@ -21,6 +22,7 @@ struct repo {
     struct pack_wrap wrap;     /* [C] */
     struct commitlog *log;     /* [C] */
     struct pack_reader *packs; /* [C] */
+    struct redirect *moves;    /* [C] */
     pthread_mutex_t mutex;     /* of the two below */
     struct frame_ctx *ctxs[REPO_PRIVATE_CTXS];
     unsigned ctx_count;

@@ -188,6 +188,8 @@ repo_start(struct repo *repo, const uint8_t *root)
     repo->log = commitlog_new(repo->blob, repo->uuid,
                               root != NULL ? &repo->keys.log : NULL);
     repo->packs = pack_reader_new(repo->blob, &repo->wrap, &repo->keys.id);
+    repo->moves = redirect_new(repo);
+    pack_reader_set_moves(repo->packs, redirect_look, repo->moves);
 }
 
 void
@@ -197,6 +199,7 @@ repo_close(struct repo *repo)
         return;
     while (repo->ctx_count > 0)
         frame_ctx_free(repo->ctxs[--repo->ctx_count]);
+    redirect_free(repo->moves);
     pack_reader_free(repo->packs);
     commitlog_free(repo->log);
     blob_free(repo->blob);

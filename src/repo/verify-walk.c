@@ -178,14 +178,25 @@ try_chunk(struct walk *w, const struct tree_entry *e, bool *ret,
 }
 
 static int
-is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
+is_chunk_good(struct walk *w, const struct tree_entry *said, bool *ret,
               struct err *err)
 {
-    struct pack_id pack = pack_of(e, FRAME_DATA);
-    uint64_t end8 = (uint64_t)e->loc.off8 + e->loc.flen / 8;
-    enum verify_state state = verify_state_of(w->v, &pack, e->loc.off8, end8);
+    struct tree_entry there = *said;
+    const struct tree_entry *e = &there;
+    enum verify_state state;
+    struct pack_id pack;
     struct footer *f;
+    uint64_t end8;
+    bool moved;
 
+    if (redirect_resolve(w->v->repo->moves, FRAME_DATA, &there.loc, &moved,
+                         err) < 0) {
+        *ret = false;
+        return is_damage(err) ? 0 : -1;
+    }
+    pack = pack_of(e, FRAME_DATA);
+    end8 = (uint64_t)e->loc.off8 + e->loc.flen / 8;
+    state = verify_state_of(w->v, &pack, e->loc.off8, end8);
     *ret = state != VERIFY_BAD;
     if (state == VERIFY_UNSURE)
         return try_chunk(w, e, ret, err);
@@ -256,17 +267,24 @@ load_and_walk(struct walk *w, unsigned level, uint64_t idx,
               const struct tree_entry *e, uint64_t *ret_lost, struct err *err)
 {
     CLEANUP(mem_free) struct tree_node *n = xcalloc(1, sizeof *n);
-    struct pack_id pack = pack_of(e, FRAME_META);
-    bool found = false;
+    struct tree_entry there = *e;
+    struct pack_id pack;
+    struct err look_err;
+    bool found = false, moved;
 
     if (view_node(w->view, w->disk, level, idx, n, &found, err) == 0)
         return walk_children(w, n, idx, ret_lost, err);
     if (!is_damage(err))
         return -1;
-    if (verify_state_of(w->v, &pack, e->loc.off8, (uint64_t)e->loc.off8 + 1) ==
-        VERIFY_GOOD)
-        verify_damage_part(w->v, &pack, e->loc.off8,
-                           (uint64_t)e->loc.off8 + e->loc.flen / 8, err->msg);
+    if (redirect_resolve(w->v->repo->moves, FRAME_META, &there.loc, &moved,
+                         &look_err) < 0)
+        there = *e; /* the map is damaged: the old place tells which */
+    pack = pack_of(&there, FRAME_META);
+    if (verify_state_of(w->v, &pack, there.loc.off8,
+                        (uint64_t)there.loc.off8 + 1) == VERIFY_GOOD)
+        verify_damage_part(w->v, &pack, there.loc.off8,
+                           (uint64_t)there.loc.off8 + there.loc.flen / 8,
+                           err->msg);
     *ret_lost = bytes_below(&w->view->root.disks[w->disk], level, idx);
     return 0;
 }

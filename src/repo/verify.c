@@ -115,7 +115,8 @@ check_log(struct verify *v, struct err *err)
     CLEANUP(mem_free) struct commitlog_damage *d = NULL;
     size_t n = 0, damage = 0;
 
-    if (commitlog_list(v->repo->log, &b, &n, &damage, err) < 0)
+    if (commitlog_list(v->repo->log, &b, &n, &damage, err) < 0 ||
+        redirect_update(v->repo->moves, false, err) < 0)
         return -1;
     n = commitlog_damages(v->repo->log, &d);
     for (size_t i = 0; i < n; i++) {
@@ -169,7 +170,8 @@ struct pack_list {
     struct err err;
 };
 
-/* Packs of sessions that committed, or were resumed; of all when the log is
+/* Packs of sessions that committed, or were resumed, and that were not
+ * rewritten since; of all when the log is
  * damaged, because it may be a COMMIT that is missing. */
 static int
 list_packs(struct verify *v, const char *prefix, struct pack_list *l,
@@ -188,7 +190,8 @@ list_packs(struct verify *v, const char *prefix, struct pack_list *l,
 
         if (!pack_name_parse(n.names[i], &id))
             continue;
-        if (!takes_all && !commitlog_is_used(v->repo->log, id.session))
+        if (!takes_all && (!commitlog_is_used(v->repo->log, id.session) ||
+                           redirect_is_source(v->repo->moves, &id)))
             continue;
         if (blob_size(v->repo->blob, n.names[i], &size, err) < 0)
             return -1;

@@ -138,17 +138,22 @@ write_pattern(struct restore *r, const struct tree_entry *e, uint64_t off,
     return note_done(r, len, err);
 }
 
-static void
+static int
 plan_item(struct restore *r, const struct tree_entry *e, uint64_t off,
-          uint32_t skip, uint32_t len)
+          uint32_t skip, uint32_t len, struct err *err)
 {
+    struct item *it;
+    bool moved;
+
     if (r->item_count == r->item_cap) {
         r->item_cap = r->item_cap == 0 ? 1024 : 2 * r->item_cap;
         r->items = xrealloc(r->items, r->item_cap, sizeof *r->items);
     }
-    r->items[r->item_count] =
-        (struct item){ .loc = e->loc, .off = off, .skip = skip, .len = len };
-    memcpy(r->items[r->item_count++].id, e->id, HASH_SIZE);
+    it = &r->items[r->item_count++];
+    *it = (struct item){ .loc = e->loc, .off = off, .skip = skip, .len = len };
+    memcpy(it->id, e->id, HASH_SIZE);
+    return redirect_resolve(r->v->repo->moves, FRAME_DATA, &it->loc, &moved,
+                            err);
 }
 
 /* One chunk, as far as it lies within begin..end. */
@@ -170,7 +175,8 @@ plan_chunk(struct restore *r, uint64_t chunk, const struct tree_entry *e,
         return write_pattern(r, e, from, skip, len, err);
     if (e->type == TREE_REF && skip < e->loc.ulen) {
         have = e->loc.ulen - skip < len ? e->loc.ulen - skip : len;
-        plan_item(r, e, from, skip, have);
+        if (plan_item(r, e, from, skip, have, err) < 0)
+            return -1;
     }
     return plan_zero(r, from + have, len - have, err);
 }
@@ -399,7 +405,8 @@ do_items(struct work *w, const struct range *range, struct err *err)
 }
 
 static int
-do_range(struct work *w, const struct range *range, struct err *err)
+do_range(struct work *w, const struct range *range, bool *ret_missing,
+         struct err *err)
 {
     const struct frame_loc *loc = &w->r->items[range->first].loc;
     struct repo *repo = w->r->v->repo;
@@ -410,15 +417,49 @@ do_range(struct work *w, const struct range *range, struct err *err)
     memcpy(id.session, loc->session, 16);
     pack_name(&id, w->name);
     if (blob_get(repo->blob, w->name, range->off, w->raw, range->len, &len,
-                 err) < 0)
+                 err) < 0 ||
+        pack_reader_head(repo->packs, &id, &w->head, err) < 0) {
+        *ret_missing = err->code == ERR_NOT_FOUND;
         return -1;
-    if (len < range->len)
+    }
+    if (len < range->len) {
+        pack_reader_unref(repo->packs, TAKE(w->head));
         return err_set(err, ERR_CORRUPT, "%s: the pack is cut short", w->name);
-    if (pack_reader_head(repo->packs, &id, &w->head, err) < 0)
-        return -1;
+    }
     rc = do_items(w, range, err);
     pack_reader_unref(repo->packs, TAKE(w->head));
     return rc;
+}
+
+/* The pack is gone: each frame is looked for where it is by now. */
+static int
+do_moved(struct work *w, const struct range *range, struct err *err)
+{
+    struct repo *repo = w->r->v->repo;
+
+    if (w->plain[0] == NULL)
+        w->plain[0] = xcalloc(1, FRAME_PLAIN_MAX);
+    for (size_t i = 0; i < range->count; i++) {
+        const struct item *it = &w->r->items[range->first + i];
+
+        if (pack_reader_frame(repo->packs, w->ctx, FRAME_DATA, &it->loc, it->id,
+                              w->plain[0], err) < 0 ||
+            w->r->sink->write(w->r->sink->arg, it->off, w->plain[0] + it->skip,
+                              it->len, err) < 0 ||
+            note_done(w->r, it->len, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A pack that was rewritten may go while it is read. */
+static int
+do_range_anywhere(struct work *w, const struct range *range, struct err *err)
+{
+    bool is_missing = false;
+    int rc = do_range(w, range, &is_missing, err);
+
+    return is_missing ? do_moved(w, range, err) : rc;
 }
 
 static void *
@@ -433,7 +474,7 @@ worker(void *arg)
            !atomic_load(&r->has_failed)) {
         struct err err = { 0 };
 
-        if (do_range(&w, &r->ranges[i], &err) < 0)
+        if (do_range_anywhere(&w, &r->ranges[i], &err) < 0)
             fail(r, &err);
     }
     for (unsigned k = 0; k < HASH_LANES; k++)

@@ -72,7 +72,8 @@ repo_view_open(struct repo *repo, const char *backup_id,
     if (!repo_id_parse(backup_id, id))
         return err_set(err, ERR_NOT_FOUND, "backup %.60s: no such backup",
                        backup_id);
-    if (commitlog_find(repo->log, id, &b, err) < 0)
+    if (commitlog_find(repo->log, id, &b, err) < 0 ||
+        redirect_update(repo->moves, false, err) < 0)
         return -1;
     v = xcalloc(1, sizeof *v);
     v->repo = repo;

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* repo/mover.h: packs made of the frames of other packs.
+ *
+ * Frames are copied as they are stored, neither decrypted nor decompressed;
+ * the entries of the key tables come along. One pack is in memory at a time.
+ * Bytes: docs/formats/pack.md. Threads: one.
+ */
+#pragma once
+#include "repo/movemap.h"
+#include "repo/packer.h"
+
+struct mover;
+
+/* A pack that frames are taken from. */
+struct mover_source {
+    struct pack_id id;
+    uint32_t place; /* what mover_moves() calls it */
+    uint8_t *head;  /* header and key table; owned */
+    unsigned keys;
+};
+
+/* errors  CORRUPT, NOT_FOUND */
+int mover_source_open(struct blob *blob, bool is_encrypted,
+                      const struct pack_id *id, uint32_t place,
+                      struct mover_source *ret, struct err *err) NODISCARD;
+void mover_source_fini(struct mover_source *s);
+
+/* The packs get the numbers from config->first_n on. */
+struct mover *mover_new(const struct packer_config *config) NODISCARD;
+void mover_free(struct mover *m); /* NULL is fine; an open pack is lost */
+DEFINE_CLEANUP(mover_free, struct mover *)
+
+/* Read the frame of source `s` at `loc`, check it as far as that needs no key,
+ * and put it into the open pack.
+ *   errors  CORRUPT, NOT_FOUND: nothing was put, others may be; those of the
+ *           store when a full pack is written
+ *   blocks  on the store */
+int mover_add(struct mover *m, const struct mover_source *s,
+              const struct frame_loc *loc, const uint8_t id[HASH_SIZE],
+              struct err *err) NODISCARD;
+/* Write the open pack, if there is one. More may follow. */
+int mover_finish(struct mover *m, struct err *err) NODISCARD;
+
+/* What was put into packs that are written, in that order; borrowed. */
+const struct movemap_move *mover_moves(const struct mover *m, size_t *ret_count)
+    NODISCARD;
+uint32_t mover_next_n(const struct mover *m); /* of the next pack */
+uint64_t mover_stored(const struct mover *m); /* bytes of packs */
