@@ -298,6 +298,12 @@ class Repository:
         if data[at - 1] == 1:
             metadata = self.frame(1, data[at:at + 32], data[at + 32:at + 64])
             at += 64
+        parts = [self.frame(1, data[i:i + 32], data[i + 32:i + 64])
+                 for i in range(at + 1, at + 1 + 64 * data[at], 64)]
+        at += 1 + 64 * data[at]
+        self.summary = [{} for _ in range(count)]
+        for part in parts:
+            self.read_summary(part)
         disks = {}
         for _ in range(count):
             end = at + 1 + data[at]
@@ -309,8 +315,26 @@ class Repository:
         need(at == len(data), "root: length")
         return disks, metadata
 
+    def read_summary(self, part):
+        """tree.md, "Pack summary": per disk, pack -> bytes that its tree names."""
+        need(part[:8] == b"VMKP" + bytes(4), "pack summary: header")
+        at = 8
+        while at < len(part):
+            disk, kind, session, count = struct.unpack_from("<HB16sI", part, at)
+            at += 23
+            for _ in range(count):
+                n, size = struct.unpack_from("<IQ", part, at)
+                self.summary[disk][(kind, session, n)] = size
+                at += 12
+
+    def count(self, kind, location):
+        """Take one reference from the counts of the summary of the disk that is read."""
+        session, (n, _, flen, _) = location[:16], struct.unpack_from("<IIII", location, 16)
+        self.left[(kind, session, n)] = self.left.get((kind, session, n), 0) - flen
+
     def node(self, level, location, digest):
         """tree.md, "Node": yields (place, type, pattern or location, id)."""
+        self.count(1, location)
         data = self.frame(1, location, digest)
         version, its_level, count, packs, _ = struct.unpack_from("<BBHHH", data, 4)
         need(data[:4] == b"VMKN" and version == 0 and its_level == level, "node: header")
@@ -334,6 +358,7 @@ class Repository:
             elif kind == 1:
                 yield 256 * index + i, kind, where
             else:
+                self.count(0, where)
                 yield 256 * index + i, kind, self.frame(0, where, child)
 
 
@@ -346,6 +371,7 @@ def main():
         print("metadata", 0 if metadata is None else len(metadata))
         return
     size, chunk, top, location, digest = disks[sys.argv[4]]
+    repo.left = dict(repo.summary[list(disks).index(sys.argv[4])])
     with open(sys.argv[5], "wb") as out:
         out.truncate(size)
         if location is None:
@@ -355,6 +381,8 @@ def main():
                 data = data * (chunk // 8)
             out.seek(number * chunk)
             out.write(data[:max(0, min(len(data), size - number * chunk))])
+    for (kind, session, n), size in repo.left.items():
+        need(size == 0 or kind == 1 and size > 0, f"pack summary: {'pm'[kind]}/{uuid(session)}/{n} is off by {size}")
 
 
 if __name__ == "__main__":

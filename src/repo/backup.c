@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "repo/repo-id.h"
+#include "repo/summary.h"
 
 /* ---- begin and end ------------------------------------------------------- */
 
@@ -51,6 +52,30 @@ init(struct repo_backup *b, const struct repo_backup_options *o)
     backup_work_start(b);
 }
 
+static void
+free_packs(struct packset *packs, unsigned count)
+{
+    for (unsigned i = 0; packs != NULL && i < count; i++)
+        packset_fini(&packs[i]);
+    free(packs);
+}
+
+/* The summaries of the parent's disks. */
+static int
+load_parent(struct repo *repo, const struct repo_view *parent,
+            struct packset **ret, struct err *err)
+{
+    unsigned n = parent->root.disk_count;
+    struct packset *packs = xcalloc(n + 1, sizeof *packs);
+
+    if (summary_load(repo, &parent->root, packs, err) < 0) {
+        free_packs(packs, n);
+        return err_wrap(err, "backup %s", parent->id);
+    }
+    *ret = packs;
+    return 0;
+}
+
 /* End the session for ever and find what it left: *ret stays NULL when that is
  * nothing. */
 static int
@@ -76,6 +101,7 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     CLEANUP(repo_view_close) struct repo_view *parent = NULL;
     CLEANUP(resume_free) struct resume *resume = NULL;
     uint8_t id[16], resumed[16];
+    struct packset *packs = NULL;
     struct repo_backup *b;
 
     if (repo_private_need_write(repo, err) < 0)
@@ -91,8 +117,12 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
             repo->log, id, parent != NULL ? parent->root.id : none,
             clock_wall_s(), resume != NULL ? resumed : NULL, err) < 0)
         return err_wrap(err, "begin a backup");
+    /* Only now does the parent stay. */
+    if (parent != NULL && load_parent(repo, parent, &packs, err) < 0)
+        return err_wrap(err, "parent");
     b = xcalloc(1, sizeof *b);
     b->repo = repo;
+    b->parent_packs = packs;
     memcpy(b->id, id, sizeof b->id);
     repo_id_format(b->id, b->id_text);
     b->parent = TAKE(parent);
@@ -169,6 +199,9 @@ repo_backup_free(struct repo_backup *b)
     dedup_free(b->dedup);
     frame_ctx_free(b->ctx);
     resume_free(b->resume);
+    if (b->parent != NULL)
+        free_packs(b->parent_packs, b->parent->root.disk_count);
+    packset_fini(&b->fresh);
     repo_view_close(b->parent);
     pthread_cond_destroy(&b->work);
     pthread_cond_destroy(&b->done);
@@ -238,7 +271,9 @@ repo_backup_add_disk(struct repo_backup *b, const char *name, uint64_t size,
     struct builder_config c = { .packer = b->meta,
                                 .id_key = &b->repo->keys.id,
                                 .ctx = b->ctx,
-                                .size = size };
+                                .size = size,
+                                .session = b->id,
+                                .fresh = &b->fresh };
     struct backup_disk *d = &b->disks[b->disk_count];
 
     if (check_disk(b, name, size, chunk_log2, err) < 0)
@@ -250,6 +285,7 @@ repo_backup_add_disk(struct repo_backup *b, const char *name, uint64_t size,
     if (d->has_parent) {
         c.parent = b->parent;
         c.parent_disk = d->parent_disk;
+        c.parent_packs = &b->parent_packs[d->parent_disk];
     }
     if (builder_new(&c, &d->builder, err) < 0) {
         memset(d, 0, sizeof *d);
@@ -596,6 +632,7 @@ put_root(struct repo_backup *b, const void *metadata, size_t len,
 {
     CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
     CLEANUP(root_fini) struct root root = { 0 };
+    CLEANUP(mem_free) const struct packset **packs = NULL;
 
     memcpy(root.repo_uuid, b->repo->uuid, 16);
     memcpy(root.id, c->id, 16);
@@ -604,9 +641,14 @@ put_root(struct repo_backup *b, const void *metadata, size_t len,
     root.created_unix_s = c->created_unix_s;
     root.disk_count = b->disk_count;
     root.disks = xcalloc(b->disk_count + 1, sizeof *root.disks);
-    for (unsigned i = 0; i < b->disk_count; i++)
+    packs = xcalloc(b->disk_count + 1, sizeof *packs);
+    for (unsigned i = 0; i < b->disk_count; i++) {
         root.disks[i] = b->disks[i].out;
-    if (put_meta(b, metadata, len, &root.metadata, err) < 0)
+        packs[i] = builder_packs(b->disks[i].builder);
+    }
+    if (put_meta(b, metadata, len, &root.metadata, err) < 0 ||
+        summary_store(b->meta, b->ctx, &b->repo->keys.id, packs, &root, err) <
+            0)
         return -1;
     root_encode(&root, &bytes);
     return put_meta(b, bytes.data, bytes.len, &c->root, err);
@@ -636,7 +678,7 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
        const char *object_uid, struct err *err)
 {
     struct commitlog_commit c = { .created_unix_s = b->created_unix_s };
-    struct packset none = { 0 };
+    CLEANUP(packset_fini) struct packset needed = { 0 };
 
     memcpy(c.id, b->id, 16);
     if (b->parent != NULL)
@@ -646,6 +688,7 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
         if (finish_disk(b, &b->disks[i], err) < 0)
             return err_wrap(err, "disk %s", b->disks[i].out.name);
         c.logical_bytes += b->disks[i].out.size;
+        packset_add_all(&needed, builder_packs(b->disks[i].builder));
     }
     if (put_root(b, metadata, len, &c, err) < 0 ||
         packer_finish(b->data, err) < 0 || packer_finish(b->meta, err) < 0 ||
@@ -654,7 +697,7 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
         blob_sync(b->repo->blob, err) < 0)
         return -1;
     c.stored_bytes = packer_stored(b->data) + packer_stored(b->meta);
-    return commitlog_append_commit(b->repo->log, &c, &none, &none, err);
+    return commitlog_append_commit(b->repo->log, &c, &needed, &b->fresh, err);
 }
 
 int

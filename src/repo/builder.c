@@ -7,6 +7,11 @@
  * (parent's top + 1, 0) begins with the parent's top as its first entry. Lower
  * new tree: its top is the parent's node at (top, 0), and the nodes along the
  * new end of the disk are opened and cut.
+ *
+ * What the tree names is counted by pack: it begins as the parent's summary,
+ * and every reference that comes or goes is added or taken away, those of
+ * subtrees that go by walking them. So the summary never lacks a pack; it may
+ * count a node too much that was stored and replaced within this backup.
  */
 #include "repo/builder.h"
 
@@ -30,7 +35,131 @@ struct builder {
     struct tree_entry parent_root; /* TREE_ZERO without a parent */
     struct open_node levels[TREE_LEVEL_MAX + 1]; /* from 1 on */
     struct tree_entry root;
+    struct packset packs;
+    /* Entries of a level below this are set: not as the parent has them. */
+    uint64_t set_to[TREE_LEVEL_MAX + 2];
 };
+
+/* ---- counting -------------------------------------------------------------
+ */
+
+static void
+count_in(struct builder *b, const struct tree_entry *e, enum frame_kind kind)
+{
+    struct pack_id id;
+
+    if (e->type != TREE_REF)
+        return;
+    id = packset_id_of(&e->loc, kind);
+    packset_add(&b->packs, &id, e->loc.flen);
+    if (memcmp(id.session, b->config.session, 16) != 0)
+        packset_add(b->config.fresh, &id, e->loc.flen);
+}
+
+static int
+count_out(struct builder *b, const struct tree_entry *e, enum frame_kind kind,
+          struct err *err)
+{
+    struct pack_id id;
+    char name[PACK_NAME_SIZE];
+
+    if (e->type != TREE_REF)
+        return 0;
+    id = packset_id_of(&e->loc, kind);
+    if (packset_sub(&b->packs, &id, e->loc.flen))
+        return 0;
+    pack_name(&id, name);
+    return err_set(err, ERR_CORRUPT,
+                   "the parent's pack summary lacks what its tree has in %s",
+                   name);
+}
+
+static int count_out_tree(struct builder *b, unsigned level, uint64_t idx,
+                          const struct tree_entry *e, struct err *err);
+
+/* What is below node (level, idx) of the parent. */
+static int
+count_out_below(struct builder *b, unsigned level, uint64_t idx,
+                struct err *err)
+{
+    CLEANUP(mem_free) struct tree_node *node = xcalloc(1, sizeof *node);
+    bool found = false;
+
+    if (view_node(b->config.parent, b->config.parent_disk, level, idx, node,
+                  &found, err) < 0)
+        return -1;
+    for (unsigned i = 0; found && i < TREE_FANOUT; i++) {
+        const struct tree_entry *e = &node->entries[i];
+
+        if (level == 0 ? count_out(b, e, FRAME_DATA, err) < 0
+                       : count_out_tree(b, level - 1, idx * TREE_FANOUT + i, e,
+                                        err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): at most TREE_LEVEL_MAX deep */
+static int
+count_out_tree(struct builder *b, unsigned level, uint64_t idx,
+               const struct tree_entry *e, struct err *err)
+{
+    if (e->type != TREE_REF)
+        return 0;
+    if (count_out(b, e, FRAME_META, err) < 0)
+        return -1;
+    return count_out_below(b, level, idx, err);
+}
+
+/* All of the parent's tree that is not below its node (b->top, 0). */
+static int
+count_out_rest(struct builder *b, struct err *err)
+{
+    for (unsigned level = b->parent_top; level > b->top; level--) {
+        struct tree_entry e;
+
+        if (view_entry(b->config.parent, b->config.parent_disk, level, 0, &e,
+                       err) < 0 ||
+            count_out(b, &e, FRAME_META, err) < 0)
+            return -1;
+        for (unsigned i = 1; i < TREE_FANOUT; i++)
+            if (view_entry(b->config.parent, b->config.parent_disk, level - 1,
+                           i, &e, err) < 0 ||
+                count_out_tree(b, level - 1, i, &e, err) < 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* A leaf takes the place of the parent's. */
+static int
+count_leaf(struct builder *b, uint64_t idx, const struct tree_node *leaf,
+           struct err *err)
+{
+    CLEANUP(mem_free) struct tree_node *old = xcalloc(1, sizeof *old);
+    bool found = false;
+
+    if (b->config.parent != NULL &&
+        view_node(b->config.parent, b->config.parent_disk, 0, idx, old, &found,
+                  err) < 0)
+        return -1;
+    if (!found)
+        memset(old, 0, sizeof *old);
+    for (unsigned i = 0; i < TREE_FANOUT; i++) {
+        const struct tree_entry *a = &old->entries[i], *e = &leaf->entries[i];
+
+        if (a->type == TREE_REF && e->type == TREE_REF &&
+            memcmp(&a->loc, &e->loc, sizeof a->loc) == 0)
+            continue;
+        if (count_out(b, a, FRAME_DATA, err) < 0)
+            return -1;
+        count_in(b, e, FRAME_DATA);
+    }
+    return 0;
+}
+
+/* ---- nodes ------------------------------------------------------------------
+ */
 
 /* How many entries node (level, idx) has at most. */
 static unsigned
@@ -43,6 +172,18 @@ max_count(const struct builder *b, unsigned level, uint64_t idx)
     if (n <= first)
         return 0;
     return n - first < TREE_FANOUT ? (unsigned)(n - first) : TREE_FANOUT;
+}
+
+/* A leaf's chunks are counted when it is put. */
+static int
+count_out_cut(struct builder *b, unsigned level, uint64_t idx,
+              const struct tree_node *node, struct err *err)
+{
+    for (unsigned i = max_count(b, level, idx); i < TREE_FANOUT; i++)
+        if (count_out_tree(b, level - 1, idx * TREE_FANOUT + i,
+                           &node->entries[i], err) < 0)
+            return -1;
+    return 0;
 }
 
 static bool
@@ -79,6 +220,8 @@ begin_node(struct builder *b, unsigned level, uint64_t idx,
         node->entries[0] = b->parent_root;
         *ret_is_changed = true;
     }
+    if (found && count_out_cut(b, level, idx, node, err) < 0)
+        return -1;
     if (cut(b, level, idx, node))
         *ret_is_changed = true;
     return 0;
@@ -154,28 +297,41 @@ reach_node(struct builder *b, unsigned level, uint64_t idx, struct err *err)
     return o->is_open ? 0 : open_node(b, level, idx, err);
 }
 
+/* Returns 1 if it is another. */
+static int
+replace(struct builder *b, struct tree_entry *at, const struct tree_entry *e,
+        struct err *err)
+{
+    if (tree_entry_is_equal(at, e))
+        return 0;
+    if (count_out(b, at, FRAME_META, err) < 0)
+        return -1;
+    count_in(b, e, FRAME_META);
+    *at = *e;
+    return 1;
+}
+
 /* NOLINTNEXTLINE(misc-no-recursion): at most TREE_LEVEL_MAX deep */
 static int
 set_entry(struct builder *b, unsigned level, uint64_t idx,
           const struct tree_entry *e, struct err *err)
 {
     struct tree_entry *at;
+    int rc;
 
+    b->set_to[level] = idx + 1;
     if (level == b->top) {
         if (close_below(b, level, err) < 0)
             return -1;
-        if (!tree_entry_is_equal(&b->root, e))
-            b->root = *e;
-        return 0;
+        return replace(b, &b->root, e, err) < 0 ? -1 : 0;
     }
     if (reach_node(b, level + 1, idx / TREE_FANOUT, err) < 0)
         return -1;
     at = &b->levels[level + 1].node->entries[idx % TREE_FANOUT];
-    if (!tree_entry_is_equal(at, e)) {
-        *at = *e;
+    rc = replace(b, at, e, err);
+    if (rc > 0)
         b->levels[level + 1].is_dirty = true;
-    }
-    return 0;
+    return rc < 0 ? -1 : 0;
 }
 
 static int
@@ -183,6 +339,8 @@ begin_tree(struct builder *b, struct err *err)
 {
     if (b->config.parent == NULL || b->parent_root.type == TREE_ZERO)
         return 0;
+    if (b->top <= b->parent_top && count_out_rest(b, err) < 0)
+        return -1;
     if (b->top <= b->parent_top)
         return view_entry(b->config.parent, b->config.parent_disk, b->top, 0,
                           &b->root, err);
@@ -206,6 +364,7 @@ builder_new(const struct builder_config *config, struct builder **ret,
         b->parent_top = d->top_level;
         b->parent_size = d->size;
         b->parent_root = d->top;
+        packset_add_all(&b->packs, config->parent_packs);
     }
     if (begin_tree(b, err) < 0) {
         builder_free(b);
@@ -222,6 +381,7 @@ builder_free(struct builder *b)
         return;
     for (unsigned i = 0; i <= TREE_LEVEL_MAX; i++)
         free(b->levels[i].node);
+    packset_fini(&b->packs);
     free(b);
 }
 
@@ -248,7 +408,7 @@ builder_put_leaf(struct builder *b, uint64_t idx, struct tree_node *leaf,
     struct tree_entry e;
 
     leaf->level = 0;
-    if (store_node(b, leaf, &e, err) < 0)
+    if (count_leaf(b, idx, leaf, err) < 0 || store_node(b, leaf, &e, err) < 0)
         return -1;
     return set_entry(b, 0, idx, &e, err);
 }
@@ -259,7 +419,27 @@ builder_put_zero(struct builder *b, unsigned level, uint64_t idx,
 {
     struct tree_entry zero = { .type = TREE_ZERO };
 
+    if (level > b->parent_top) {
+        if (idx == 0 &&
+            count_out_tree(b, b->parent_top, 0, &b->parent_root, err) < 0)
+            return -1;
+    } else if (b->config.parent != NULL &&
+               count_out_below(b, level, idx, err) < 0) {
+        return -1;
+    }
     return set_entry(b, level, idx, &zero, err);
+}
+
+/* Was this node, or one above it, put in its place? */
+static bool
+is_set(const struct builder *b, unsigned level, uint64_t idx)
+{
+    for (; level <= b->top; level++) {
+        if (b->set_to[level] > idx)
+            return true;
+        idx /= TREE_FANOUT;
+    }
+    return false;
 }
 
 /* Open every node along the end of a disk that shrank: opening cuts. */
@@ -270,6 +450,8 @@ cut_edge(struct builder *b, struct err *err)
 
     for (unsigned level = 1; level <= b->top; level++) {
         idx /= TREE_FANOUT;
+        if (is_set(b, level, idx))
+            continue; /* opening it again would bring back the parent's */
         if (reach_node(b, level, idx, err) < 0)
             return -1;
     }
@@ -283,10 +465,18 @@ builder_finish(struct builder *b, struct tree_entry *ret_top, struct err *err)
         return -1;
     if (close_below(b, b->top, err) < 0)
         return -1;
-    if (b->chunks == 0)
+    if (b->chunks == 0) {
         memset(&b->root, 0, sizeof b->root);
+        packset_fini(&b->packs);
+    }
     *ret_top = b->root;
     return 0;
+}
+
+const struct packset *
+builder_packs(const struct builder *b)
+{
+    return &b->packs;
 }
 
 unsigned

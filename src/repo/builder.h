@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "repo/packer.h"
+#include "repo/packset.h"
 #include "repo/view.h"
 
 struct builder;
@@ -20,6 +21,9 @@ struct builder_config {
     unsigned chunk_log2;
     struct repo_view *parent; /* NULL: none. The disk has the same chunk size */
     unsigned parent_disk;
+    const struct packset *parent_packs; /* its summary; NULL without a parent */
+    const uint8_t *session;             /* the packer's; borrowed */
+    struct packset *fresh; /* gets packs of others that are named anew */
 };
 
 int builder_new(const struct builder_config *config, struct builder **ret,
@@ -39,6 +43,9 @@ int builder_put_zero(struct builder *b, unsigned level, uint64_t idx,
 /* Close what is open; the entry of the top node. */
 int builder_finish(struct builder *b, struct tree_entry *ret_top,
                    struct err *err) NODISCARD;
+
+/* The packs that the tree names, with bytes, when it is finished. Borrowed. */
+const struct packset *builder_packs(const struct builder *b);
 
 unsigned builder_top_level(const struct builder *b);
 /* Is there nothing but zeros in the parent? */

@@ -148,9 +148,8 @@ check_packs_locked(struct commitlog *l, const struct packset *packs,
 
 static int
 append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
-                     const struct packset *inherited,
-                     const struct packset *fresh, struct err *err)
-    REQUIRES(commitlog_lock)
+                     const struct packset *needed, const struct packset *fresh,
+                     struct err *err) REQUIRES(commitlog_lock)
 {
     int rc;
 
@@ -158,7 +157,7 @@ append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
         CLEANUP(buf_fini) struct buf body = BUF_INIT;
 
         if (commitlog_refresh_locked(l, err) < 0 ||
-            check_packs_locked(l, inherited, err) < 0 ||
+            check_packs_locked(l, needed, err) < 0 ||
             check_packs_locked(l, fresh, err) < 0)
             return -1;
         c->checked_seq = l->state.last_seq;
@@ -171,13 +170,13 @@ append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
 
 int
 commitlog_append_commit(struct commitlog *l, struct commitlog_commit *c,
-                        const struct packset *inherited,
+                        const struct packset *needed,
                         const struct packset *fresh, struct err *err)
 {
     int rc;
 
     commitlog_lock_take(l);
-    rc = append_commit_locked(l, c, inherited, fresh, err);
+    rc = append_commit_locked(l, c, needed, fresh, err);
     commitlog_lock_drop(l);
     return rc;
 }

@@ -122,11 +122,11 @@ int commitlog_append(struct commitlog *l, enum commitlog_type type,
 int commitlog_append_open(struct commitlog *l, const uint8_t session[16],
                           const uint8_t parent[16], int64_t created_unix_s,
                           const uint8_t *resumes, struct err *err) NODISCARD;
-/* `inherited`: packs that its parent's trees name too; `fresh`: others, but
- * for its own. Sets c->checked_seq.
+/* `needed`: the packs that its trees name; `fresh`: those of them, but for its
+ * own, that its parent does not name. Sets c->checked_seq.
  *   errors  CONFLICT also if one of these is condemned */
 int commitlog_append_commit(struct commitlog *l, struct commitlog_commit *c,
-                            const struct packset *inherited,
+                            const struct packset *needed,
                             const struct packset *fresh, struct err *err)
     NODISCARD;
 /* Nothing is written when it was aborted before.

@@ -12,6 +12,7 @@ void
 root_fini(struct root *r)
 {
     free(r->disks);
+    free(r->summary);
     *r = (struct root){ 0 };
 }
 
@@ -74,6 +75,9 @@ root_encode(const struct root *r, struct buf *out)
     put_int(out, r->metadata.type == TREE_REF, 1);
     if (r->metadata.type == TREE_REF)
         put_ref(out, &r->metadata);
+    put_int(out, r->summary_count, 1);
+    for (unsigned i = 0; i < r->summary_count; i++)
+        put_ref(out, &r->summary[i]);
     for (unsigned i = 0; i < r->disk_count; i++) {
         const struct root_disk *d = &r->disks[i];
 
@@ -127,6 +131,19 @@ get_disk(struct le_reader *r, struct root_disk *d, struct err *err)
 }
 
 static int
+get_summary(struct le_reader *r, struct root *root, struct err *err)
+{
+    unsigned count = (unsigned)le_take_int(r, 1);
+
+    root->summary = xcalloc(count + 1, sizeof *root->summary);
+    for (unsigned i = 0; i < count; i++)
+        if (get_ref(r, &root->summary[i], err) < 0)
+            return -1;
+    root->summary_count = count;
+    return 0;
+}
+
+static int
 get_disks(struct le_reader *r, struct root *root, struct err *err)
 {
     root->disks = xcalloc(root->disk_count + 1, sizeof *root->disks);
@@ -169,11 +186,12 @@ root_decode(const uint8_t *data, size_t len, struct root *ret, struct err *err)
         return err_set(err, ERR_CORRUPT, "root: bad fields");
     if (has_metadata && get_ref(&r, &root.metadata, err) < 0)
         return -1;
-    if (get_disks(&r, &root, err) < 0)
+    if (get_summary(&r, &root, err) < 0 || get_disks(&r, &root, err) < 0)
         return -1;
     if (r.is_short || r.left != 0)
         return err_set(err, ERR_CORRUPT, "root: wrong length");
     *ret = root;
     root.disks = NULL;
+    root.summary = NULL;
     return 0;
 }

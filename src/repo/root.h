@@ -8,6 +8,8 @@
 #include "repo/repo.h"
 #include "repo/tree.h"
 
+#define ROOT_PARTS_MAX 255
+
 struct root_disk {
     char name[REPO_DISK_NAME_MAX + 1];
     uint64_t size;
@@ -23,6 +25,8 @@ struct root {
     int64_t created_unix_s;
     char object_uid[REPO_UID_MAX + 1];
     struct tree_entry metadata; /* TREE_ZERO: none */
+    struct tree_entry *summary; /* array: summary.h */
+    unsigned summary_count;     /* at most ROOT_PARTS_MAX */
     struct root_disk *disks;    /* array */
     unsigned disk_count;
 };

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
+#include "repo/summary.h"
 
 static uint64_t state = 88172645463325252u;
 
@@ -433,6 +434,27 @@ check_restore(const struct testing_disk *d, struct repo_view *v, unsigned n,
     CHECK(atomic_load(&c.seen) == len); /* each byte once */
 }
 
+/* The pack summary agrees with the tree. */
+static void
+check_summary(struct repo_view *v, unsigned n)
+{
+    struct packset *sets = xcalloc(v->root.disk_count, sizeof *sets);
+    CLEANUP(packset_fini) struct packset walked = { 0 };
+    const struct packset_item *item;
+    struct err err = { 0 };
+
+    CHECK_OK(summary_load(v->repo, &v->root, sets, &err), &err);
+    CHECK_OK(summary_walk(v, n, &walked, &err), &err);
+    for (size_t at = 0; (item = packset_next(&walked, &at)) != NULL;)
+        CHECK(packset_get(&sets[n], &item->id) >= item->value);
+    for (size_t at = 0; (item = packset_next(&sets[n], &at)) != NULL;)
+        if (item->id.kind == FRAME_DATA)
+            CHECK(packset_get(&walked, &item->id) == item->value);
+    for (unsigned i = 0; i < v->root.disk_count; i++)
+        packset_fini(&sets[i]);
+    free(sets);
+}
+
 void
 testing_disk_check(const struct testing_disk *d, struct repo_view *v)
 {
@@ -453,6 +475,7 @@ testing_disk_check(const struct testing_disk *d, struct repo_view *v)
                        d->size - off < 3 * chunk ? d->size - off : 3 * chunk));
     }
     check_extents(d, v, n);
+    check_summary(v, n);
     check_restore(d, v, n, 0, d->size);
     off = testing_below(d->size + 1);
     check_restore(d, v, n, off, testing_below(d->size - off + 1));
