@@ -4,7 +4,7 @@
 
 A reader of the backup repository written from docs/formats/ alone: it shares
 no line with the C code, so that both agreeing says that the pages are right
-and complete. Prints the disks without DISK. Needs libcrypto and libzstd.
+and complete. Prints the disks without DISK. Needs libcrypto, libsodium and libzstd.
 """
 import ctypes
 import ctypes.util
@@ -16,6 +16,7 @@ import sys
 
 crypto = ctypes.CDLL(ctypes.util.find_library("crypto"))
 zstd = ctypes.CDLL(ctypes.util.find_library("zstd"))
+sodium = ctypes.CDLL(ctypes.util.find_library("sodium"))
 for function in ("EVP_CIPHER_CTX_new", "EVP_aes_256_gcm"):
     getattr(crypto, function).restype = ctypes.c_void_p
 zstd.ZSTD_decompress.restype = ctypes.c_size_t
@@ -74,6 +75,27 @@ def gcm_open(key, nonce, aad, data, tag, what):
     return out.raw[:len(data)]
 
 
+def box_open(secret, data, what):
+    """repository.md: a sealed box of libsodium."""
+    public, out = ctypes.create_string_buffer(32), ctypes.create_string_buffer(max(1, len(data) - 48))
+    sodium.crypto_scalarmult_base(public, secret)
+    good = sodium.crypto_box_seal_open(out, data, ctypes.c_ulonglong(len(data)), public, secret)
+    need(good == 0, f"{what}: does not open")
+    return out.raw[:len(data) - 48]
+
+
+def is_signed(public, data, sign):
+    return sodium.crypto_sign_verify_detached(sign, data, ctypes.c_ulonglong(len(data)), public) == 0
+
+
+def no_bundle():
+    """keys.md: the keys of a repository without encryption."""
+    key = {label: mac(bytes(32), b"vmkeep/0/" + label) for label in (b"id", b"log", b"admin")}
+    public, secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(64)
+    sodium.crypto_sign_seed_keypair(public, secret, key[b"admin"])
+    return key[b"id"] + key[b"log"] + public.raw + bytes(64) + bytes(176)
+
+
 class Log:
     """log.md, "Rules": what the entries say, one after the other."""
 
@@ -81,10 +103,11 @@ class Log:
         self.backups, self.deleted, self.sessions, self.pins, self.held = {}, {}, {}, {}, set()
         self.growth = self.shrink = self.committed = 0
         self.moved = {}
+        self.rotation = (0, bytes(16))
 
     def fold(self, kind, seq, body):
         fold = {1: self.open, 2: self.commit, 3: self.end, 4: self.delete, 5: self.end,
-                6: self.redirect, 7: self.condemn, 10: self.hold, 11: self.undelete, 12: self.pin}.get(kind)
+                6: self.redirect, 7: self.condemn, 9: self.key, 10: self.hold, 11: self.undelete, 12: self.pin}.get(kind)
         if fold is not None:
             fold(seq, body)
         return fold is not None
@@ -121,6 +144,10 @@ class Log:
             backup = uuid(body[2 + 16 * i:18 + 16 * i])
             if backup in self.backups and backup not in self.held:
                 self.deleted[backup] = self.backups.pop(backup)
+
+    def key(self, seq, body):
+        epoch, rotation = struct.unpack("<H16s", body)
+        self.rotation = max(self.rotation, (epoch, rotation), key=lambda r: r[0])
 
     def hold(self, seq, body):
         (self.held.add if body[0] and uuid(body[1:17]) in self.backups else self.held.discard)(uuid(body[1:17]))
@@ -186,30 +213,46 @@ class Repository:
         version, self.cipher = struct.unpack_from("<HB", cfg, 8)
         need(version == 0 and struct.unpack_from("<Q", cfg, 32)[0] == 0, "repo.cfg: newer format")
         self.uuid = cfg[40:56]
-        root = self.root_key(key_file) if self.cipher else bytes(32)
-        self.key = {label: mac(root, b"vmkeep/0/" + label.encode()) for label in ("id", "data", "meta", "log")}
-        self.backups = self.read_log()
+        bundles = self.bundles(key_file) if self.cipher else [no_bundle()]
+        self.id, self.log_key, self.admin = (bundles[0][32 * i:32 * i + 32] for i in range(3))
+        log = self.read_log()
+        self.backups, (epoch, rotation) = log.backups, log.rotation  # keys.md, "Slots and grants": which bundle counts
+        bundle = max(bundles, key=lambda b: (b[160 + 176 * epoch:][:16] == rotation, len(b)))
+        self.epochs = [bundle[i:i + 176] for i in range(160, len(bundle), 176)]
 
     def get(self, name, offset=0, length=-1):
         with open(os.path.join(self.path, name), "rb") as f:
             f.seek(offset)
             return f.read(length)
 
-    def root_key(self, key_file):
-        """keys.md: the slot that our key file opens."""
+    def bundles(self, key_file):
+        """keys.md: what the slot that our key file opens gives, and its grants."""
         with open(key_file, encoding="ascii") as f:
             word, digits = f.read().split()
-        need(word == "vmkeep-key-0" and len(digits) == 64, "not a key file")
+        need(word in ("vmkeep-key-0", "vmkeep-recipient-0") and len(digits) == 64, "not a key file")
+        secret, opened, grants = bytes.fromhex(digits), None, []
+        wrap, box = (mac(secret, b"vmkeep/0/" + label) for label in (b"slot", b"slot-box"))
+        if word == "vmkeep-recipient-0":
+            box = secret
         for name in os.listdir(os.path.join(self.path, "keys")):
             slot = self.get("keys/" + name)
-            if len(slot) != 160 or slot[:8] != b"VMKSLOT\0" or slot[10] != 0:
+            if len(slot) < 260 or slot[:8] != b"VMKSLOT\0" or slot[16:32] != self.uuid:
                 continue
-            need(slot[16:32] == self.uuid and uuid(slot[32:48]) == name, "slot of another repository")
+            need(crc32c(slot[:-4]) == struct.unpack("<I", slot[-4:])[0], f"keys/{name}: checksum")
+            wrapped = slot[192:192 + struct.unpack_from("<I", slot, 180)[0]]
             try:
-                return gcm_open(bytes.fromhex(digits), slot[80:92], slot[:80], slot[92:124], slot[124:140], name)
+                if slot[10] == 3:
+                    grants.append((slot, box_open(box, wrapped, name)))
+                elif slot[10] == (0 if box != secret else 2):
+                    need(uuid(slot[32:48]) == name, "slot of another name")
+                    opened = slot, box_open(box, wrapped, name) if box == secret else gcm_open(
+                        wrap, slot[168:180], slot[:192], wrapped[:-16], wrapped[-16:], name)
             except Damage:
                 continue
-        raise Damage("the key file opens no slot")
+        need(opened, "the key file opens no slot")
+        owner = opened[1][128:160]
+        return [opened[1]] + [bundle for slot, bundle in grants if slot[32:48] == opened[0][32:48]
+                              and slot[12] == opened[0][12] and is_signed(owner, slot[:-68], slot[-68:-4])]
 
     def read_log(self):
         """log.md: check the chain, fold the entries in order."""
@@ -218,15 +261,18 @@ class Repository:
             need(name == f"{number:020d}", f"log/{name}: a number is missing before it")
             entry = self.get("log/" + name)
             need(entry[:8] == b"VMKLOGE\0", f"log/{name}: magic")
-            need(mac(self.key["log"], entry[:-32]) == entry[-32:], f"log/{name}: MAC")
+            need(mac(self.log_key, entry[:-32]) == entry[-32:], f"log/{name}: MAC")
             version, kind, flags, length, seq = struct.unpack_from("<HBBIQ", entry, 8)
-            need(version == 0 and seq == number and length == len(entry) - 128, f"log/{name}: header")
+            end = 96 + length
+            need(version == 0 and seq == number and end + (96 if flags & 2 else 32) == len(entry), f"log/{name}: header")
+            if kind not in (1, 2, 3, 12):
+                need(flags & 2 and is_signed(self.admin, entry[:end], entry[end:-32]), f"log/{name}: not signed")
             need(entry[24:56] == previous and entry[56:72] == self.uuid, f"log/{name}: chain")
             previous = hashlib.sha256(entry).digest()
-            known = log.fold(kind, seq, entry[96:-32])
+            known = log.fold(kind, seq, entry[96:end])
             need(known or not flags & 1, f"log/{name}: unknown critical type")
         self.log = log
-        return log.backups
+        return log
 
     def where(self, kind, location):
         """pack.md, "Moved frames": where the frame is now."""
@@ -254,14 +300,18 @@ class Repository:
         version, k, cipher, count, _, incompat = struct.unpack_from("<HBBHHQ", head, 8)
         need(version == 0 and k == kind and cipher == self.cipher and incompat == 0, f"{name}: header")
         need(head[24:40] == session and struct.unpack_from("<I", head, 40)[0] == n, f"{name}: another pack")
-        table = self.get(name, 64, 88 * count)
+        table = self.get(name, 64, 104 * count)
         need(crc32c(head[:60] + table) == struct.unpack_from("<I", head, 60)[0], f"{name}: checksum")
         keys = []
         for i in range(count):
-            entry = table[88 * i:88 * i + 88]
-            aad = self.uuid + bytes([kind]) + entry[:21]
-            wrapping = self.key["data" if kind == 0 else "meta"]
-            keys.append((entry[:20], gcm_open(wrapping, entry[24:36], aad, entry[36:68], entry[68:84], name)))
+            entry = table[104 * i:104 * i + 104]
+            epoch = self.epochs[struct.unpack_from("<H", entry, 22)[0]]
+            if entry[20] == 2:
+                key = box_open(epoch[112:144], entry[24:], name)
+            else:
+                wrapping = epoch[80:112] if kind == 0 else epoch[48:80]
+                key = gcm_open(wrapping, entry[24:36], self.uuid + bytes([kind]) + entry[:24], entry[36:68], entry[68:84], name)
+            keys.append((entry[:20], key))
         self.packs[name] = keys
         return keys
 
@@ -284,7 +334,7 @@ class Repository:
             out = ctypes.create_string_buffer(ulen)
             need(zstd.ZSTD_decompress(out, ctypes.c_size_t(ulen), stored, ctypes.c_size_t(clen)) == ulen, f"{what}: zstd")
             stored = out.raw
-        need(len(stored) == ulen and mac(self.key["id"], stored) == digest, f"{what}: digest mismatch")
+        need(len(stored) == ulen and mac(self.id, stored) == digest, f"{what}: digest mismatch")
         return stored
 
     def root(self, backup):

@@ -1,66 +1,109 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/keys.h"
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/uuid.h"
-#include "codec/aead.h"
-#include "codec/crc.h"
 #include "codec/le.h"
 
-#define MAGIC     "VMKSLOT" /* with its NUL: 8 bytes */
-#define FILE_WORD "vmkeep-key-0 "
-
-/* Offsets of docs/formats/keys.md. */
-enum {
-    AT_VERSION = 8,
-    AT_KIND = 10,
-    AT_CIPHER = 11,
-    AT_ZERO = 12,
-    AT_REPO = 16,
-    AT_UUID = 32,
-    AT_OPS = 48,
-    AT_MEM = 56,
-    AT_SALT = 64,
-    AT_NONCE = 80,
-    AT_WRAPPED = 92,
-    AT_TAG = 124,
-    AT_ZERO2 = 140,
-    AT_CRC = 156,
+static const char *const role_names[KEYS_ROLE_COUNT] = {
+    [KEYS_ROLE_FULL] = "full",
+    [KEYS_ROLE_BACKUP] = "backup-only",
+    [KEYS_ROLE_RESTORE] = "restore-only",
+    [KEYS_ROLE_MAINTAIN] = "maintainer",
 };
 
-#define OPS_MAX 64
-#define MEM_MIN ((uint64_t)8 << 10)
-#define MEM_MAX ((uint64_t)1 << 30)
-
-static void
-derive(const struct hash_key *root, const char *label, uint8_t out[KEYS_SIZE])
+const char *
+keys_role_name(enum keys_role role)
 {
-    char text[32];
+    return role_names[role];
+}
+
+bool
+keys_role_parse(const char *name, enum keys_role *ret)
+{
+    for (unsigned i = 0; i < KEYS_ROLE_COUNT; i++)
+        if (strcmp(name, role_names[i]) == 0) {
+            *ret = (enum keys_role)i;
+            return true;
+        }
+    return false;
+}
+
+/* ---- derivation ---------------------------------------------------------- */
+
+void
+keys_derive(const uint8_t key[KEYS_SIZE], const char *label,
+            uint8_t out[KEYS_SIZE])
+{
+    struct hash_key k;
+    char text[48];
     int n = snprintf(text, sizeof text, "vmkeep/0/%s", label);
 
-    hash_hmac(root, text, (size_t)n, out);
+    hash_key_init(&k, key);
+    hash_hmac(&k, text, (size_t)n, out);
+    mem_wipe(&k, sizeof k);
+}
+
+static void
+derive_key(const uint8_t root[KEYS_SIZE], const char *label,
+           struct hash_key *out)
+{
+    uint8_t sub[KEYS_SIZE];
+
+    keys_derive(root, label, sub);
+    hash_key_init(out, sub);
+    mem_wipe(sub, sizeof sub);
+}
+
+static void
+sign_public(const uint8_t seed[KEYS_SIZE], uint8_t out[KEYS_SIZE])
+{
+    uint8_t secret[crypto_sign_SECRETKEYBYTES];
+
+    (void)crypto_sign_seed_keypair(out, secret, seed);
+    mem_wipe(secret, sizeof secret);
+}
+
+bool
+keys_add_epoch(struct keys *k, const uint8_t root[KEYS_SIZE],
+               const uint8_t rotation[16])
+{
+    struct keys_epoch *e = &k->epochs[k->epoch_count];
+
+    if (k->epoch_count == KEYS_EPOCHS_MAX)
+        return false;
+    k->epoch_count++;
+    memcpy(e->rotation, rotation, sizeof e->rotation);
+    memcpy(e->root, root, KEYS_SIZE);
+    keys_derive(root, "meta", e->meta);
+    keys_derive(root, "data", e->data);
+    keys_derive(root, "data-box", e->box_secret);
+    keys_box_public(e->box_secret, e->box_public);
+    return true;
 }
 
 void
 keys_init(struct keys *k, const uint8_t root[KEYS_SIZE])
 {
-    struct hash_key rk;
-    uint8_t sub[KEYS_SIZE];
+    static const uint8_t first[16];
+    uint8_t owner[KEYS_SIZE];
 
-    memcpy(k->root, root, KEYS_SIZE);
-    hash_key_init(&rk, root);
-    derive(&rk, "id", sub);
-    hash_key_init(&k->id, sub);
-    derive(&rk, "data", k->data);
-    derive(&rk, "meta", k->meta);
-    derive(&rk, "log", sub);
-    hash_key_init(&k->log, sub);
-    mem_wipe(sub, sizeof sub);
-    mem_wipe(&rk, sizeof rk);
+    if (sodium_init() < 0)
+        abort();
+    memset(k, 0, sizeof *k);
+    derive_key(root, "id", &k->id);
+    derive_key(root, "log", &k->log);
+    keys_derive(root, "admin", k->admin_seed);
+    sign_public(k->admin_seed, k->admin_public);
+    keys_derive(root, "owner", owner);
+    sign_public(owner, k->owner_public);
+    mem_wipe(owner, sizeof owner);
+    (void)keys_add_epoch(k, root, first);
 }
 
 void
@@ -69,136 +112,179 @@ keys_wipe(struct keys *k)
     mem_wipe(k, sizeof *k);
 }
 
-/* The key-encryption key of a slot: from the file, or by Argon2id. */
-static int
-slot_kek(const uint8_t *slot, const struct keys_secret *secret,
-         uint8_t kek[KEYS_SIZE], struct err *err)
+void
+keys_footer(const struct keys *k, unsigned epoch, const uint8_t origin[21],
+            uint8_t out[KEYS_SIZE])
 {
-    if (secret->kind == KEYS_SLOT_FILE) {
-        memcpy(kek, secret->file_key, KEYS_SIZE);
-        return 0;
-    }
-    if (sodium_init() < 0)
-        return err_set(err, ERR_INTERNAL, "libsodium does not start");
-    if (crypto_pwhash(kek, KEYS_SIZE, secret->passphrase,
-                      strlen(secret->passphrase), slot + AT_SALT,
-                      le_get64(slot + AT_OPS), le_get64(slot + AT_MEM),
-                      crypto_pwhash_ALG_ARGON2ID13) != 0)
-        return err_set(err, ERR_NO_MEMORY,
-                       "Argon2id: not enough memory (%llu MiB wanted)",
-                       (unsigned long long)(le_get64(slot + AT_MEM) >> 20));
-    return 0;
+    static const char label[] = "vmkeep/0/footer";
+    struct hash_key meta;
+    uint8_t text[sizeof label - 1 + 21];
+
+    memcpy(text, label, sizeof label - 1);
+    memcpy(text + sizeof label - 1, origin, 21);
+    hash_key_init(&meta, k->epochs[epoch].meta);
+    hash_hmac(&meta, text, sizeof text, out);
+    mem_wipe(&meta, sizeof meta);
 }
 
-int
-keys_slot_encode(const uint8_t root[KEYS_SIZE], const uint8_t repo_uuid[16],
-                 const uint8_t uuid[16], uint8_t cipher,
-                 const struct keys_secret *secret, bool is_fast,
-                 uint8_t out[KEYS_SLOT_SIZE], struct err *err)
-{
-    CLEANUP(aead_free) struct aead *aead = aead_new();
-    uint8_t kek[KEYS_SIZE];
+/* ---- roles --------------------------------------------------------------- */
 
-    memset(out, 0, KEYS_SLOT_SIZE);
-    memcpy(out, MAGIC, 8);
-    out[AT_KIND] = (uint8_t)secret->kind;
-    out[AT_CIPHER] = cipher;
-    memcpy(out + AT_REPO, repo_uuid, 16);
-    memcpy(out + AT_UUID, uuid, 16);
-    if (secret->kind == KEYS_SLOT_PASSPHRASE) {
-        le_put64(out + AT_OPS, is_fast ? crypto_pwhash_OPSLIMIT_INTERACTIVE
-                                       : crypto_pwhash_OPSLIMIT_MODERATE);
-        le_put64(out + AT_MEM, is_fast ? crypto_pwhash_MEMLIMIT_INTERACTIVE
-                                       : crypto_pwhash_MEMLIMIT_MODERATE);
-        uuid_random_bytes(out + AT_SALT, 16);
-    }
-    uuid_random_bytes(out + AT_NONCE, AEAD_NONCE_SIZE);
-    if (slot_kek(out, secret, kek, err) < 0)
-        return -1;
-    aead_set_key(aead, kek);
-    aead_seal(aead, out + AT_NONCE, out, AT_NONCE, root, KEYS_SIZE,
-              out + AT_WRAPPED, out + AT_TAG);
-    le_put32(out + AT_CRC, crc_32c(0, out, AT_CRC));
-    mem_wipe(kek, sizeof kek);
-    return 0;
+bool
+keys_can_read(const struct keys *k)
+{
+    return k->role == KEYS_ROLE_FULL || k->role == KEYS_ROLE_RESTORE;
 }
 
-static int
-slot_check(const uint8_t *d, size_t len, const uint8_t repo_uuid[16],
-           const uint8_t uuid[16], uint8_t cipher, struct err *err)
+bool
+keys_can_backup(const struct keys *k)
 {
-    uint64_t ops, mem;
-
-    if (len != KEYS_SLOT_SIZE || memcmp(d, MAGIC, 8) != 0)
-        return err_set(err, ERR_CORRUPT, "not a key slot");
-    if (le_get16(d + AT_VERSION) != 0)
-        return err_set(err, ERR_UNSUPPORTED, "key slot of version %u",
-                       le_get16(d + AT_VERSION));
-    if (le_get32(d + AT_CRC) != crc_32c(0, d, AT_CRC))
-        return err_set(err, ERR_CORRUPT, "key slot: checksum mismatch");
-    if (memcmp(d + AT_REPO, repo_uuid, 16) != 0 ||
-        memcmp(d + AT_UUID, uuid, 16) != 0 || d[AT_CIPHER] != cipher)
-        return err_set(err, ERR_CORRUPT,
-                       "key slot: belongs to another repository or name");
-    ops = le_get64(d + AT_OPS);
-    mem = le_get64(d + AT_MEM);
-    if (!le_is_zero(d + AT_ZERO, 4) || !le_is_zero(d + AT_ZERO2, 16))
-        return err_set(err, ERR_CORRUPT, "key slot: unknown fields in use");
-    if (d[AT_KIND] == KEYS_SLOT_FILE
-            ? !le_is_zero(d + AT_OPS, AT_NONCE - AT_OPS)
-            : d[AT_KIND] != KEYS_SLOT_PASSPHRASE || ops < 1 || ops > OPS_MAX ||
-                  mem < MEM_MIN || mem > MEM_MAX)
-        return err_set(err, ERR_CORRUPT, "key slot: bad kind or limits");
-    return 0;
+    return k->role == KEYS_ROLE_FULL || k->role == KEYS_ROLE_BACKUP;
 }
 
-int
-keys_slot_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
-                 const uint8_t uuid[16], uint8_t cipher,
-                 const struct keys_secret *secret, bool *ret_matched,
-                 uint8_t root[KEYS_SIZE], struct err *err)
+bool
+keys_can_delete(const struct keys *k)
 {
-    CLEANUP(aead_free) struct aead *aead = aead_new();
-    uint8_t kek[KEYS_SIZE];
+    return k->role == KEYS_ROLE_FULL || k->role == KEYS_ROLE_MAINTAIN;
+}
 
-    if (slot_check(data, len, repo_uuid, uuid, cipher, err) < 0)
-        return -1;
-    *ret_matched = false;
-    if (data[AT_KIND] != (uint8_t)secret->kind)
-        return 0;
-    if (slot_kek(data, secret, kek, err) < 0)
-        return -1;
-    aead_set_key(aead, kek);
-    *ret_matched = aead_open(aead, data + AT_NONCE, data, AT_NONCE,
-                             data + AT_WRAPPED, KEYS_SIZE, data + AT_TAG, root);
-    mem_wipe(kek, sizeof kek);
-    return 0;
+bool
+keys_can_own(const struct keys *k)
+{
+    return k->role == KEYS_ROLE_FULL;
+}
+
+static void
+put_if(struct buf *out, const uint8_t *key, bool is_given)
+{
+    static const uint8_t none[KEYS_SIZE];
+
+    buf_add(out, is_given ? key : none, KEYS_SIZE);
 }
 
 void
-keys_file_format(const uint8_t key[KEYS_SIZE], char text[KEYS_FILE_TEXT_SIZE])
+keys_encode(const struct keys *k, enum keys_role role, struct buf *out)
 {
-    size_t at = strlen(FILE_WORD);
+    struct keys has = { .role = role };
 
-    memcpy(text, FILE_WORD, at);
-    (void)sodium_bin2hex(text + at, KEYS_FILE_TEXT_SIZE - at, key, KEYS_SIZE);
-    memcpy(text + at + 2 * KEYS_SIZE, "\n", 2);
+    buf_add(out, k->id.bytes, KEYS_SIZE);
+    buf_add(out, k->log.bytes, KEYS_SIZE);
+    buf_add(out, k->admin_public, KEYS_SIZE);
+    put_if(out, k->admin_seed, keys_can_delete(&has));
+    buf_add(out, k->owner_public, KEYS_SIZE);
+    for (unsigned i = 0; i < k->epoch_count; i++) {
+        const struct keys_epoch *e = &k->epochs[i];
+
+        buf_add(out, e->rotation, sizeof e->rotation);
+        put_if(out, e->root, keys_can_own(&has));
+        buf_add(out, e->meta, KEYS_SIZE);
+        put_if(out, e->data, keys_can_read(&has));
+        put_if(out, e->box_secret, keys_can_read(&has));
+        buf_add(out, e->box_public, KEYS_SIZE);
+    }
 }
 
 int
-keys_file_parse(const char *text, size_t len, uint8_t key[KEYS_SIZE],
-                struct err *err)
+keys_decode(const uint8_t *data, size_t len, enum keys_role role,
+            struct keys *ret, struct err *err)
 {
-    size_t at = strlen(FILE_WORD), n = 0;
+    struct le_reader r = { .p = data, .left = len };
+    uint8_t key[KEYS_SIZE];
 
-    if (len < KEYS_FILE_TEXT_SIZE - 2 || len > KEYS_FILE_TEXT_SIZE - 1 ||
-        memcmp(text, FILE_WORD, at) != 0 ||
-        (len == KEYS_FILE_TEXT_SIZE - 1 && text[len - 1] != '\n') ||
-        sodium_hex2bin(key, KEYS_SIZE, text + at, (size_t)2 * KEYS_SIZE, NULL,
-                       &n, NULL) != 0 ||
-        n != KEYS_SIZE)
-        return err_set(
-            err, ERR_INVALID,
-            "not a key file (one line: vmkeep-key-0 and 64 hexadecimal digits)");
+    if (len <= 160 || len > KEYS_BUNDLE_MAX || (len - 160) % 176 != 0)
+        return err_set(err, ERR_CORRUPT, "keys: wrong length");
+    if (sodium_init() < 0)
+        return err_set(err, ERR_INTERNAL, "libsodium does not start");
+    memset(ret, 0, sizeof *ret);
+    ret->role = role;
+    le_take_bytes(&r, key, KEYS_SIZE);
+    hash_key_init(&ret->id, key);
+    le_take_bytes(&r, key, KEYS_SIZE);
+    hash_key_init(&ret->log, key);
+    mem_wipe(key, sizeof key);
+    le_take_bytes(&r, ret->admin_public, KEYS_SIZE);
+    le_take_bytes(&r, ret->admin_seed, KEYS_SIZE);
+    le_take_bytes(&r, ret->owner_public, KEYS_SIZE);
+    while (r.left > 0) {
+        struct keys_epoch *e = &ret->epochs[ret->epoch_count++];
+
+        le_take_bytes(&r, e->rotation, sizeof e->rotation);
+        le_take_bytes(&r, e->root, KEYS_SIZE);
+        le_take_bytes(&r, e->meta, KEYS_SIZE);
+        le_take_bytes(&r, e->data, KEYS_SIZE);
+        le_take_bytes(&r, e->box_secret, KEYS_SIZE);
+        le_take_bytes(&r, e->box_public, KEYS_SIZE);
+    }
     return 0;
+}
+
+/* ---- signatures ---------------------------------------------------------- */
+
+static void
+sign(const uint8_t seed[KEYS_SIZE], const void *data, size_t len,
+     uint8_t out[KEYS_SIGN_SIZE])
+{
+    uint8_t secret[crypto_sign_SECRETKEYBYTES], public_key[KEYS_SIZE];
+
+    static_assert(KEYS_SIGN_SIZE == crypto_sign_BYTES, "Ed25519");
+    (void)crypto_sign_seed_keypair(public_key, secret, seed);
+    (void)crypto_sign_detached(out, NULL, data, len, secret);
+    mem_wipe(secret, sizeof secret);
+}
+
+void
+keys_admin_sign(const struct keys *k, const void *data, size_t len,
+                uint8_t out[KEYS_SIGN_SIZE])
+{
+    assert(keys_can_delete(k));
+    sign(k->admin_seed, data, len, out);
+}
+
+void
+keys_owner_sign(const struct keys *k, const void *data, size_t len,
+                uint8_t out[KEYS_SIGN_SIZE])
+{
+    uint8_t seed[KEYS_SIZE];
+
+    assert(keys_can_own(k));
+    keys_derive(k->epochs[0].root, "owner", seed);
+    sign(seed, data, len, out);
+    mem_wipe(seed, sizeof seed);
+}
+
+bool
+keys_sign_check(const uint8_t public_key[KEYS_SIZE], const void *data,
+                size_t len, const uint8_t sign_bytes[KEYS_SIGN_SIZE])
+{
+    return crypto_sign_verify_detached(sign_bytes, data, len, public_key) == 0;
+}
+
+/* ---- sealed boxes -------------------------------------------------------- */
+
+void
+keys_box_public(const uint8_t secret[KEYS_SIZE], uint8_t out[KEYS_SIZE])
+{
+    (void)crypto_scalarmult_base(out, secret);
+}
+
+void
+keys_box_seal(const uint8_t public_key[KEYS_SIZE], const void *data, size_t len,
+              uint8_t *out)
+{
+    static_assert(KEYS_BOX_EXTRA == crypto_box_SEALBYTES, "sealed box");
+    /* Fails for a key of small order only, which nobody's secret makes; what
+     * is then written opens for nobody. */
+    if (crypto_box_seal(out, data, len, public_key) != 0)
+        memset(out, 0, len + KEYS_BOX_EXTRA);
+}
+
+bool
+keys_box_open(const uint8_t secret[KEYS_SIZE], const uint8_t *data, size_t len,
+              uint8_t *out)
+{
+    uint8_t public_key[KEYS_SIZE];
+
+    if (len < KEYS_BOX_EXTRA)
+        return false;
+    keys_box_public(secret, public_key);
+    return crypto_box_seal_open(out, data, len, public_key, secret) == 0;
 }

@@ -5,7 +5,6 @@
 #include "codec/compress.h"
 #include "codec/crc.h"
 #include "codec/hash.h"
-#include "codec/keys.h"
 #include "test.h"
 
 static uint32_t seed = 1;
@@ -103,65 +102,6 @@ what_shrinks_is_compressed_and_comes_back(void)
     CHECK_INT(compress_pack(c, data, sizeof data, out, &n), ==, COMPRESS_ZSTD);
 }
 
-static void
-a_slot_opens_with_its_secret_only(void)
-{
-    struct err err = { 0 };
-    uint8_t root[32] = { 7 }, got[32] = { 0 }, slot[KEYS_SLOT_SIZE];
-    uint8_t repo[16] = { 1 }, uuid[16] = { 2 };
-    struct keys_secret file = { .kind = KEYS_SLOT_FILE, .file_key = { 9 } };
-    struct keys_secret pass = { .kind = KEYS_SLOT_PASSPHRASE,
-                                .passphrase = "correct horse" };
-    bool matched = false;
-
-    CHECK_OK(keys_slot_encode(root, repo, uuid, 1, &file, true, slot, &err),
-             &err);
-    CHECK_OK(keys_slot_decode(slot, sizeof slot, repo, uuid, 1, &file, &matched,
-                              got, &err),
-             &err);
-    CHECK(matched && memcmp(root, got, 32) == 0);
-    CHECK_OK(keys_slot_decode(slot, sizeof slot, repo, uuid, 1, &pass, &matched,
-                              got, &err),
-             &err);
-    CHECK(!matched);
-    file.file_key[31] = 1;
-    CHECK_OK(keys_slot_decode(slot, sizeof slot, repo, uuid, 1, &file, &matched,
-                              got, &err),
-             &err);
-    CHECK(!matched);
-
-    CHECK_OK(keys_slot_encode(root, repo, uuid, 1, &pass, true, slot, &err),
-             &err);
-    CHECK_OK(keys_slot_decode(slot, sizeof slot, repo, uuid, 1, &pass, &matched,
-                              got, &err),
-             &err);
-    CHECK(matched && memcmp(root, got, 32) == 0);
-    for (size_t i = 0; i < sizeof slot; i++) { /* any flipped bit is seen */
-        slot[i] ^= 4;
-        CHECK(keys_slot_decode(slot, sizeof slot, repo, uuid, 1, &file,
-                               &matched, got, &err) < 0);
-        slot[i] ^= 4;
-    }
-}
-
-static void
-a_key_file_reads_back(void)
-{
-    struct err err = { 0 };
-    uint8_t key[32], got[32];
-    char text[KEYS_FILE_TEXT_SIZE];
-
-    for (size_t i = 0; i < sizeof key; i++)
-        key[i] = next_byte();
-    keys_file_format(key, text);
-    CHECK_INT(strlen(text), ==, KEYS_FILE_TEXT_SIZE - 1);
-    CHECK_OK(keys_file_parse(text, strlen(text), got, &err), &err);
-    CHECK(memcmp(key, got, 32) == 0);
-    text[20] = 'x';
-    CHECK_ERR(keys_file_parse(text, strlen(text), got, &err), &err,
-              ERR_INVALID);
-}
-
 int
 main(void)
 {
@@ -173,9 +113,6 @@ main(void)
           a_sealed_text_opens_only_unchanged },
         { "what shrinks is compressed and comes back",
           what_shrinks_is_compressed_and_comes_back },
-        { "a slot opens with its secret only",
-          a_slot_opens_with_its_secret_only },
-        { "a key file reads back", a_key_file_reads_back },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));

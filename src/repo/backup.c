@@ -86,7 +86,9 @@ take_over(struct repo *repo, const char *text, uint8_t session[16],
         return err_set(err, ERR_INVALID, "\"%.40s\" is no backup id", text);
     if (commitlog_append_abort(repo->log, session, err) < 0)
         return err_wrap(err, "resume %s", text);
-    if (commitlog_is_discarded(repo->log, session))
+    /* A role that cannot read what was stored cannot check it either. */
+    if (commitlog_is_discarded(repo->log, session) ||
+        !keys_can_read(&repo->keys))
         return 0;
     if (resume_new(repo, session, ret, err) < 0)
         return err_wrap(err, "resume %s", text);
@@ -104,7 +106,7 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     struct packset *packs = NULL;
     struct repo_backup *b;
 
-    if (repo_private_need_write(repo, err) < 0)
+    if (repo_private_need_backup(repo, err) < 0)
         return -1;
     if (options->parent != NULL &&
         repo_view_open(repo, options->parent, &parent, err) < 0)

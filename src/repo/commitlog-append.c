@@ -23,8 +23,8 @@ is_ours_locked(struct commitlog *l, const struct commitlog_entry *e,
     if (blob_get(l->blob, name, 0, l->scratch, COMMITLOG_SIZE_MAX + 1, &len,
                  err) < 0)
         return -1;
-    if (commitlog_decode(l->scratch, len, l->repo_uuid, l->mac_key, &got,
-                         err) == 0)
+    if (commitlog_decode(l->scratch, len, l->repo_uuid, l->keys, &got, err) ==
+        0)
         *ret = memcmp(got.nonce, e->nonce, sizeof got.nonce) == 0;
     return 0;
 }
@@ -40,7 +40,7 @@ try_put_locked(struct commitlog *l, struct commitlog_entry *e, bool *ret_done,
 
     e->seq = l->next_seq;
     memcpy(e->prev, l->head, HASH_SIZE);
-    commitlog_encode(e, l->repo_uuid, l->mac_key, &bytes);
+    commitlog_encode(e, l->repo_uuid, l->keys, &bytes);
     commitlog_name(e->seq, name);
     if (blob_put(l->blob, name, bytes.data, bytes.len, &existed, &put_err) <
         0) {
@@ -57,6 +57,27 @@ try_put_locked(struct commitlog *l, struct commitlog_entry *e, bool *ret_done,
     return 0;
 }
 
+/* Who has not seen a rotation would go on with keys that were replaced. A
+ * session that is at work already may end. */
+static int
+check_epoch_locked(struct commitlog *l, const struct commitlog_entry *e,
+                   struct err *err) REQUIRES(commitlog_lock)
+{
+    const struct commitlog_epoch *now = &l->state.epoch;
+    const struct logstate_session *s;
+
+    if (e->type != COMMITLOG_OPEN || now->epoch == 0)
+        return 0;
+    s = logstate_session_of(&l->state, e->body);
+    if ((s != NULL && s->open_seq != 0) ||
+        (now->epoch == l->epoch.epoch &&
+         memcmp(now->rotation, l->epoch.rotation, sizeof now->rotation) == 0))
+        return 0;
+    return err_set(
+        err, ERR_CONFLICT,
+        "the repository's keys were rotated: open it again; if that does not help, this key was removed or is older than the rotation");
+}
+
 static int
 append_locked(struct commitlog *l, enum commitlog_type type,
               const struct buf *body, commitlog_look_fn admit, void *arg,
@@ -71,14 +92,20 @@ append_locked(struct commitlog *l, enum commitlog_type type,
     };
     bool is_done = false;
 
-    if (l->mac_key == NULL)
+    if (l->keys == NULL)
         return err_set(err, ERR_DENIED, "writing needs the repository's key");
+    e.is_signed = commitlog_needs_sign(e.type);
+    if (e.is_signed && !keys_can_delete(l->keys))
+        return err_set(err, ERR_DENIED,
+                       "this key is %s: it does not allow to delete",
+                       keys_role_name(l->keys->role));
     uuid_random_bytes(e.nonce, sizeof e.nonce);
     for (unsigned i = 0; !is_done; i++) {
         if (i == MAX_TRIES)
             return err_set(err, ERR_BUSY, "log: no free number after %d tries",
                            MAX_TRIES);
         if (commitlog_refresh_locked(l, err) < 0 ||
+            check_epoch_locked(l, &e, err) < 0 ||
             logstate_check(&l->state, &e, err) < 0 ||
             (admit != NULL && admit(arg, &l->state, err) < 0) ||
             try_put_locked(l, &e, &is_done, err) < 0)

@@ -7,7 +7,9 @@
 #include "repo/commitlog.h"
 #include "repo/root.h"
 
-#define MAGIC "VMKLOGE" /* 8 bytes with its NUL */
+#define MAGIC         "VMKLOGE" /* 8 bytes with its NUL */
+#define FLAG_CRITICAL 1
+#define FLAG_SIGNED   2
 
 enum {
     AT_VERSION = 8,
@@ -21,15 +23,23 @@ enum {
     AT_TIME = 88,
 };
 
+bool
+commitlog_needs_sign(unsigned type)
+{
+    return type != COMMITLOG_OPEN && type != COMMITLOG_COMMIT &&
+           type != COMMITLOG_ABORT && type != COMMITLOG_PIN;
+}
+
 void
 commitlog_encode(const struct commitlog_entry *e, const uint8_t repo_uuid[16],
-                 const struct hash_key *mac_key, struct buf *out)
+                 const struct keys *keys, struct buf *out)
 {
-    uint8_t head[COMMITLOG_HEAD] = { 0 }, mac[HASH_SIZE];
+    uint8_t head[COMMITLOG_HEAD] = { 0 }, mac[HASH_SIZE], sign[KEYS_SIGN_SIZE];
 
     memcpy(head, MAGIC, 8);
     head[AT_TYPE] = (uint8_t)e->type;
-    head[AT_FLAGS] = e->is_critical;
+    head[AT_FLAGS] =
+        (e->is_critical ? FLAG_CRITICAL : 0) | (e->is_signed ? FLAG_SIGNED : 0);
     le_put32(head + AT_BODY_LEN, (uint32_t)e->body_len);
     le_put64(head + AT_SEQ, e->seq);
     memcpy(head + AT_PREV, e->prev, HASH_SIZE);
@@ -38,22 +48,27 @@ commitlog_encode(const struct commitlog_entry *e, const uint8_t repo_uuid[16],
     le_put64(head + AT_TIME, (uint64_t)e->time_unix_s);
     buf_add(out, head, sizeof head);
     buf_add(out, e->body, e->body_len);
-    hash_hmac(mac_key, out->data, out->len, mac);
+    if (e->is_signed) {
+        keys_admin_sign(keys, out->data, out->len, sign);
+        buf_add(out, sign, sizeof sign);
+    }
+    hash_hmac(&keys->log, out->data, out->len, mac);
     buf_add(out, mac, sizeof mac);
 }
 
 int
 commitlog_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
-                 const struct hash_key *mac_key, struct commitlog_entry *ret,
+                 const struct keys *keys, struct commitlog_entry *ret,
                  struct err *err)
 {
     uint8_t mac[HASH_SIZE];
     uint32_t body_len;
+    size_t tail = HASH_SIZE;
 
     if (len < COMMITLOG_HEAD + HASH_SIZE || memcmp(data, MAGIC, 8) != 0)
         return err_set(err, ERR_CORRUPT, "not a log entry, or cut short");
-    if (mac_key != NULL) {
-        hash_hmac(mac_key, data, len - HASH_SIZE, mac);
+    if (keys != NULL) {
+        hash_hmac(&keys->log, data, len - HASH_SIZE, mac);
         if (!hash_is_equal(mac, data + len - HASH_SIZE))
             return err_set(err, ERR_CORRUPT, "MAC mismatch");
     }
@@ -61,13 +76,21 @@ commitlog_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
         return err_set(err, ERR_UNSUPPORTED, "log entry of version %u",
                        le_get16(data + AT_VERSION));
     body_len = le_get32(data + AT_BODY_LEN);
-    if (body_len > COMMITLOG_BODY_MAX ||
-        body_len != len - COMMITLOG_HEAD - HASH_SIZE || data[AT_FLAGS] > 1)
+    if ((data[AT_FLAGS] & FLAG_SIGNED) != 0)
+        tail += KEYS_SIGN_SIZE;
+    if (body_len > COMMITLOG_BODY_MAX || len < COMMITLOG_HEAD + tail ||
+        body_len != len - COMMITLOG_HEAD - tail ||
+        data[AT_FLAGS] > (FLAG_CRITICAL | FLAG_SIGNED))
         return err_set(err, ERR_CORRUPT, "wrong length or flags");
+    if (keys != NULL && tail > HASH_SIZE &&
+        !keys_sign_check(keys->admin_public, data, len - tail,
+                         data + len - tail))
+        return err_set(err, ERR_CORRUPT, "signature mismatch");
     if (memcmp(data + AT_REPO, repo_uuid, 16) != 0)
         return err_set(err, ERR_CORRUPT, "belongs to another repository");
     ret->type = data[AT_TYPE];
-    ret->is_critical = data[AT_FLAGS] == 1;
+    ret->is_critical = (data[AT_FLAGS] & FLAG_CRITICAL) != 0;
+    ret->is_signed = tail > HASH_SIZE;
     ret->seq = le_get64(data + AT_SEQ);
     memcpy(ret->prev, data + AT_PREV, HASH_SIZE);
     memcpy(ret->nonce, data + AT_NONCE, 16);

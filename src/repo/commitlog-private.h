@@ -12,10 +12,11 @@
 extern struct role commitlog_lock;
 
 struct commitlog {
-    struct blob *blob;              /* [C] */
-    const uint8_t *repo_uuid;       /* [C] 16 bytes */
-    const struct hash_key *mac_key; /* [C] NULL: no key */
-    pthread_mutex_t mutex;          /* what commitlog_lock stands for */
+    struct blob *blob;            /* [C] */
+    const uint8_t *repo_uuid;     /* [C] 16 bytes */
+    const struct keys *keys;      /* [C] NULL: no key */
+    struct commitlog_epoch epoch; /* [C] what we write with */
+    pthread_mutex_t mutex;        /* what commitlog_lock stands for */
     bool is_loaded GUARDED_BY(commitlog_lock);
     uint64_t next_seq GUARDED_BY(commitlog_lock);
     bool has_head GUARDED_BY(commitlog_lock); /* entry next_seq - 1 was found */

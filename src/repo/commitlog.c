@@ -22,13 +22,13 @@ commitlog_lock_drop(struct commitlog *l)
 
 struct commitlog *NO_TSA
 commitlog_new(struct blob *blob, const uint8_t *repo_uuid,
-              const struct hash_key *mac_key)
+              const struct keys *keys)
 {
     struct commitlog *l = xcalloc(1, sizeof *l);
 
     l->blob = blob;
     l->repo_uuid = repo_uuid;
-    l->mac_key = mac_key;
+    l->keys = keys;
     l->next_seq = 1;
     l->has_head = true; /* entry 1 follows zeros */
     l->scratch = xcalloc(1, COMMITLOG_SIZE_MAX + 1);
@@ -59,9 +59,11 @@ take_entry_locked(struct commitlog *l, size_t len, struct err *err)
 {
     struct commitlog_entry e;
 
-    if (commitlog_decode(l->scratch, len, l->repo_uuid, l->mac_key, &e, err) <
-        0)
+    if (commitlog_decode(l->scratch, len, l->repo_uuid, l->keys, &e, err) < 0)
         return -1;
+    if (commitlog_needs_sign(e.type) && !e.is_signed)
+        return err_set(err, ERR_CORRUPT,
+                       "is not signed: written without the right to delete");
     if (e.seq != l->next_seq)
         return err_set(err, ERR_CORRUPT, "is entry %llu",
                        (unsigned long long)e.seq);
@@ -300,4 +302,23 @@ commitlog_bytes(struct commitlog *l)
     n = l->bytes;
     commitlog_lock_drop(l);
     return n;
+}
+
+int
+commitlog_epoch(struct commitlog *l, struct commitlog_epoch *ret,
+                struct err *err)
+{
+    int rc;
+
+    commitlog_lock_take(l);
+    rc = commitlog_refresh_locked(l, err);
+    *ret = l->state.epoch;
+    commitlog_lock_drop(l);
+    return rc;
+}
+
+void
+commitlog_set_epoch(struct commitlog *l, const struct commitlog_epoch *e)
+{
+    l->epoch = *e;
 }

@@ -17,7 +17,8 @@
 
 #define COMMITLOG_BODY_MAX 65536u
 #define COMMITLOG_HEAD     96u
-#define COMMITLOG_SIZE_MAX (COMMITLOG_HEAD + COMMITLOG_BODY_MAX + HASH_SIZE)
+#define COMMITLOG_SIZE_MAX                                                     \
+    (COMMITLOG_HEAD + COMMITLOG_BODY_MAX + KEYS_SIGN_SIZE + HASH_SIZE)
 #define COMMITLOG_DELETES  1024u
 #define COMMITLOG_DROPS    1024u /* of one CONDEMN, and its packs */
 #define COMMITLOG_CONDEMNS 2000u
@@ -43,6 +44,7 @@ enum commitlog_type {
 struct commitlog_entry {
     unsigned type;
     bool is_critical;
+    bool is_signed; /* as commitlog_needs_sign() says */
     uint64_t seq;
     uint8_t prev[HASH_SIZE];
     uint8_t nonce[16];
@@ -51,13 +53,17 @@ struct commitlog_entry {
     size_t body_len;
 };
 
-/* `mac_key` NULL: the MAC is not checked (no key). */
+/* Entries that take something away are signed with a key that hosts which only
+ * add backups do not have. */
+bool commitlog_needs_sign(unsigned type);
+
+/* Signed if e->is_signed: then `keys` must be able to delete. */
 void commitlog_encode(const struct commitlog_entry *e,
-                      const uint8_t repo_uuid[16],
-                      const struct hash_key *mac_key, struct buf *out);
+                      const uint8_t repo_uuid[16], const struct keys *keys,
+                      struct buf *out);
+/* `keys` NULL: neither MAC nor signature is checked (no key). */
 int commitlog_decode(const uint8_t *data, size_t len,
-                     const uint8_t repo_uuid[16],
-                     const struct hash_key *mac_key,
+                     const uint8_t repo_uuid[16], const struct keys *keys,
                      struct commitlog_entry *ret, struct err *err) NODISCARD;
 
 /* What a COMMIT says. */
@@ -103,15 +109,28 @@ int commitlog_condemn_decode(const uint8_t *data, size_t len,
 
 struct commitlog;
 
-/* All borrowed for its life; `mac_key` NULL as above. */
+/* All borrowed for its life; `keys` NULL as above. */
 struct commitlog *commitlog_new(struct blob *blob, const uint8_t *repo_uuid,
-                                const struct hash_key *mac_key) NODISCARD;
+                                const struct keys *keys) NODISCARD;
 void commitlog_free(struct commitlog *l); /* NULL is fine */
+
+/* Which key epoch the log says is the present one. */
+struct commitlog_epoch {
+    unsigned epoch;
+    uint8_t rotation[16];
+};
+
+int commitlog_epoch(struct commitlog *l, struct commitlog_epoch *ret,
+                    struct err *err) NODISCARD;
+/* What this process writes with: an OPEN is refused (CONFLICT) when the log
+ * has gone on to another epoch. */
+void commitlog_set_epoch(struct commitlog *l, const struct commitlog_epoch *e);
 
 /* Append an entry of any type with a line in logstate.c, as docs/formats/log.md
  * says under "Writing": `body` is written if the type's check allows it, as the
  * log is then. Durable and folded in on return.
- *   errors  those of the check */
+ *   errors  those of the check; DENIED (it must be signed, and our role has no
+ *           key for that) */
 int commitlog_append(struct commitlog *l, enum commitlog_type type,
                      const struct buf *body, struct err *err) NODISCARD;
 

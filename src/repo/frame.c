@@ -255,6 +255,9 @@ frame_open(struct frame_ctx *ctx, const struct frame_origin *origins,
     o = &origins[h.slot];
     if (!o->is_encrypted && h.crc != crc_32c(0, stored, h.clen))
         return err_set(err, ERR_CORRUPT, "frame: checksum mismatch");
+    if (o->is_locked)
+        return err_set(err, ERR_DENIED,
+                       "frame: the key that is used here cannot read it");
     if (o->is_encrypted) {
         use_key(ctx, o);
         make_aad(o, h.codec, h.ordinal, h.ulen, nonce, aad);

@@ -49,6 +49,7 @@ struct frame_origin {
     uint32_t n;
     enum frame_kind kind;
     bool is_encrypted;
+    bool is_locked; /* our role, or our epochs, do not have its key */
     uint8_t key[AEAD_KEY_SIZE];
     uint64_t serial; /* of the key in this process; see frame_serial() */
 };
@@ -102,7 +103,7 @@ int frame_header_decode(const uint8_t *data, size_t len, bool is_encrypted,
 /* Decrypt and decompress the frame at `data` into `out` of `ulen` bytes. The
  * caller compares the id.
  *   origins  the pack's key table; at least one
- *   errors   CORRUPT */
+ *   errors   CORRUPT; DENIED (the origin is locked) */
 int frame_open(struct frame_ctx *ctx, const struct frame_origin *origins,
                unsigned origin_count, const uint8_t *data, size_t flen,
                uint8_t *out, uint32_t ulen, struct err *err) NODISCARD;

@@ -27,6 +27,7 @@ static const struct logstate_type types[] = {
                              logstate_check_undelete },
     [COMMITLOG_PIN] = { "PIN", false, logstate_fold_pin, logstate_check_pin },
     [COMMITLOG_BAD] = { "BAD", false, logstate_fold_bad, NULL },
+    [COMMITLOG_KEY] = { "KEY", false, logstate_fold_key, logstate_check_key },
 };
 
 const struct logstate_type *

@@ -92,6 +92,7 @@ struct logstate {
     struct commitlog_hold *holds;
     size_t hold_count;
     struct badset bad;
+    struct commitlog_epoch epoch; /* of the last KEY */
 };
 
 void logstate_fini(struct logstate *s);
@@ -233,4 +234,14 @@ int logstate_fold_redirect(struct logstate *s, const struct commitlog_entry *e,
                            struct err *err) NODISCARD;
 int logstate_check_redirect(const struct logstate *s,
                             const struct commitlog_entry *e, struct err *err)
+    NODISCARD;
+
+/* ---- logstate-key.c: KEY ------------------------------------------------- */
+
+#define LOGSTATE_KEY_SIZE 18u
+
+int logstate_fold_key(struct logstate *s, const struct commitlog_entry *e,
+                      struct err *err) NODISCARD;
+int logstate_check_key(const struct logstate *s,
+                       const struct commitlog_entry *e, struct err *err)
     NODISCARD;

@@ -165,6 +165,7 @@ write_pack(struct mover *m, const struct frame_origin *origin, struct err *err)
     size_t head = pack_head_size(origin->is_encrypted ? 1 + m->entry_count : 0);
     size_t shift = ROOM - head, size;
     uint8_t *pack = m->bytes + shift;
+    struct frame_origin footer_origin;
     struct frame_body footer;
     struct pack_trailer t;
     char name[PACK_NAME_SIZE];
@@ -179,8 +180,10 @@ write_pack(struct mover *m, const struct frame_origin *origin, struct err *err)
     t = (struct pack_trailer){ .footer_off = m->used - shift,
                                .footer_len = footer.flen,
                                .body_len = m->used - shift + footer.flen };
-    frame_seal(m->ctx, origin, 0, FRAME_FOOTER_ORDINAL, &footer,
+    pack_footer_origin(&m->config.wrap, &id, &footer_origin);
+    frame_seal(m->ctx, &footer_origin, 0, FRAME_FOOTER_ORDINAL, &footer,
                pack + t.footer_off);
+    mem_wipe(&footer_origin, sizeof footer_origin);
     pack_tail_encode(pack, &id, &t);
     size = t.body_len + pack_tail_size(t.body_len);
     pack_name(&id, name);

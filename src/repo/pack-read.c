@@ -305,10 +305,12 @@ pack_read_footer(struct blob *blob, const struct pack_id *id,
     plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
     if (plain == NULL)
         return -1;
-    if (frame_open(ctx, origins, origin_count, raw, t->footer_len, plain,
+    if (frame_open(ctx, &origins[origin_count], 1, raw, t->footer_len, plain,
                    h.ulen, err) < 0 ||
         pack_footer_decode(plain, h.ulen, ret_entries, ret_count, err) < 0)
-        return err_set(err, ERR_CORRUPT, "footer: unreadable");
+        return err->code == ERR_DENIED
+                   ? -1
+                   : err_set(err, ERR_CORRUPT, "footer: unreadable");
     return 0;
 }
 

@@ -14,6 +14,8 @@
 #define MAGIC     "VMKPACK" /* 8 bytes with their NUL */
 #define END_MAGIC "VMKPEND"
 #define WRAP_GCM  1
+#define WRAP_BOX  2
+#define KEY_AAD   41
 
 /* Offsets of docs/formats/pack.md: header, key table entry, trailer. */
 enum {
@@ -21,7 +23,7 @@ enum {
     AT_KIND = 10,
     AT_CIPHER = 11,
     AT_KEY_COUNT = 12,
-    AT_ZERO = 14,
+    AT_EPOCH = 14,
     AT_INCOMPAT = 16,
     AT_SESSION = 24,
     AT_N = 40,
@@ -31,10 +33,12 @@ enum {
     KEY_N = 16,
     KEY_WRAP = 20,
     KEY_ZERO = 21,
-    KEY_NONCE = 24,
+    KEY_EPOCH = 22,
+    KEY_NONCE = 24, /* wrap 1 */
     KEY_WRAPPED = 36,
     KEY_TAG = 68,
     KEY_ZERO2 = 84,
+    KEY_BOX = 24, /* wrap 2 */
 
     END_BODY = 8,
     END_FOOTER = 16,
@@ -84,37 +88,68 @@ pack_head_size(unsigned key_count)
     return PACK_HEADER_SIZE + (size_t)PACK_KEY_SIZE * key_count;
 }
 
-static const uint8_t *
-wrapping_key(const struct pack_wrap *wrap, enum frame_kind kind)
-{
-    return kind == FRAME_DATA ? wrap->keys->data : wrap->keys->meta;
-}
+/* ---- keys -----------------------------------------------------------------
+ */
 
 static void
 key_aad(const struct pack_wrap *wrap, enum frame_kind kind,
-        const uint8_t *entry, uint8_t aad[38])
+        const uint8_t *entry, uint8_t aad[KEY_AAD])
 {
     memcpy(aad, wrap->repo_uuid, 16);
     aad[16] = (uint8_t)kind;
-    memcpy(aad + 17, entry, KEY_ZERO);
+    memcpy(aad + 17, entry, KEY_NONCE);
 }
 
+static void
+key_wrap(const struct pack_wrap *wrap, const struct frame_origin *o,
+         const uint8_t *wrapping, uint8_t *entry)
+{
+    CLEANUP(aead_free) struct aead *aead = aead_new();
+    uint8_t aad[KEY_AAD];
+
+    entry[KEY_WRAP] = WRAP_GCM;
+    uuid_random_bytes(entry + KEY_NONCE, AEAD_NONCE_SIZE);
+    key_aad(wrap, o->kind, entry, aad);
+    aead_set_key(aead, wrapping);
+    aead_seal(aead, entry + KEY_NONCE, aad, sizeof aad, o->key, AEAD_KEY_SIZE,
+              entry + KEY_WRAPPED, entry + KEY_TAG);
+}
+
+/* A role that cannot read data seals the key: it cannot open it again. */
 static void
 key_encode(const struct pack_wrap *wrap, const struct frame_origin *o,
            uint8_t *entry)
 {
-    CLEANUP(aead_free) struct aead *aead = aead_new();
-    uint8_t aad[38];
+    const struct keys_epoch *e = &wrap->keys->epochs[wrap->epoch];
 
     memset(entry, 0, PACK_KEY_SIZE);
     memcpy(entry, o->session, 16);
     le_put32(entry + KEY_N, o->n);
-    entry[KEY_WRAP] = WRAP_GCM;
-    uuid_random_bytes(entry + KEY_NONCE, AEAD_NONCE_SIZE);
-    key_aad(wrap, o->kind, entry, aad);
-    aead_set_key(aead, wrapping_key(wrap, o->kind));
-    aead_seal(aead, entry + KEY_NONCE, aad, sizeof aad, o->key, AEAD_KEY_SIZE,
-              entry + KEY_WRAPPED, entry + KEY_TAG);
+    le_put16(entry + KEY_EPOCH, (uint16_t)wrap->epoch);
+    if (o->kind == FRAME_META) {
+        key_wrap(wrap, o, e->meta, entry);
+    } else if (keys_can_read(wrap->keys)) {
+        key_wrap(wrap, o, e->data, entry);
+    } else {
+        entry[KEY_WRAP] = WRAP_BOX;
+        keys_box_seal(e->box_public, o->key, AEAD_KEY_SIZE, entry + KEY_BOX);
+    }
+}
+
+static int
+key_check(const uint8_t *entry, enum frame_kind kind, struct err *err)
+{
+    uint8_t wrap = entry[KEY_WRAP];
+
+    if (wrap != WRAP_GCM && wrap != WRAP_BOX)
+        return err_set(err, ERR_UNSUPPORTED, "key table: wrap %d is unknown",
+                       wrap);
+    if (entry[KEY_ZERO] != 0 ||
+        le_get16(entry + KEY_EPOCH) >= KEYS_EPOCHS_MAX ||
+        (wrap == WRAP_GCM && !le_is_zero(entry + KEY_ZERO2, 20)) ||
+        (wrap == WRAP_BOX && kind != FRAME_DATA))
+        return err_set(err, ERR_CORRUPT, "key table: unknown fields in use");
+    return 0;
 }
 
 static int
@@ -122,26 +157,72 @@ key_decode(const struct pack_wrap *wrap, enum frame_kind kind,
            const uint8_t *entry, struct frame_origin *ret, struct err *err)
 {
     CLEANUP(aead_free) struct aead *aead = aead_new();
-    uint8_t aad[38];
+    unsigned epoch = le_get16(entry + KEY_EPOCH);
+    const struct keys_epoch *e;
+    uint8_t aad[KEY_AAD];
+    bool is_open;
 
-    if (entry[KEY_WRAP] != WRAP_GCM)
-        return err_set(err, ERR_UNSUPPORTED, "key table: wrap %d is unknown",
-                       entry[KEY_WRAP]);
-    if (!le_is_zero(entry + KEY_ZERO, 3) || !le_is_zero(entry + KEY_ZERO2, 4))
-        return err_set(err, ERR_CORRUPT, "key table: unknown fields in use");
+    if (key_check(entry, kind, err) < 0)
+        return -1;
+    e = &wrap->keys->epochs[epoch];
     memcpy(ret->session, entry, 16);
     ret->n = le_get32(entry + KEY_N);
     ret->kind = kind;
     ret->is_encrypted = true;
     ret->serial = frame_serial();
-    key_aad(wrap, kind, entry, aad);
-    aead_set_key(aead, wrapping_key(wrap, kind));
-    if (!aead_open(aead, entry + KEY_NONCE, aad, sizeof aad,
-                   entry + KEY_WRAPPED, AEAD_KEY_SIZE, entry + KEY_TAG,
-                   ret->key))
+    ret->is_locked = epoch >= wrap->keys->epoch_count ||
+                     (kind == FRAME_DATA && !keys_can_read(wrap->keys));
+    if (ret->is_locked)
+        return 0;
+    if (entry[KEY_WRAP] == WRAP_BOX) {
+        is_open = keys_box_open(e->box_secret, entry + KEY_BOX,
+                                AEAD_KEY_SIZE + KEYS_BOX_EXTRA, ret->key);
+    } else {
+        key_aad(wrap, kind, entry, aad);
+        aead_set_key(aead, kind == FRAME_DATA ? e->data : e->meta);
+        is_open = aead_open(aead, entry + KEY_NONCE, aad, sizeof aad,
+                            entry + KEY_WRAPPED, AEAD_KEY_SIZE, entry + KEY_TAG,
+                            ret->key);
+    }
+    if (!is_open)
         return err_set(err, ERR_CORRUPT, "key table: a key does not unwrap");
     return 0;
 }
+
+/* Who has the metadata's key can read every footer: where which chunk lies is
+ * what a collector and an index need, and no content. */
+static void
+footer_origin(const struct pack_wrap *wrap, const struct pack_id *id,
+              unsigned epoch, struct frame_origin *ret)
+{
+    uint8_t name[21];
+
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->session, id->session, 16);
+    ret->n = id->n;
+    ret->kind = id->kind;
+    ret->serial = frame_serial();
+    if (wrap->keys == NULL)
+        return;
+    ret->is_encrypted = true;
+    ret->is_locked = epoch >= wrap->keys->epoch_count;
+    if (ret->is_locked)
+        return;
+    memcpy(name, id->session, 16);
+    le_put32(name + 16, id->n);
+    name[20] = (uint8_t)id->kind;
+    keys_footer(wrap->keys, epoch, name, ret->key);
+}
+
+void
+pack_footer_origin(const struct pack_wrap *wrap, const struct pack_id *id,
+                   struct frame_origin *ret)
+{
+    footer_origin(wrap, id, wrap->epoch, ret);
+}
+
+/* ---- header ---------------------------------------------------------------
+ */
 
 size_t
 pack_header_encode(const struct pack_wrap *wrap,
@@ -162,12 +243,14 @@ pack_header_encode_moved(const struct pack_wrap *wrap,
     memset(out, 0, PACK_HEADER_SIZE);
     memcpy(out, MAGIC, 8);
     out[AT_KIND] = (uint8_t)origin->kind;
-    out[AT_CIPHER] = (uint8_t)keys;
+    out[AT_CIPHER] = keys > 0;
     le_put16(out + AT_KEY_COUNT, (uint16_t)keys);
     memcpy(out + AT_SESSION, origin->session, 16);
     le_put32(out + AT_N, origin->n);
-    if (keys > 0)
+    if (keys > 0) {
+        le_put16(out + AT_EPOCH, (uint16_t)wrap->epoch);
         key_encode(wrap, origin, out + PACK_HEADER_SIZE);
+    }
     if (keys > 1)
         memcpy(out + PACK_HEADER_SIZE + PACK_KEY_SIZE, entries,
                (size_t)PACK_KEY_SIZE * count);
@@ -215,7 +298,8 @@ pack_header_check(bool is_encrypted, const struct pack_id *id,
         memcmp(data + AT_SESSION, id->session, 16) != 0 ||
         le_get32(data + AT_N) != id->n)
         return err_set(err, ERR_CORRUPT, "pack header: is another pack");
-    if (!le_is_zero(data + AT_ZERO, 2) || !le_is_zero(data + AT_ZERO2, 16))
+    if (!le_is_zero(data + AT_ZERO2, 16) ||
+        le_get16(data + AT_EPOCH) >= (keys > 0 ? KEYS_EPOCHS_MAX : 1))
         return err_set(err, ERR_CORRUPT, "pack header: unknown fields in use");
     if (is_encrypted != (keys > 0))
         return err_set(err, ERR_CORRUPT,
@@ -236,7 +320,7 @@ pack_header_decode(const struct pack_wrap *wrap, const struct pack_id *id,
 
     if (pack_header_check(wrap->keys != NULL, id, data, len, &keys, err) < 0)
         return -1;
-    o = xcalloc(keys + 1, sizeof *o);
+    o = xcalloc(keys + 2, sizeof *o);
     memcpy(o[0].session, id->session, 16); /* the only one without a cipher */
     o[0].n = id->n;
     o[0].kind = id->kind;
@@ -248,8 +332,10 @@ pack_header_decode(const struct pack_wrap *wrap, const struct pack_id *id,
         pack_origins_free(o, keys);
         return -1;
     }
+    keys = keys > 0 ? keys : 1;
+    footer_origin(wrap, id, le_get16(data + AT_EPOCH), &o[keys]);
     *ret_origins = o;
-    *ret_count = keys > 0 ? keys : 1;
+    *ret_count = keys;
     return 0;
 }
 
@@ -257,7 +343,7 @@ void
 pack_origins_free(struct frame_origin *origins, unsigned count)
 {
     if (origins != NULL)
-        mem_wipe(origins, count * sizeof *origins);
+        mem_wipe(origins, (count + 1) * sizeof *origins);
     free(origins);
 }
 

@@ -13,7 +13,7 @@
 #include "repo/frame.h"
 
 #define PACK_HEADER_SIZE  64
-#define PACK_KEY_SIZE     88
+#define PACK_KEY_SIZE     104
 #define PACK_KEYS_MAX     256
 #define PACK_TRAILER_SIZE 64
 #define PACK_STRIPE       ((uint64_t)1 << 20)
@@ -36,6 +36,7 @@ bool pack_name_parse(const char *name, struct pack_id *ret); /* false: none */
 struct pack_wrap {
     const struct keys *keys;
     const uint8_t *repo_uuid; /* 16 bytes */
+    unsigned epoch;           /* of the keys that new packs get */
 };
 
 /* The header and the key table of a fresh pack, whose only origin is
@@ -62,8 +63,9 @@ int pack_header_check(bool is_encrypted, const struct pack_id *id,
  *   ret_key_count  with it `len` must be at least pack_head_size(); a first
  *                  call may give PACK_HEADER_SIZE bytes only: then nothing
  *                  but the number is decoded (`ret_origins` NULL)
- *   ret_origins    array of at least one, the caller's to free(); wiped by
- *                  pack_origins_free()
+ *   ret_origins    array of *ret_count (at least one), and one more: the
+ *                  footer's; the caller's: pack_origins_free(). One whose key
+ *                  we do not have is locked
  *   errors         CORRUPT, UNSUPPORTED */
 int pack_header_peek(const uint8_t *data, size_t len, unsigned *ret_key_count,
                      struct err *err) NODISCARD;
@@ -72,6 +74,9 @@ int pack_header_decode(const struct pack_wrap *wrap, const struct pack_id *id,
                        struct frame_origin **ret_origins, unsigned *ret_count,
                        struct err *err) NODISCARD;
 size_t pack_head_size(unsigned key_count);
+/* What the footer of a new pack is sealed with. */
+void pack_footer_origin(const struct pack_wrap *wrap, const struct pack_id *id,
+                        struct frame_origin *ret);
 void pack_origins_free(struct frame_origin *origins, unsigned count);
 
 struct pack_footer_entry {

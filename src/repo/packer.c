@@ -37,6 +37,7 @@ struct pack {
     size_t used;
     struct pack_id id;
     struct frame_origin origin;
+    struct frame_origin footer_origin;
     unsigned writers; /* threads that fill a reserved place */
     uint32_t frames;
     uint8_t *footer; /* FRAMES_MAX entries, grown */
@@ -99,6 +100,7 @@ begin_pack_locked(struct packer *p, struct pack *k) REQUIRES(packer_lock)
     if (k->origin.is_encrypted)
         uuid_random_bytes(k->origin.key, sizeof k->origin.key);
     k->used = pack_header_encode(&p->config.wrap, &k->origin, k->bytes);
+    pack_footer_origin(&p->config.wrap, &k->id, &k->footer_origin);
 }
 
 static bool
@@ -251,7 +253,7 @@ write_pack(struct packer *p, struct pack *k, size_t *ret_size, struct err *err)
     char name[PACK_NAME_SIZE];
     bool existed = false;
 
-    frame_seal(p->ctx, &k->origin, 0, FRAME_FOOTER_ORDINAL, &footer,
+    frame_seal(p->ctx, &k->footer_origin, 0, FRAME_FOOTER_ORDINAL, &footer,
                k->bytes + k->used);
     pack_tail_encode(k->bytes, &k->id, &t);
     *ret_size = t.body_len + pack_tail_size(t.body_len);
@@ -301,6 +303,7 @@ written_locked(struct packer *p, struct pack *k, int rc, size_t size,
     if (rc == 0)
         p->stored += size;
     mem_wipe(k->origin.key, sizeof k->origin.key);
+    mem_wipe(k->footer_origin.key, sizeof k->footer_origin.key);
     k->state = FREE;
     pthread_cond_broadcast(&p->changed);
 }

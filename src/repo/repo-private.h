@@ -17,8 +17,9 @@ struct repo {
     struct repo_info info;     /* [C] */
     uint8_t uuid[16];          /* [C] */
     uint8_t cipher;            /* [C] 0, 1 */
+    uint8_t slot[16];          /* [C] the key slot that opened it, or zeros */
     bool is_read_only;         /* [C] a newer format allows reading only */
-    struct keys keys;          /* [C] zeros when locked */
+    struct keys keys;          /* [C] zeros when locked; see its role */
     struct pack_wrap wrap;     /* [C] */
     struct commitlog *log;     /* [C] */
     struct pack_reader *packs; /* [C] */
@@ -31,8 +32,17 @@ struct repo {
 /* DENIED when the key is not known. */
 int repo_private_need_key(const struct repo *repo, struct err *err) NODISCARD;
 
-/* The same; UNSUPPORTED when the format allows reading only. */
+/* The same; UNSUPPORTED when the format allows reading only; DENIED when the
+ * key does. */
 int repo_private_need_write(const struct repo *repo, struct err *err) NODISCARD;
+
+/* What the role must allow besides: the content of disks, adding backups,
+ * deleting and collecting. DENIED. */
+int repo_private_need_read(const struct repo *repo, struct err *err) NODISCARD;
+int repo_private_need_backup(const struct repo *repo, struct err *err)
+    NODISCARD;
+int repo_private_need_delete(const struct repo *repo, struct err *err)
+    NODISCARD;
 
 /* A context from the repository's store of them. */
 struct frame_ctx *repo_private_ctx_take(struct repo *repo) NODISCARD;

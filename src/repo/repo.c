@@ -17,144 +17,45 @@
 #include "base/mem.h"
 #include "repo/repo-cfg.h"
 #include "repo/repo-id.h"
+#include "repo/repo-keys.h"
 #include "repo/repo-private.h"
+#include "repo/repo-unlock.h"
 
-/* ---- secrets ------------------------------------------------------------ */
-
-static int
-key_file_read(const char *path, uint8_t key[KEYS_SIZE], struct err *err)
-{
-    CLEANUP(buf_fini) struct buf text = BUF_INIT;
-    int rc;
-
-    if (file_read_all(path, 4096, &text, err) < 0)
-        return err_wrap(err, "key file");
-    rc = keys_file_parse(buf_str(&text), text.len, key, err);
-    mem_wipe(text.data, text.len);
-    return rc < 0 ? err_wrap(err, "key file %s", path) : 0;
-}
-
-static int
-key_file_make(const char *path, uint8_t key[KEYS_SIZE], struct err *err)
-{
-    char text[KEYS_FILE_TEXT_SIZE];
-    struct effect e = effect_begin("create", path);
-    CLEANUP(fd_close)
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int saved = errno;
-
-    effect_end(&e);
-    if (fd < 0)
-        return err_sys(err, saved, "key file %s: create", path);
-    uuid_random_bytes(key, KEYS_SIZE);
-    keys_file_format(key, text);
-    if (file_write_fd(fd, text, strlen(text), path, err) < 0)
-        return -1;
-    mem_wipe(text, sizeof text);
-    return file_sync_path(path, err);
-}
-
-static int
-slot_put(struct repo *repo, const struct keys_secret *secret, bool is_fast,
-         struct err *err)
-{
-    uint8_t uuid[16], slot[KEYS_SLOT_SIZE];
-    char text[UUID_STR_SIZE], name[64];
-    bool existed;
-
-    repo_id_random(uuid);
-    repo_id_format(uuid, text);
-    (void)snprintf(name, sizeof name, "keys/%s", text);
-    if (keys_slot_encode(repo->keys.root, repo->uuid, uuid, repo->cipher,
-                         secret, is_fast, slot, err) < 0 ||
-        blob_put(repo->blob, name, slot, sizeof slot, &existed, err) < 0)
-        return -1;
-    return blob_sync(repo->blob, err);
-}
-
+/* A slot for each secret: the first ones of a new repository. */
 static int
 add_slots(struct repo *repo, const struct repo_secret *secret, bool makes_file,
           bool is_fast, struct err *err)
 {
+    struct repo_keys_new n = { .is_kdf_fast = is_fast };
     struct keys_secret s = { .kind = KEYS_SLOT_FILE };
+    char id[REPO_ID_SIZE];
     int rc = 0;
 
     if (secret->key_file != NULL) {
         bool exists = access(secret->key_file, F_OK) == 0;
 
-        rc = exists || !makes_file
-                 ? key_file_read(secret->key_file, s.file_key, err)
-                 : key_file_make(secret->key_file, s.file_key, err);
+        if (exists || !makes_file) {
+            if (repo_unlock_read_file(secret->key_file, &s, err) < 0)
+                return -1;
+            if (s.kind != KEYS_SLOT_FILE)
+                rc = err_set(
+                    err, ERR_INVALID,
+                    "%s: is a recipient's; a repository is made with a key file or a passphrase",
+                    secret->key_file);
+            n.raw = s.key;
+        } else {
+            n.key_file = secret->key_file;
+        }
         if (rc == 0)
-            rc = slot_put(repo, &s, is_fast, err);
+            rc = repo_keys_add(repo, &n, id, err);
         mem_wipe(&s, sizeof s);
     }
     if (rc == 0 && secret->passphrase != NULL) {
-        s = (struct keys_secret){ .kind = KEYS_SLOT_PASSPHRASE,
-                                  .passphrase = secret->passphrase };
-        rc = slot_put(repo, &s, is_fast, err);
+        n = (struct repo_keys_new){ .is_kdf_fast = is_fast,
+                                    .passphrase = secret->passphrase };
+        rc = repo_keys_add(repo, &n, id, err);
     }
     return rc;
-}
-
-/* Try one secret on one slot. A slot that is damaged does not match. */
-static int
-try_slot(struct repo *repo, const char *name, const struct keys_secret *secret,
-         bool *ret_matched, uint8_t root[KEYS_SIZE], struct err *err)
-{
-    uint8_t slot[KEYS_SLOT_SIZE + 1], uuid[16];
-    size_t len = 0;
-
-    *ret_matched = false;
-    if (!repo_id_parse(name + strlen("keys/"), uuid))
-        return 0;
-    if (blob_get(repo->blob, name, 0, slot, sizeof slot, &len, err) < 0)
-        return -1;
-    if (keys_slot_decode(slot, len, repo->uuid, uuid, repo->cipher, secret,
-                         ret_matched, root, err) < 0)
-        return err->code == ERR_NO_MEMORY ? -1 : 0;
-    return 0;
-}
-
-static int
-find_root_key(struct repo *repo, const struct keys_secret *secret,
-              uint8_t root[KEYS_SIZE], struct err *err)
-{
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-    bool matched = false;
-
-    if (blob_list(repo->blob, "keys/", &n, err) < 0)
-        return -1;
-    for (size_t i = 0; i < n.count && !matched; i++)
-        if (try_slot(repo, n.names[i], secret, &matched, root, err) < 0)
-            return -1;
-    if (!matched)
-        return err_set(err, ERR_DENIED,
-                       "%s opens none of the %zu key slots of this repository",
-                       secret->kind == KEYS_SLOT_FILE ? "the key file"
-                                                      : "the passphrase",
-                       n.count);
-    return 0;
-}
-
-static int
-unlock_root(struct repo *repo, const struct repo_secret *secret,
-            uint8_t root[KEYS_SIZE], struct err *err)
-{
-    struct keys_secret s = { .kind = KEYS_SLOT_FILE };
-    int rc;
-
-    if (secret->key_file != NULL) {
-        if (key_file_read(secret->key_file, s.file_key, err) < 0)
-            return -1;
-        rc = find_root_key(repo, &s, root, err);
-        mem_wipe(&s, sizeof s);
-        if (rc == 0 || secret->passphrase == NULL)
-            return rc;
-    }
-    s = (struct keys_secret){ .kind = KEYS_SLOT_PASSPHRASE,
-                              .passphrase = secret->passphrase };
-    return find_root_key(repo, &s, root, err);
 }
 
 /* ---- open and close ------------------------------------------------------ */
@@ -176,17 +77,24 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     return repo;
 }
 
-/* `root` NULL: the repository stays locked. */
+/* With what repo->keys has; none: the repository stays locked. */
 static void
-repo_start(struct repo *repo, const uint8_t *root)
+repo_start(struct repo *repo)
 {
-    if (root != NULL)
-        keys_init(&repo->keys, root);
-    repo->info.is_unlocked = root != NULL;
+    struct commitlog_epoch e = { .epoch = repo->wrap.epoch };
+    bool has_keys = repo->keys.epoch_count > 0;
+
+    repo->info.is_unlocked = has_keys;
+    repo->info.role = has_keys ? keys_role_name(repo->keys.role) : "";
+    repo->info.key_epoch = repo->wrap.epoch;
     repo->wrap.keys = repo->cipher != 0 ? &repo->keys : NULL;
     repo->wrap.repo_uuid = repo->uuid;
-    repo->log = commitlog_new(repo->blob, repo->uuid,
-                              root != NULL ? &repo->keys.log : NULL);
+    repo->log =
+        commitlog_new(repo->blob, repo->uuid, has_keys ? &repo->keys : NULL);
+    if (has_keys)
+        memcpy(e.rotation, repo->keys.epochs[e.epoch].rotation,
+               sizeof e.rotation);
+    commitlog_set_epoch(repo->log, &e);
     repo->packs = pack_reader_new(repo->blob, &repo->wrap, &repo->keys.id);
     repo->moves = redirect_new(repo);
     pack_reader_set_moves(repo->packs, redirect_look, repo->moves);
@@ -235,7 +143,6 @@ repo_open(struct blob *blob, const struct repo_secret *secret,
     CLEANUP(blob_free) struct blob *owned = blob;
     CLEANUP(repo_close) struct repo *repo = NULL;
     bool has_secret = secret->key_file != NULL || secret->passphrase != NULL;
-    uint8_t root[KEYS_SIZE];
     struct repo_cfg cfg;
 
     if (read_cfg(blob, &cfg, err) < 0)
@@ -246,16 +153,11 @@ repo_open(struct blob *blob, const struct repo_secret *secret,
             "%s: is not encrypted, yet a key was given: is it the right repository?",
             blob_what(blob));
     repo = repo_new(TAKE(owned), &cfg);
-    if (cfg.cipher == 0) {
-        repo_start(repo, no_root);
-    } else if (!has_secret) {
-        repo_start(repo, NULL);
-    } else {
-        if (unlock_root(repo, secret, root, err) < 0)
-            return err_wrap(err, "%s", blob_what(repo->blob));
-        repo_start(repo, root);
-        mem_wipe(root, sizeof root);
-    }
+    if (cfg.cipher == 0)
+        keys_init(&repo->keys, no_root);
+    else if (has_secret && repo_unlock(repo, secret, err) < 0)
+        return err_wrap(err, "%s", blob_what(repo->blob));
+    repo_start(repo);
     *ret_repo = TAKE(repo);
     return 0;
 }
@@ -317,8 +219,9 @@ repo_create(struct blob *blob, const struct repo_options *options,
     repo = repo_new(TAKE(owned), &cfg);
     if (options->is_encrypted)
         uuid_random_bytes(root, sizeof root);
-    repo_start(repo, root);
+    keys_init(&repo->keys, root);
     mem_wipe(root, sizeof root);
+    repo_start(repo);
     if (add_slots(repo, secret, options->makes_key_file, options->is_kdf_fast,
                   err) < 0 ||
         put_cfg(repo, &cfg, err) < 0)
@@ -331,20 +234,6 @@ const struct repo_info *
 repo_info_get(const struct repo *repo)
 {
     return &repo->info;
-}
-
-int
-repo_key_add(struct repo *repo, const struct repo_secret *secret,
-             bool is_kdf_fast, struct err *err)
-{
-    if (repo->cipher == 0)
-        return err_set(err, ERR_INVALID, "this repository is not encrypted");
-    if (repo_private_need_write(repo, err) < 0)
-        return -1;
-    if (secret->key_file != NULL && access(secret->key_file, F_OK) == 0)
-        return err_set(err, ERR_EXISTS, "key file %s: exists already",
-                       secret->key_file);
-    return add_slots(repo, secret, true, is_kdf_fast, err);
 }
 
 /* ---- for the other files ------------------------------------------------- */
@@ -369,6 +258,46 @@ repo_private_need_write(const struct repo *repo, struct err *err)
             err, ERR_UNSUPPORTED,
             "%s: a newer vmkeep allows this one to read only; upgrade to write",
             blob_what(repo->blob));
+    if (repo->keys.role == KEYS_ROLE_RESTORE)
+        return err_set(err, ERR_DENIED, "%s: this key is %s: it only reads",
+                       blob_what(repo->blob), keys_role_name(repo->keys.role));
+    return 0;
+}
+
+int
+repo_private_need_read(const struct repo *repo, struct err *err)
+{
+    if (repo_private_need_key(repo, err) < 0)
+        return -1;
+    if (!keys_can_read(&repo->keys))
+        return err_set(
+            err, ERR_DENIED,
+            "%s: this key is %s: it does not open the content of disks",
+            blob_what(repo->blob), keys_role_name(repo->keys.role));
+    return 0;
+}
+
+int
+repo_private_need_backup(const struct repo *repo, struct err *err)
+{
+    if (repo_private_need_write(repo, err) < 0)
+        return -1;
+    if (!keys_can_backup(&repo->keys))
+        return err_set(err, ERR_DENIED,
+                       "%s: this key is %s: it does not allow to add backups",
+                       blob_what(repo->blob), keys_role_name(repo->keys.role));
+    return 0;
+}
+
+int
+repo_private_need_delete(const struct repo *repo, struct err *err)
+{
+    if (repo_private_need_write(repo, err) < 0)
+        return -1;
+    if (!keys_can_delete(&repo->keys))
+        return err_set(err, ERR_DENIED,
+                       "%s: this key is %s: it does not allow to delete",
+                       blob_what(repo->blob), keys_role_name(repo->keys.role));
     return 0;
 }
 
@@ -467,7 +396,7 @@ repo_delete(struct repo *repo, const char *const *ids, size_t count,
 {
     CLEANUP(mem_free) uint8_t(*bytes)[16] = NULL;
 
-    if (repo_private_need_write(repo, err) < 0)
+    if (repo_private_need_delete(repo, err) < 0)
         return -1;
     if (count < 1 || count > COMMITLOG_DELETES)
         return err_set(err, ERR_INVALID, "delete 1 to %u backups at once",

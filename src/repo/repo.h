@@ -29,9 +29,11 @@ struct repo_view;
 
 /* ---- open ------------------------------------------------------------ */
 
-/* What unlocks the root key. Both NULL: no key. Borrowed for the call. */
+/* What unlocks a key slot. Both NULL: no key. Borrowed for the call. More
+ * about keys and roles: repo/repo-keys.h. */
 struct repo_secret {
-    const char *key_file;   /* path of a key file (docs/formats/keys.md) */
+    const char *key_file;   /* path of a key file (docs/formats/keys.md), or of
+                             * a recipient's */
     const char *passphrase; /* bytes up to NUL */
 };
 
@@ -65,17 +67,14 @@ struct repo_info {
     char uuid[REPO_ID_SIZE];
     bool is_encrypted;
     bool is_unlocked; /* the root key is known (or none is needed) */
+    const char *role; /* of our key: "full" ...; "" while locked */
+    unsigned key_epoch;
     unsigned chunk_log2;
     unsigned format_version;
     int64_t created_unix_s;
 };
 
 const struct repo_info *repo_info_get(const struct repo *repo);
-
-/* One more slot for the root key: a passphrase or a key file (which must not
- * exist yet and is made). source: docs/formats/keys.md */
-int repo_key_add(struct repo *repo, const struct repo_secret *secret,
-                 bool is_kdf_fast, struct err *err) NODISCARD;
 
 /* ---- list and delete --------------------------------------------------- */
 

@@ -72,8 +72,9 @@ read_footer(struct walk *w, struct footer *f, const char *name,
                             &h, err) < 0)
         return -1;
     plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
-    if (plain == NULL || frame_open(w->ctx, head->origins, head->origin_count,
-                                    raw, t.footer_len, plain, h.ulen, err) < 0)
+    if (plain == NULL ||
+        frame_open(w->ctx, &head->origins[head->origin_count], 1, raw,
+                   t.footer_len, plain, h.ulen, err) < 0)
         return -1;
     return pack_footer_decode(plain, h.ulen, &f->entries, &f->count, err);
 }

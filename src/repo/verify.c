@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/keys-slot.h"
 #include "repo/repo-id.h"
 
 #define WORKERS_MAX 8 /* with a window of 16 MiB each */
@@ -134,24 +135,26 @@ static int
 check_slots(struct verify *v, struct err *err)
 {
     CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-    struct keys_secret any = { .kind = KEYS_SLOT_FILE };
 
     if (blob_list(v->repo->blob, "keys/", &n, err) < 0)
         return -1;
     for (size_t i = 0; i < n.count; i++) {
-        uint8_t slot[KEYS_SLOT_SIZE + 1], uuid[16], root[KEYS_SIZE];
+        uint8_t bytes[KEYS_SLOT_MAX + 1], uuid[16];
+        struct keys_slot slot;
         size_t len = 0;
-        bool matched;
         struct err cause;
 
         if (!repo_id_parse(n.names[i] + strlen("keys/"), uuid))
             continue;
-        if (blob_get(v->repo->blob, n.names[i], 0, slot, sizeof slot, &len,
+        if (blob_get(v->repo->blob, n.names[i], 0, bytes, sizeof bytes, &len,
                      err) < 0)
             return -1;
-        if (keys_slot_decode(slot, len, v->repo->uuid, uuid, v->repo->cipher,
-                             &any, &matched, root, &cause) < 0)
+        if (keys_slot_decode(bytes, len, v->repo->uuid, v->repo->cipher, &slot,
+                             &cause) < 0)
             verify_damage(v, n.names[i], cause.msg);
+        else if (slot.kind != KEYS_SLOT_GRANT &&
+                 memcmp(slot.uuid, uuid, sizeof uuid) != 0)
+            verify_damage(v, n.names[i], "is another slot");
         verify_note_done(v, len);
     }
     return 0;
@@ -284,7 +287,7 @@ repo_verify(struct repo *repo, enum repo_verify_level level, unsigned threads,
     struct verify v = { .repo = repo, .level = level, .sink = sink };
     int rc;
 
-    if (level > REPO_VERIFY_STRIPES && repo_private_need_key(repo, err) < 0)
+    if (level > REPO_VERIFY_STRIPES && repo_private_need_read(repo, err) < 0)
         return -1;
     pthread_mutex_init(&v.mutex, NULL);
     rc = run(&v, threads, err);

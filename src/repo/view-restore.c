@@ -528,6 +528,8 @@ repo_view_restore(struct repo_view *v, unsigned disk, uint64_t off,
     struct restore r = { .v = v, .disk = disk, .sink = sink };
     int rc;
 
+    if (repo_private_need_read(v->repo, err) < 0)
+        return -1;
     if (disk >= v->root.disk_count)
         return err_set(err, ERR_INVALID, "backup %s: no disk number %u", v->id,
                        disk);

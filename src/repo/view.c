@@ -386,7 +386,8 @@ repo_view_read(struct repo_view *v, unsigned disk, uint64_t off, void *data,
     uint64_t chunk_size, have_leaf = UINT64_MAX;
     bool found = false;
 
-    if (check_range(v, disk, off, len, err) < 0)
+    if (repo_private_need_read(v->repo, err) < 0 ||
+        check_range(v, disk, off, len, err) < 0)
         return -1;
     chunk_size = (uint64_t)1 << v->root.disks[disk].chunk_log2;
     leaf = xcalloc(1, sizeof *leaf);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* init, key-add, info, delete, verify. */
+/* init, info, delete, verify. */
 #include <stdio.h>
 #include <string.h>
 
@@ -70,25 +70,6 @@ cmd_init(const struct repotool *t, struct err *err)
 }
 
 int
-cmd_key_add(const struct repotool *t, struct err *err)
-{
-    CLEANUP(mem_free) char *passphrase = NULL;
-    CLEANUP(repo_close) struct repo *repo = NULL;
-    struct repotool opener = *t;
-    struct repo_secret secret = { 0 };
-
-    opener.passphrase_file = NULL; /* that is the new one */
-    if (repotool_open(&opener, false, &repo, err) < 0 ||
-        repotool_passphrase(t, true, &passphrase, err) < 0)
-        return -1;
-    secret.passphrase = passphrase;
-    if (repo_key_add(repo, &secret, false, err) < 0)
-        return -1;
-    printf("Added: this passphrase opens the repository too.\n");
-    return 0;
-}
-
-int
 cmd_info(const struct repotool *t, struct err *err)
 {
     CLEANUP(repo_close) struct repo *repo = NULL;
@@ -113,6 +94,8 @@ cmd_info(const struct repotool *t, struct err *err)
         printf("Backups:    unknown without the key\n");
         return 0;
     }
+    if (i->is_encrypted)
+        printf("Key:        %s, epoch %u\n", i->role, i->key_epoch);
     if (repo_list(repo, &e, &n, &damage, err) < 0)
         return -1;
     for (size_t k = 0; k < n; k++)

@@ -42,8 +42,18 @@ static const struct {
     { "hold", "DIR BACKUP REASON", 3, 3, cmd_hold,
       "nobody can delete it until it is released" },
     { "release", "DIR BACKUP...", 2, 1025, cmd_release, "end a hold" },
-    { "key-add", "DIR", 1, 1, cmd_key_add,
-      "add a passphrase that opens the repository too" },
+    { "keys list", "DIR", 2, 2, cmd_keys, "who can open it, and for what" },
+    { "keys add", "DIR", 2, 2, cmd_keys,
+      "let one more passphrase, key file or recipient in" },
+    { "keys remove", "DIR ID", 3, 3, cmd_keys, "take one away" },
+    { "keys rotate", "DIR", 2, 2, cmd_keys,
+      "new keys for what is stored from now on" },
+    { "keys new-recipient", "FILE", 2, 2, cmd_keys,
+      "make a recipient's secret, and print its public key" },
+    { "keys import-kit", "FILE|-", 2, 2, cmd_keys,
+      "make the key file (-k) again from a restore kit" },
+    { "export-kit", "DIR [FILE]", 1, 2, cmd_export_kit,
+      "a page to print: a key, and how to restore with it" },
 };
 
 static const char options_help[] =
@@ -58,6 +68,13 @@ static const char options_help[] =
     "      --uid TEXT              import: whose backup it is (default: the path)\n"
     "      --metadata FILE         import: keep these bytes with it; export: write them\n"
     "  -d, --disk NAME             import, export: the disk's name\n"
+    "      --role ROLE             keys add, export-kit: full, backup-only,\n"
+    "                              restore-only or maintainer (full)\n"
+    "      --label TEXT            keys add, export-kit: what the list shows\n"
+    "      --new-key-file FILE     keys add: make this key file\n"
+    "      --new-passphrase-file FILE\n"
+    "                              keys add: the passphrase, in its first line\n"
+    "      --recipient TEXT|FILE   keys add: what new-recipient printed\n"
     "      --compress N            import: zstd level, 1 to 19 (default: the faster the\n"
     "                              target, the less: from below 1 to 3)\n"
     "  -l, --level N               verify: 0 checksums, 1 every frame, 2 every backup (2)\n"
@@ -247,6 +264,11 @@ enum {
     OPT_DELETED,
     OPT_KEEP, /* and the six that follow; see cmd_retain_option() */
     OPT_KEEP_END = OPT_KEEP + 7,
+    OPT_ROLE,
+    OPT_LABEL,
+    OPT_NEW_KEY_FILE,
+    OPT_NEW_PASSPHRASE_FILE,
+    OPT_RECIPIENT,
 };
 
 static const struct option long_options[] = {
@@ -273,6 +295,11 @@ static const struct option long_options[] = {
     { "keep-monthly", required_argument, NULL, OPT_KEEP + 4 },
     { "keep-yearly", required_argument, NULL, OPT_KEEP + 5 },
     { "keep-within", required_argument, NULL, OPT_KEEP + 6 },
+    { "role", required_argument, NULL, OPT_ROLE },
+    { "label", required_argument, NULL, OPT_LABEL },
+    { "new-key-file", required_argument, NULL, OPT_NEW_KEY_FILE },
+    { "new-passphrase-file", required_argument, NULL, OPT_NEW_PASSPHRASE_FILE },
+    { "recipient", required_argument, NULL, OPT_RECIPIENT },
     { "quiet", no_argument, NULL, 'q' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
@@ -303,6 +330,30 @@ chunk_size(const char *text, unsigned *ret_log2, struct err *err)
         return err_set(err, ERR_INVALID, "%u KiB: not a power of two", kib);
     *ret_log2 = 10 + (unsigned)__builtin_ctz(kib);
     return 0;
+}
+
+static int
+take_key_option(struct repotool *t, int c, struct err *err)
+{
+    switch (c) {
+    case OPT_ROLE:
+        t->role = optarg;
+        return 0;
+    case OPT_LABEL:
+        t->label = optarg;
+        return 0;
+    case OPT_NEW_KEY_FILE:
+        t->new_key_file = optarg;
+        return 0;
+    case OPT_NEW_PASSPHRASE_FILE:
+        t->new_passphrase_file = optarg;
+        return 0;
+    case OPT_RECIPIENT:
+        t->recipient = optarg;
+        return 0;
+    default:
+        return err_set(err, ERR_INVALID, "see vmkeep repo --help");
+    }
 }
 
 static int
@@ -364,15 +415,21 @@ take_option(struct repotool *t, int c, struct err *err)
     default:
         if (c >= OPT_KEEP && c < OPT_KEEP_END)
             return cmd_retain_option(t, c - OPT_KEEP, optarg, err);
-        return err_set(err, ERR_INVALID, "see vmkeep repo --help");
+        return take_key_option(t, c, err);
     }
 }
 
 static int
 run(struct repotool *t, struct err *err)
 {
+    char full[64];
+
+    /* "keys list": two words, the second of which is args[0]. */
+    (void)snprintf(full, sizeof full, "%.20s %.20s", t->command,
+                   t->arg_count > 0 ? t->args[0] : "");
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-        if (strcmp(commands[i].name, t->command) != 0)
+        if (strcmp(commands[i].name, t->command) != 0 &&
+            strcmp(commands[i].name, full) != 0)
             continue;
         if (t->arg_count < commands[i].min_args ||
             t->arg_count > commands[i].max_args)
@@ -381,7 +438,8 @@ run(struct repotool *t, struct err *err)
         return commands[i].run(t, err);
     }
     return err_set(err, ERR_INVALID,
-                   "no command \"%.40s\"; see vmkeep repo --help", t->command);
+                   "no command \"%.40s\"; see vmkeep repo --help",
+                   strcmp(t->command, "keys") == 0 ? full : t->command);
 }
 
 int

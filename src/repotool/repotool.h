@@ -19,6 +19,11 @@ struct repotool {
     const char *disk;
     const char *uid;
     const char *metadata;
+    const char *role;
+    const char *label;
+    const char *new_key_file;
+    const char *new_passphrase_file;
+    const char *recipient;
     unsigned chunk_log2;
     unsigned threads;
     int zstd_level;
@@ -49,7 +54,8 @@ int cmd_retain_option(struct repotool *t, int which, const char *text,
                       struct err *err) NODISCARD;
 
 int cmd_init(const struct repotool *t, struct err *err) NODISCARD;
-int cmd_key_add(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_keys(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_export_kit(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_info(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_list(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_delete(const struct repotool *t, struct err *err) NODISCARD;
