@@ -29,6 +29,9 @@
 #include "virt/checkpoint.h"
 
 #define HOLD_MIN_MS 1000
+/* Left beside what the merge needs: a guest writes for some seconds more until
+ * the read has ended and its layers are merged. */
+#define ROOM_BYTES ((uint64_t)1 << 30)
 
 /* One try. */
 struct try_backup {
@@ -336,4 +339,29 @@ backup_cut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
     if (entry != NULL && tracking_keeps(ctl, vm_uuid, uid))
         vm_uuid = NULL; /* the cut stays, until the next backup or its end */
     return guestcut_undo(ctl, vm_uuid, uid, err);
+}
+
+/* ---- rules ---- */
+
+enum backup_cut_quiesce
+backup_cut_quiesce(const char *annotation)
+{
+    if (annotation != NULL && strcmp(annotation, "required") == 0)
+        return BACKUP_CUT_QUIESCE_REQUIRED;
+    return annotation != NULL && strcmp(annotation, "none") == 0
+               ? BACKUP_CUT_QUIESCE_NONE
+               : BACKUP_CUT_QUIESCE_PREFERRED;
+}
+
+int
+backup_cut_room(struct ctl *ctl, const json_t *backup, struct err *err)
+{
+    uint64_t reserve =
+        ctl->config.min_free != 0 ? ctl->config.min_free / 2 : ROOM_BYTES;
+
+    if (volume_cut_room(
+            ctl->volume, jsonx_str_or(backup, "status.sourceUID", ""),
+            jsonx_str_or(backup, "metadata.uid", ""), reserve, err) == 0)
+        return 0;
+    return err_wrap(err, "given up, so that the guest is not stopped");
 }

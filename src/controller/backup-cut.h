@@ -10,6 +10,14 @@
 
 #define BACKUP_CUT_QUIESCE_ANNOTATION "vmkeep.io/quiesce"
 
+enum backup_cut_quiesce {
+    BACKUP_CUT_QUIESCE_PREFERRED,
+    BACKUP_CUT_QUIESCE_REQUIRED,
+    BACKUP_CUT_QUIESCE_NONE
+};
+/* What the annotation says; NULL or nonsense: preferred. */
+enum backup_cut_quiesce backup_cut_quiesce(const char *annotation);
+
 struct backup_cut_job {
     struct object *backup;
     const json_t *backup_json, *vm_json;
@@ -24,6 +32,14 @@ struct backup_cut_job {
  *   ret_is_freeze_failure  with an error: the guest agent was the reason */
 int backup_cut(struct ctl *ctl, const struct backup_cut_job *job,
                json_t *status, bool *ret_is_freeze_failure, struct err *err)
+    NODISCARD;
+
+/* The cut is read, and the guest writes on: is there room for that?
+ *
+ *   errors  NO_SPACE: not for much longer; the backup should be given up while
+ *           its layers can still be merged back
+ */
+int backup_cut_room(struct ctl *ctl, const json_t *backup, struct err *err)
     NODISCARD;
 
 /* Remove what tries of this backup left, the bitmap included, or keep the

@@ -370,7 +370,12 @@ is_wasted(struct read_job *r, const struct err *why)
     if (why->code != ERR_CANCELLED)
         return false;
     o = cache_get(r->ctl->cache, &at);
-    return o == NULL || object_is_deleting(o);
+    if (o == NULL || object_is_deleting(o))
+        return true;
+
+    CLEANUP(json_decref) json_t *now = object_json(o);
+
+    return strcmp(jsonx_str_or(now, "status.vmkeep.phase", ""), "Failed") == 0;
 }
 
 static int

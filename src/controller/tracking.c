@@ -236,6 +236,31 @@ new_point(const char *backup_uid, const char *repo_uuid)
     return p;
 }
 
+static void
+free_names(char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+/* Whatever stands in a file and has our prefix, known or not. */
+static int
+find_all(struct ctl *ctl, struct tracking *t, struct err *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+
+    if (volume_bitmap_list(ctl->volume, t->vm, TRACKING_PREFIX, &names, &n,
+                           err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (uuid_is_valid(names[i] + strlen(TRACKING_PREFIX)))
+            add_stale(t, names[i] + strlen(TRACKING_PREFIX));
+    free_names(names, n);
+    return 0;
+}
+
 int
 tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
                const char *backup_uid, const char *repo_uuid,
@@ -251,6 +276,10 @@ tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
     retire(t, &t->pending);
     if (c.has_snapshots && t->committed != NULL && !t->committed->is_clone)
         retire(t, &t->committed);
+    /* Also those that came back with an image that was rolled back: any would
+     * keep the admin from reverting. */
+    if (c.has_snapshots && find_all(ctl, t, err) < 0)
+        return -1;
     if (t->n_stale > 0 && save_and_clean(ctl, t, err) < 0)
         return -1;
     if (t->n_stale > STALE_LIMIT && c.n > 0) {
@@ -412,14 +441,6 @@ tracking_distrust(struct ctl *ctl, const char *vm_uuid, struct err *err)
 
 /* ---- every trace ---- */
 
-static void
-free_names(char **names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
-}
-
 static int
 forget_all(struct ctl *ctl, const char *vm_uuid, struct err *err)
 {
@@ -436,33 +457,17 @@ forget_all(struct ctl *ctl, const char *vm_uuid, struct err *err)
     return rc;
 }
 
-/* Whatever stands in a file and has our prefix, known or not. */
-static int
-find_all(struct ctl *ctl, struct tracking *t, struct err *err)
-{
-    char **names = NULL;
-    size_t n = 0;
-
-    retire(t, &t->pending);
-    retire(t, &t->committed);
-    if (volume_bitmap_list(ctl->volume, t->vm, TRACKING_PREFIX, &names, &n,
-                           err) < 0)
-        return -1;
-    for (size_t i = 0; i < n; i++)
-        if (uuid_is_valid(names[i] + strlen(TRACKING_PREFIX)))
-            add_stale(t, names[i] + strlen(TRACKING_PREFIX));
-    free_names(names, n);
-    return 0;
-}
-
 int
 tracking_drop(struct ctl *ctl, const char *vm_uuid, struct err *err)
 {
     CLEANUP(tracking_free)
     struct tracking *t = tracking_load(ctl, vm_uuid, err);
 
-    if (t == NULL || forget_all(ctl, vm_uuid, err) < 0 ||
-        find_all(ctl, t, err) < 0)
+    if (t == NULL || forget_all(ctl, vm_uuid, err) < 0)
+        return -1;
+    retire(t, &t->pending);
+    retire(t, &t->committed);
+    if (find_all(ctl, t, err) < 0)
         return -1;
     if (save_and_clean(ctl, t, err) < 0)
         return -1;

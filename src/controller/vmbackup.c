@@ -14,7 +14,9 @@
  *                cut, thaw; the record goes into status.vmkeep.cut
  *   READ         backup-read.c: a job; the VM's lock as READ while it runs, so
  *                that snapshots, start and stop go on
- *   WATCH        its progress, into the status
+ *   WATCH        its progress, into the status; and whether there is room for
+ *                what the guest writes meanwhile: if not, the backup fails and
+ *                its layers are merged back while they can be
  *   COMPLETE     the status of a finished backup, made from what was committed
  *   CLEAN        backup_cut_undo() with the lock (MERGE): bitmap committed or
  *                removed, the cut's references dropped (controller/tidy.c
@@ -55,7 +57,7 @@
 
 #define TURN     "backupInProgress" /* in the VM's status */
 #define SOON_MS  200
-#define WATCH_MS 5000
+#define WATCH_MS 1000 /* for the room on the disks' file systems */
 
 /* One pass: what was read, and what the plan sees of it. */
 struct pass {
@@ -240,14 +242,11 @@ give_lock(struct pass *p)
         loop_give_vm(p->loop, vm_uuid_of(p), p->key);
 }
 
-/* A try failed: again later, or for good. */
 static int
-note_failure(struct pass *p, const struct err *why, struct err *err)
+note_try(struct pass *p, const struct err *why, int64_t n,
+         struct backup_plan_retry retry, struct err *err)
 {
     CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
-    int64_t n = jsonx_int(object, "status.vmkeep.attempts", 0) + 1;
-    struct backup_plan_retry retry =
-        backup_plan_retry_after((unsigned)n, why->code);
 
     jsonx_set(object, "status.vmkeep.attempts", json_integer(n));
     if (retry.is_final) {
@@ -265,6 +264,16 @@ note_failure(struct pass *p, const struct err *why, struct err *err)
                   retry.is_final ? "BackupFailed" : "BackupError", "%s",
                   why->msg);
     return put_status(p, object, err);
+}
+
+/* A try failed: again later, or for good. */
+static int
+note_failure(struct pass *p, const struct err *why, struct err *err)
+{
+    int64_t n = jsonx_int(p->json, "status.vmkeep.attempts", 0) + 1;
+
+    return note_try(p, why, n, backup_plan_retry_after((unsigned)n, why->code),
+                    err);
 }
 
 /* ---- steps ---- */
@@ -316,21 +325,10 @@ mark_cutting(struct pass *p, struct err *err)
     return put_status(p, object, err);
 }
 
-enum quiesce {
-    QUIESCE_PREFERRED,
-    QUIESCE_REQUIRED,
-    QUIESCE_NONE
-};
-
-static enum quiesce
+static enum backup_cut_quiesce
 quiesce_of(const struct pass *p)
 {
-    const char *how = note_of(p, BACKUP_CUT_QUIESCE_ANNOTATION);
-
-    if (how != NULL && strcmp(how, "required") == 0)
-        return QUIESCE_REQUIRED;
-    return how != NULL && strcmp(how, "none") == 0 ? QUIESCE_NONE
-                                                   : QUIESCE_PREFERRED;
+    return backup_cut_quiesce(note_of(p, BACKUP_CUT_QUIESCE_ANNOTATION));
 }
 
 /* The guest could not be frozen and need not be: the next try does without. */
@@ -363,7 +361,7 @@ cut_locked(struct pass *p, struct err *why, bool *ret_is_freeze_failure,
     job.backup = p->object;
     job.backup_json = p->json;
     job.repo_uuid = target_uuid(ref);
-    job.never_freezes = quiesce_of(p) == QUIESCE_NONE ||
+    job.never_freezes = quiesce_of(p) == BACKUP_CUT_QUIESCE_NONE ||
                         jsonx_bool(p->json, "status.vmkeep.cut.freezeFailed");
     if (backup_cut(p->ctl, &job, json_object_get(object, "status"),
                    ret_is_freeze_failure, why) < 0)
@@ -399,7 +397,7 @@ cut(struct pass *p, int64_t *ret_again_ms, struct err *err)
     project_poke(p->ctl, vm_uuid);
     if (rc != 1)
         return rc;
-    if (is_freeze_failure && quiesce_of(p) == QUIESCE_PREFERRED)
+    if (is_freeze_failure && quiesce_of(p) == BACKUP_CUT_QUIESCE_PREFERRED)
         return note_freeze_failure(p, &why, err);
     return note_failure(p, &why, err);
 }
@@ -438,7 +436,11 @@ watch(struct pass *p, int64_t *ret_again_ms, struct err *err)
     CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
     CLEANUP(json_decref) json_t *note = job_note_get(p->ctl->jobs, uid_of(p));
     struct job_progress progress = { 0 };
+    struct err why;
 
+    if (backup_cut_room(p->ctl, p->json, &why) < 0 && why.code == ERR_NO_SPACE)
+        return note_try(p, &why, 1,
+                        (struct backup_plan_retry){ .is_final = true }, err);
     *ret_again_ms = WATCH_MS;
     (void)job_look(p->ctl->jobs, uid_of(p), &progress, NULL);
     if (progress.all_bytes == 0)

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <errno.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -99,5 +103,72 @@ volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
     }
     *ret_own = own;
     *ret_total = all_bytes(t);
+    return 0;
+}
+
+/* ---- room ---- */
+
+/* By how much the merge of what lies above L can make L grow. */
+static uint64_t
+growth(const struct layer_table *t, const struct layer *l)
+{
+    uint64_t has = blocks_of(l), above = 0;
+    uint64_t most = l->size > has ? l->size - has : 0;
+
+    for (size_t i = 0; i < t->n_layers; i++)
+        if (strcmp(t->layers[i].parent, l->id) == 0)
+            above += blocks_of(&t->layers[i]);
+    return above < most ? above : most;
+}
+
+static bool
+is_of_cut(const struct layer_ref *r, const char *cut_id)
+{
+    return r->kind == LAYER_REF_CUT && strcmp(r->owner, cut_id) == 0;
+}
+
+/* Of all disks of the cut on the file system of L. */
+static uint64_t
+growth_beside(const struct layer_table *t, const char *cut_id,
+              const struct layer *l)
+{
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < t->n_refs; i++) {
+        const struct layer *other = layer_find(t, t->refs[i].layer);
+
+        if (is_of_cut(&t->refs[i], cut_id) && other->file.dev == l->file.dev)
+            all += growth(t, other);
+    }
+    return all;
+}
+
+int
+volume_cut_room(struct volume *v, const char *vm_uuid, const char *cut_id,
+                uint64_t reserve, struct err *err)
+{
+    CLEANUP(layer_table_free)
+    struct layer_table *t = volume_load(v, vm_uuid, err);
+
+    if (t == NULL)
+        return -1;
+    for (size_t i = 0; i < t->n_refs; i++) {
+        const struct layer *l = layer_find(t, t->refs[i].layer);
+        struct statvfs s;
+        uint64_t is, wanted;
+
+        if (!is_of_cut(&t->refs[i], cut_id))
+            continue;
+        if (statvfs(l->path, &s) < 0)
+            return err_sys(err, errno, "%s: free space", l->path);
+        is = (uint64_t)s.f_bavail * s.f_frsize;
+        wanted = growth_beside(t, cut_id, l) + reserve;
+        if (is < wanted)
+            return err_set(err, ERR_NO_SPACE,
+                           "the file system of %s has %llu MiB left, and what "
+                           "the guest writes while its disk is read needs %llu",
+                           l->path, (unsigned long long)is >> 20,
+                           (unsigned long long)wanted >> 20);
+    }
     return 0;
 }

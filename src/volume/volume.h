@@ -152,6 +152,14 @@ int volume_collect(struct volume *v, const char *vm_uuid, size_t *ret_left,
  * NOT_FOUND names the missing file; CORRUPT. */
 int volume_cut_check(struct volume *v, const char *vm_uuid, const char *cut_id,
                      struct err *err) NODISCARD;
+/* While a cut is read the guest's writes lie above it, and are merged back
+ * afterwards. Is there room for that, and `reserve` bytes more?
+ *
+ *   errors  NO_SPACE: not any more, says where; the cut should go while the
+ *           merge still fits
+ */
+int volume_cut_room(struct volume *v, const char *vm_uuid, const char *cut_id,
+                    uint64_t reserve, struct err *err) NODISCARD;
 /* Bytes on disk that go when this cut is deleted (at most; none if others need
  * its layers), and that all layers of the VM take. */
 int volume_cut_usage(struct volume *v, const char *vm_uuid, const char *cut_id,
