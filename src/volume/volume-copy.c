@@ -73,12 +73,16 @@ plan_file(struct layer_table *t, const char *id, char new_id[UUID_STR_SIZE],
     const struct layer *l = layer_find(t, id);
     const struct layer *below = layer_parent(t, l);
     char below_id[UUID_STR_SIZE] = "", target[LAYER_TARGET_SIZE];
+    char from_below[UUID_STR_SIZE];
     CLEANUP(mem_free) char *path = NULL;
 
     memcpy(target, l->target, sizeof target);
-    if (below != NULL && plan_file(t, below->id, below_id, err) < 0)
-        return -1;
-    l = layer_find(t, id); /* rows may have moved */
+    if (below != NULL) {
+        memcpy(from_below, below->id, sizeof from_below); /* rows move */
+        if (plan_file(t, from_below, below_id, err) < 0)
+            return -1;
+    }
+    l = layer_find(t, id);
     uuid_random(new_id);
     path = volume_path_like(l->path, new_id, l->format, err);
     if (path == NULL)
