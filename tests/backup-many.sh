@@ -34,7 +34,7 @@ change() {
     3) echo "removes and trims"; guest_exec g1 "rm -f /data/f$((at % 5)); sync; fstrim /data 2>/dev/null || true" ;;
     4) size=$((size + 64)); echo "grows to $size MiB"; virsh -q blockresize g1 vdb ${size}M ;;
     5) echo "takes a snapshot"; snapshot "s$at$n" g1 && snapshot_ready "s$at$n" >/dev/null ;;
-    6) echo "loses its oldest snapshot"; s=$(k get vmsnapshot -o name | head -n 1); [ -z "$s" ] || k delete "$s" --timeout=60s >/dev/null ;;
+    6) echo "loses its oldest snapshot"; s=$(k get vmsnapshot -o name | head -n 1); [ -z "$s" ] || k delete "$s" --timeout=240s >/dev/null ;;
     7)
         if [ $((n % 2)) = 0 ]; then echo "is killed"; guest_kill g1; guest_start g1
         else echo "is stopped and started"; guest_shutdown g1; guest_start g1; fi
@@ -51,7 +51,7 @@ for ((i = 1; i <= n; i++)); do
     what=$(head -n 1 "$T/what")
     touch "$T/hold"
     backup "m$i" g1
-    copy_cut_of "m$i" g1 || note "no cut was seen"
+    copy_cut "m$i" g1 || note "no cut was seen"
     rm "$T/hold"
     check "backup $i is made (the guest $what)" backup_ready "m$i"
     for disk in vda vdb; do

@@ -25,11 +25,9 @@ uuid=$(guest_uuid g1)
 
 # backup_kept NAME: a backup of g1, and copies of its cut in $T/copies.
 backup_kept() {
-    local vda vdb
-    vda=$(guest_disk g1 vda) vdb=$(guest_disk g1 vdb)
     touch "$T/hold"
     backup "$1" g1
-    copy_cut g1 "$vda" "$vdb"
+    copy_cut "$1" g1
     rm "$T/hold"
     mkdir -p "$T/copies"
     mv "$T/cut/vda.raw" "$T/copies/$1-vda.raw" && mv "$T/cut/vdb.raw" "$T/copies/$1-vdb.raw"

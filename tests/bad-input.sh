@@ -97,25 +97,25 @@ check "in Harvester's words" says 'must not be negative'
 check_equal "a status that somebody brings along is dropped" "$(post $harvester/virtualmachinebackups "$(backup_of plain forged '' ',"status":{"readyToUse":true}')")" 201
 check_equal "so it cannot be restored: 422" "$(post $harvester/virtualmachinerestores "$(restore_of forged copy ',"newVM":true')")" 422
 check "in Harvester's words" says 'VMBackup default/forged is not ready'
-check_equal "it can be deleted, though its target is not there" "$(status_of backup delete forged --wait --timeout 30s)" 0
+check_equal "it can be deleted, though its target is not there" "$(status_of backup delete forged --wait --timeout 240s)" 0
 check_equal "a restore of an unknown backup: 422" "$(post $harvester/virtualmachinerestores "$(restore_of nope copy ',"newVM":true')")" 422
 check "in Harvester's words" says "can't get vmbackup default/nope"
 check_equal "a restore to a name that is none: 422" "$(post $harvester/virtualmachinerestores "$(restore_of nope 'No Name' ',"newVM":true')")" 422
 check "in Harvester's words" says 'Target VM name is invalid, err: '
 check_equal "a policy that is a slip: 422" "$(post $harvester/virtualmachinerestores "$(restore_of nope copy ',"deletionPolicy":"retian"')")" 422
-check_equal "a target that is not there can be deleted" "$(status_of target delete default --wait --timeout 30s)" 0
+check_equal "a target that is not there can be deleted" "$(status_of target delete default --wait --timeout 240s)" 0
 check "nothing has changed" eval 'what_is | cmp - "$T/before"'
 
 # ---- a machine without disks, and one without disks that can be kept ----
-check_equal "a machine without disks can be snapshotted" "$(status_of snapshot create diskless d1 --wait --timeout 30s)" 0
+check_equal "a machine without disks can be snapshotted" "$(status_of snapshot create diskless d1 --wait --timeout 240s)" 0
 check "vm show says why each disk is left out" eval "v vm show odd >'$T/out' && says '^vda .*no: ' && says '^vdb .*no: ' && says '^sda .*no: '"
-check_equal "so can one whose disks are all left out" "$(status_of snapshot create odd o1 --wait --timeout 30s)" 0
+check_equal "so can one whose disks are all left out" "$(status_of snapshot create odd o1 --wait --timeout 240s)" 0
 check "and the reasons are kept" says '^Left out: +vda: .+'
-check_equal "a disk that is to be left out but is not there is no error" "$(status_of snapshot create plain p0 --exclude vdz --wait --timeout 30s)" 0
-check_equal "and goes" "$(status_of snapshot delete p0 --wait --timeout 60s)" 0
+check_equal "a disk that is to be left out but is not there is no error" "$(status_of snapshot create plain p0 --exclude vdz --wait --timeout 240s)" 0
+check_equal "and goes" "$(status_of snapshot delete p0 --wait --timeout 240s)" 0
 
 # ---- a disk file that is missing ----
-check_equal "a snapshot of a missing file is given up" "$(status_of snapshot create ghost g1 --deadline 3s --wait --timeout 60s)" 13
+check_equal "a snapshot of a missing file is given up" "$(status_of snapshot create ghost g1 --deadline 3s --wait --timeout 240s)" 13
 check "and what is missing is told" says 'failed: .*volume doesnt exist: ghost-vda'
 check "nothing has changed" eval 'what_is | cmp - "$T/before"'
 
@@ -127,14 +127,14 @@ n=0
 for vm in $(v vm list -o name | grep -vE '^(plain|diskless|ghost|odd)$'); do
     n=$((n + 1))
     domain_name=$(v vm show "$vm" -o json | python3 -c 'import json, sys; print(json.load(sys.stdin)["metadata"]["annotations"]["vmkeep.io/domain"])')
-    check_equal "\"$domain_name\" is snapshotted" "$(status_of snapshot create "$vm" "n$n" --wait --timeout 60s)" 0
-    check_equal "\"$domain_name\" is restored" "$(status_of restore create "n$n" --wait --timeout 60s)" 0
-    check_equal "\"$domain_name\": its snapshot is deleted" "$(status_of snapshot delete "n$n" --wait --timeout 60s)" 0
+    check_equal "\"$domain_name\" is snapshotted" "$(status_of snapshot create "$vm" "n$n" --wait --timeout 240s)" 0
+    check_equal "\"$domain_name\" is restored" "$(status_of restore create "n$n" --wait --timeout 240s)" 0
+    check_equal "\"$domain_name\": its snapshot is deleted" "$(status_of snapshot delete "n$n" --wait --timeout 240s)" 0
 done
 
 # ---- two at once ----
-(status_of snapshot create plain a1 --wait --timeout 60s >"$T/a1") &
-(status_of snapshot create plain a2 --wait --timeout 60s >"$T/a2") &
+(status_of snapshot create plain a1 --wait --timeout 240s >"$T/a1") &
+(status_of snapshot create plain a2 --wait --timeout 240s >"$T/a2") &
 wait
 check_equal "two snapshots at once are made one after the other" "$(cat "$T/a1") $(cat "$T/a2")" "0 0"
 check_equal "the same name again: 4" "$(status_of snapshot create plain a1)" 4
@@ -152,13 +152,13 @@ check_equal "a second restore of the same name: 4" "$(status_of restore create a
 check_equal "a restore over a machine that is another: 4" "$(status_of restore create a1 --to diskless)" 4
 check_equal "a restore to a name that is none: 2" "$(status_of restore create a1 --to 'No Name')" 2
 check "and the field is named" says 'spec.target.name'
-check_equal "snapshots are deleted in one command" "$(status_of snapshot delete a1 a2 --wait --timeout 60s)" 0
+check_equal "snapshots are deleted in one command" "$(status_of snapshot delete a1 a2 --wait --timeout 240s)" 0
 
 # ---- no space ----
 vmkeepd_stop
 sed -i 's/^min_free = .*/min_free = 900T/' "$T/vmkeep.conf"
 vmkeepd_start
 what_is >"$T/before"
-check_equal "a snapshot without space is given up" "$(status_of snapshot create plain full --deadline 3s --wait --timeout 60s)" 13
+check_equal "a snapshot without space is given up" "$(status_of snapshot create plain full --deadline 3s --wait --timeout 240s)" 13
 check "and says what is missing" says '[Ss]pace|free'
 check "nothing has changed" eval 'what_is | cmp - "$T/before"'

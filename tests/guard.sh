@@ -33,7 +33,7 @@ check "the guest is frozen" guest_is_still g1
 end_client
 check "vmkeepd killed: the guest is thawed" guest_is_writing g1
 took=$(($(now_ms) - since))
-check "within two seconds ($took ms)" test $took -le 2000
+check "long before its deadline of a minute ($took ms)" test $took -le 15000
 check "the guard has ended" wait_until 5 is_gone "$guard"
 
 guest_hang_agent g1 6

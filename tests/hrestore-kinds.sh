@@ -26,10 +26,8 @@ file_is() { [ "$(guest_exec "$1" 'cat /data/file')" = "$2" ]; }
 # backed_up NAME: back g1 up; $T/copy/NAME-vda is what qemu-img copies of the cut
 # before anything is read.
 backed_up() {
-    local a b
-    a=$(guest_disk g1 vda) b=$(guest_disk g1 vdb)
     touch "$T/hold"
-    backup "$1" g1 && copy_cut g1 "$a" "$b"
+    backup "$1" g1 && copy_cut "$1" g1
     rm -f "$T/hold"
     mv "$T/cut/vda.raw" "$T/copy/$1-vda" && mv "$T/cut/vdb.raw" "$T/copy/$1-vdb" && backup_ready "$1"
 }

@@ -62,24 +62,22 @@ layer_of_cut() {
     awk -v c="$2" -v d="$3" '$1 == "layer" {path[$2] = $11} $1 == "ref" && $2 == "cut" && $3 == c && $4 == d {print path[$5]}' \
         "$T/state/layers/$(guest_uuid "$1")" 2>/dev/null
 }
-# copy_cut_of BACKUP VM: as copy_cut, however the cut was made.
-copy_cut_of() {
+# copy_cut BACKUP VM: wait for the cut, and copy what it sealed to
+# $T/cut/TARGET.raw before anything is read. By the layers' table: that the VM
+# names another file than before may also be an earlier cut's merge.
+copy_cut() {
     local uid disk file
     mkdir -p "$T/cut"
     rm -f "$T"/cut/*
-    wait_until 60 backup_is "$1" .status.vmkeep.phase Reading || return 1
+    wait_until 60 backup_is "$1" .status.vmkeep.phase Reading || { echo "there is no cut: $(backup_field "$1" .status)"; return 1; }
     uid=$(backup_field "$1" .metadata.uid)
     for disk in vda vdb; do
         file=$(layer_of_cut "$2" "$uid" $disk)
         qemu-img convert -U -f "${file##*.}" -O raw "$file" "$T/cut/$disk.raw" || return 1
     done
 }
-# copy_cut VM OLD-VDA OLD-VDB: wait for the cut, and copy what it sealed to
-# $T/cut/TARGET.raw before anything is read.
-copy_cut() {
-    mkdir -p "$T/cut"
-    rm -f "$T"/cut/*
-    local vm=$1 old=$2
-    wait_until 60 eval '[ "$(guest_disk "$vm" vda)" != "$old" ]' || { echo "there is no cut"; return 1; }
-    qemu-img convert -U -O raw "$2" "$T/cut/vda.raw" && qemu-img convert -U -O raw "$3" "$T/cut/vdb.raw"
+# layers_merged VM: no layer of it waits to be merged or removed.
+layers_merged() {
+    awk '$1 == "layer" && $5 == "sealed" {owed[$2]} $1 == "ref" {delete owed[$5]} $1 == "job" {owed[0]} END {exit length(owed) > 0}' \
+        "$T/state/layers/$(guest_uuid "$1")"
 }

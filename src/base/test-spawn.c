@@ -60,8 +60,8 @@ a_child_that_hangs_is_ended_with_its_children(void)
     uint64_t before = clock_mono_ms();
     int grandchild;
 
-    CHECK_ERR(spawn_run(argv, 300, &out, &err), &err, ERR_TIMEOUT);
-    CHECK_INT(clock_mono_ms() - before, <, 5000);
+    CHECK_ERR(spawn_run(argv, 1500, &out, &err), &err, ERR_TIMEOUT);
+    CHECK_INT(clock_mono_ms() - before, <, 30000);
     grandchild = atoi(buf_str(&out));
     CHECK_INT(grandchild, >, 1);
     /* It is gone, or a zombie that somebody else has yet to reap. */

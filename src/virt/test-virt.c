@@ -177,7 +177,7 @@ a_libvirt_that_is_away_is_waited_for(void)
     CHECK(virt_vm_get(v, "x", &err) == NULL);
     CHECK_INT(err.code, ==, ERR_UNAVAILABLE);
     virt_close(v);
-    CHECK_INT(clock_mono_ms() - since_ms, <, 5000);
+    CHECK_INT(clock_mono_ms() - since_ms, <, 20000);
 }
 
 static void *
