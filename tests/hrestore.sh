@@ -148,15 +148,6 @@ check_equal "which is said" "$(field $R r6 .status.vmkeep.identityKept)" true
 check "with its MAC address" eval "virsh -q dumpxml g1 | grep -q 52:54:00:aa:bb:01"
 check "byte for byte" is_copy g1 b1
 
-# ---- its addresses for another machine ----
-virsh -q dumpxml --inactive g1 | sed 's/52:54:00:aa:bb:01/52:54:00:aa:bb:09/' >"$T/g1.xml"
-virsh -q define "$T/g1.xml"
-check "the old one has another MAC address now" wait_until 30 eval "k get vm g1 -o json | grep -q 52:54:00:aa:bb:09"
-hrestore r8 g7 b1 "newVM: true" "keepMacAddress: true" "haltAfterRestore: true"
-check "a new VM that keeps MAC addresses" hrestore_complete r8 120
-check "has another UUID" test "$(guest_uuid g7)" != "$uuid"
-check "and the MAC address of the backup" eval "virsh -q dumpxml g7 | grep -q 52:54:00:aa:bb:01"
-
 # ---- one disk to a file ----
 id=$(field $B b1 .status.vmkeep.backupID)
 check "one disk goes to a file" "$(program vmkeep-repo)" export -q -k "$T/repo.key" -d vdb "$T/target" "$id" "$T/vdb.raw"
