@@ -15,7 +15,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "repo/repo-id.h"
+#include "repo/rescue.h"
 #include "repo/summary.h"
+
+#define RESCUES 20 /* of a commit: collectors that are faster each time */
 
 /* ---- begin and end ------------------------------------------------------- */
 
@@ -675,12 +678,33 @@ check_packs(struct repo_backup *b, struct packer *p, char kind, struct err *err)
     return 0;
 }
 
+/* Everything durable, then the COMMIT.
+ *   errors  CONFLICT also if packs of others are not what they were */
+static int
+commit_once(struct repo_backup *b, const void *metadata, size_t len,
+            struct commitlog_commit *c, struct err *err)
+{
+    CLEANUP(packset_fini) struct packset needed = { 0 };
+
+    for (unsigned i = 0; i < b->disk_count; i++)
+        packset_add_all(&needed, builder_packs(b->disks[i].builder));
+    if (put_root(b, metadata, len, c, err) < 0 ||
+        packer_finish(b->data, err) < 0 || packer_finish(b->meta, err) < 0 ||
+        check_packs(b, b->data, 'p', err) < 0 ||
+        check_packs(b, b->meta, 'm', err) < 0 ||
+        blob_sync(b->repo->blob, err) < 0)
+        return -1;
+    c->stored_bytes = packer_stored(b->data) + packer_stored(b->meta);
+    return commitlog_append_commit(b->repo->log, c, &needed, &b->fresh, err);
+}
+
 static int
 commit(struct repo_backup *b, const void *metadata, size_t len,
        const char *object_uid, struct err *err)
 {
     struct commitlog_commit c = { .created_unix_s = b->created_unix_s };
-    CLEANUP(packset_fini) struct packset needed = { 0 };
+    bool is_changed = true;
+    int rc;
 
     memcpy(c.id, b->id, 16);
     if (b->parent != NULL)
@@ -690,16 +714,21 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
         if (finish_disk(b, &b->disks[i], err) < 0)
             return err_wrap(err, "disk %s", b->disks[i].out.name);
         c.logical_bytes += b->disks[i].out.size;
-        packset_add_all(&needed, builder_packs(b->disks[i].builder));
     }
-    if (put_root(b, metadata, len, &c, err) < 0 ||
-        packer_finish(b->data, err) < 0 || packer_finish(b->meta, err) < 0 ||
-        check_packs(b, b->data, 'p', err) < 0 ||
-        check_packs(b, b->meta, 'm', err) < 0 ||
-        blob_sync(b->repo->blob, err) < 0)
-        return -1;
-    c.stored_bytes = packer_stored(b->data) + packer_stored(b->meta);
-    return commitlog_append_commit(b->repo->log, &c, &needed, &b->fresh, err);
+    rc = commit_once(b, metadata, len, &c, err);
+    for (unsigned i = 0; rc < 0 && err->code == ERR_CONFLICT && i < RESCUES;
+         i++) {
+        struct err cause;
+
+        if (rescue_run(b, &is_changed, &cause) < 0) {
+            *err = cause;
+            return -1;
+        }
+        if (!is_changed)
+            break; /* it was something else */
+        rc = commit_once(b, metadata, len, &c, err);
+    }
+    return rc;
 }
 
 int

@@ -153,22 +153,24 @@ commitlog_append_open(struct commitlog *l, const uint8_t session[16],
     return commitlog_append(l, COMMITLOG_OPEN, &body, err);
 }
 
-/* None of these is condemned; *ret_seq: up to that entry. A pack that the
- * parent names too may be, if its chunks were moved. */
+/* None of these is condemned, or was rewritten. What the parent names too may
+ * be, if it `may_be_moved`: the map has all of it. */
 static int
 check_packs_locked(struct commitlog *l, const struct packset *packs,
-                   struct err *err) REQUIRES(commitlog_lock)
+                   bool may_be_moved, struct err *err) REQUIRES(commitlog_lock)
 {
     const struct packset_item *item;
 
     for (size_t pos = 0; (item = packset_next(packs, &pos)) != NULL;) {
         char name[PACK_NAME_SIZE];
 
-        if (packset_get(&l->state.condemned, &item->id) == 0)
+        if (logstate_moved_find(&l->state, &item->id) != NULL
+                ? may_be_moved
+                : packset_get(&l->state.condemned, &item->id) == 0)
             continue;
         pack_name(&item->id, name);
-        return err_set(err, ERR_CONFLICT, "%s is condemned and will be removed",
-                       name);
+        return err_set(err, ERR_CONFLICT,
+                       "%s was rewritten or condemned meanwhile", name);
     }
     return 0;
 }
@@ -184,8 +186,8 @@ append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
         CLEANUP(buf_fini) struct buf body = BUF_INIT;
 
         if (commitlog_refresh_locked(l, err) < 0 ||
-            check_packs_locked(l, needed, err) < 0 ||
-            check_packs_locked(l, fresh, err) < 0)
+            check_packs_locked(l, needed, true, err) < 0 ||
+            check_packs_locked(l, fresh, false, err) < 0)
             return -1;
         c->checked_seq = l->state.last_seq;
         commitlog_commit_encode(c, &body);

@@ -143,7 +143,8 @@ int commitlog_append_open(struct commitlog *l, const uint8_t session[16],
                           const uint8_t *resumes, struct err *err) NODISCARD;
 /* `needed`: the packs that its trees name; `fresh`: those of them, but for its
  * own, that its parent does not name. Sets c->checked_seq.
- *   errors  CONFLICT also if one of these is condemned */
+ *   errors  CONFLICT also if one of these is condemned, or a fresh one was
+ *           rewritten: see repo/rescue.h */
 int commitlog_append_commit(struct commitlog *l, struct commitlog_commit *c,
                             const struct packset *needed,
                             const struct packset *fresh, struct err *err)

@@ -39,6 +39,8 @@ static const struct {
       "take back what was deleted and is not collected yet" },
     { "forget", "DIR", 1, 1, cmd_forget,
       "delete the backups that no --keep-... keeps" },
+    { "compact", "DIR", 1, 1, cmd_compact,
+      "write packs anew of which little is needed" },
     { "hold", "DIR BACKUP REASON", 3, 3, cmd_hold,
       "nobody can delete it until it is released" },
     { "release", "DIR BACKUP...", 2, 1025, cmd_release, "end a hold" },
@@ -86,7 +88,8 @@ static const char options_help[] =
     "      --keep-monthly N\n"
     "      --keep-yearly N\n"
     "      --keep-within TIME      forget: what is younger before the newest: 36h, 30d, 1y6m\n"
-    "      --dry-run               forget: only say what it would do\n"
+    "      --dry-run               forget, compact: only say what it would do\n"
+    "      --dead PERCENT          compact: packs of which that much is not needed (25)\n"
     "      --deleted               list: what can be taken back with undelete\n"
     "  -t, --threads N             workers (one per core)\n"
     "      --json                  info, list: for programs\n"
@@ -262,6 +265,7 @@ enum {
     OPT_JSON,
     OPT_DRY_RUN,
     OPT_DELETED,
+    OPT_DEAD,
     OPT_KEEP, /* and the six that follow; see cmd_retain_option() */
     OPT_KEEP_END = OPT_KEEP + 7,
     OPT_ROLE,
@@ -287,6 +291,7 @@ static const struct option long_options[] = {
     { "threads", required_argument, NULL, 't' },
     { "json", no_argument, NULL, OPT_JSON },
     { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+    { "dead", required_argument, NULL, OPT_DEAD },
     { "deleted", no_argument, NULL, OPT_DELETED },
     { "keep-last", required_argument, NULL, OPT_KEEP },
     { "keep-hourly", required_argument, NULL, OPT_KEEP + 1 },
@@ -409,6 +414,8 @@ take_option(struct repotool *t, int c, struct err *err)
     case OPT_DRY_RUN:
         t->is_dry_run = true;
         return 0;
+    case OPT_DEAD:
+        return number(optarg, 1, 100, &t->dead_percent, err);
     case OPT_DELETED:
         t->shows_deleted = true;
         return 0;

@@ -28,6 +28,7 @@ struct repotool {
     unsigned threads;
     int zstd_level;
     unsigned verify_level;
+    unsigned dead_percent; /* 0: as repo_compact() likes */
     bool is_unencrypted;
     bool is_quiet;
     bool is_json;
@@ -63,6 +64,7 @@ int cmd_undelete(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_forget(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_hold(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_release(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_compact(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_verify(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_import(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_export(const struct repotool *t, struct err *err) NODISCARD;
