@@ -190,20 +190,19 @@ random_below(uint64_t n)
 
 /* Compare one chunk of the disk with the parent's. */
 static int
-compare(struct copy *c, unsigned parent_disk, uint64_t off, uint8_t *a,
-        uint8_t *b, bool *ret_is_same, struct err *err)
+compare(struct copy *c, unsigned parent_disk, uint64_t off, uint8_t *data,
+        bool *ret_is_same, struct err *err)
 {
-    if (disk_source_read(c->source, off, a, c->chunk, err) < 0 ||
-        repo_view_read(c->job->parent, parent_disk, off, b, c->chunk, err) < 0)
+    if (disk_source_read(c->source, off, data, c->chunk, err) < 0)
         return -1;
-    *ret_is_same = memcmp(a, b, c->chunk) == 0;
-    return 0;
+    return repo_view_is_chunk(c->job->parent, parent_disk, off, data,
+                              ret_is_same, err);
 }
 
 static int
 audit(struct copy *c, struct err *err)
 {
-    CLEANUP(mem_free) uint8_t *a = NULL, *b = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
     unsigned disk;
     uint64_t size, chunks, wanted;
 
@@ -215,8 +214,7 @@ audit(struct copy *c, struct err *err)
         return 0;
     wanted =
         chunks / AUDIT_RATIO > AUDIT_MIN ? chunks / AUDIT_RATIO : AUDIT_MIN;
-    a = xcalloc(1, c->chunk);
-    b = xcalloc(1, c->chunk);
+    data = xcalloc(1, c->chunk);
     for (uint64_t i = 0; i < wanted; i++) {
         uint64_t off = random_below(chunks) * c->chunk;
         bool is_same = true;
@@ -224,7 +222,7 @@ audit(struct copy *c, struct err *err)
         if (ranges_overlaps(&c->want, off, c->chunk))
             continue;
         if (job_check(c->job->job, err) < 0 ||
-            compare(c, disk, off, a, b, &is_same, err) < 0)
+            compare(c, disk, off, data, &is_same, err) < 0)
             return -1;
         c->r->audited++;
         c->r->mismatches += !is_same;

@@ -34,6 +34,7 @@
 #include "controller/objutil.h"
 #include "controller/target-repo.h"
 #include "controller/target-sync.h"
+#include "repo/repo-keys.h"
 
 #define TEST_ANNOTATION "vmkeep.io/test"
 #define LOOK_MS         60000
@@ -326,11 +327,16 @@ open_handle(struct pass *p, struct err *err)
 {
     struct target_ref *ref;
     struct repo *repo = NULL;
+    bool is_current = false;
     char *key = NULL;
 
     p->ref = p->test == NULL ? present_handle(p) : NULL;
-    if (p->ref != NULL)
+    if (p->ref != NULL &&
+        repo_keys_is_current(p->ref->repo, &is_current, err) < 0)
+        return -1;
+    if (is_current)
         return 0;
+    target_release(TAKE(p->ref)); /* none, or its keys were rotated */
     if (target_repo_open(&p->place, &p->look, &repo, &key, err) < 0)
         return -1;
     ref = xcalloc(1, sizeof *ref);
@@ -525,8 +531,8 @@ tell_events(struct pass *p)
     if (p->is_new_repo && p->ref->key != NULL)
         eventrec_warn(
             p->ctl->events, p->object, "KeepTheKey",
-            "keep a copy of %s in another place: without it nothing of this repository can be read",
-            p->ref->key);
+            "keep a copy of %s in another place, or print vmkeep repo export-kit -k %s %s: without a key nothing of this repository can be read",
+            p->ref->key, p->ref->key, p->place.path);
     if (p->ref == NULL && (was == NULL || strcmp(was, "True") == 0))
         eventrec_warn(p->ctl->events, p->object, "TargetNotReady", "%s",
                       p->message);

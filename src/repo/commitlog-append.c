@@ -74,7 +74,7 @@ check_epoch_locked(struct commitlog *l, const struct commitlog_entry *e,
          memcmp(now->rotation, l->epoch.rotation, sizeof now->rotation) == 0))
         return 0;
     return err_set(
-        err, ERR_CONFLICT,
+        err, ERR_UNAVAILABLE,
         "the repository's keys were rotated: open it again; if that does not help, this key was removed or is older than the rotation");
 }
 

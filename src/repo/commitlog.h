@@ -122,7 +122,7 @@ struct commitlog_epoch {
 
 int commitlog_epoch(struct commitlog *l, struct commitlog_epoch *ret,
                     struct err *err) NODISCARD;
-/* What this process writes with: an OPEN is refused (CONFLICT) when the log
+/* What this process writes with: an OPEN is refused (UNAVAILABLE) when the log
  * has gone on to another epoch. */
 void commitlog_set_epoch(struct commitlog *l, const struct commitlog_epoch *e);
 

@@ -397,3 +397,17 @@ repo_keys_rotate(struct repo *repo, unsigned *ret_epoch, size_t *ret_skipped,
         sweep_grants(repo, rotation, true);
     return rc;
 }
+
+int
+repo_keys_is_current(struct repo *repo, bool *ret, struct err *err)
+{
+    struct commitlog_epoch now;
+
+    if (commitlog_epoch(repo->log, &now, err) < 0)
+        return -1;
+    *ret = now.epoch == 0 ||
+           (now.epoch == repo->wrap.epoch &&
+            memcmp(now.rotation, repo->keys.epochs[now.epoch].rotation,
+                   sizeof now.rotation) == 0);
+    return 0;
+}

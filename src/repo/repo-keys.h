@@ -54,6 +54,12 @@ int repo_keys_remove(struct repo *repo, const char *id, struct err *err)
 int repo_keys_rotate(struct repo *repo, unsigned *ret_epoch,
                      size_t *ret_skipped, struct err *err) NODISCARD;
 
+/* Are the keys that `repo` writes with those of the present epoch? If not,
+ * somebody rotated: open it again.
+ *   blocks  on the store */
+int repo_keys_is_current(struct repo *repo, bool *ret, struct err *err)
+    NODISCARD;
+
 /* A recipient's pair: the secret into a new file, the public key as text
  * ("vmkeep-public-0 ...", no newline) into `ret_public` of 96 bytes. */
 int repo_keys_make_recipient(const char *path, char ret_public[96],

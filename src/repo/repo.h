@@ -133,8 +133,9 @@ struct repo_progress {
 /* Begin a backup; repo_backup_free() ends it. With a parent, every disk
  * begins as the parent's disk of the same name (zeros beyond its end); without
  * one, as zeros. The caller then writes what differs, or everything.
- *   errors  NOT_FOUND (no such parent); DENIED (no key); CONFLICT (the session
- *           to resume did commit: look for its backup)
+ *   errors  NOT_FOUND (no such parent); DENIED (no key, or one that does not
+ *           allow it); CONFLICT (the session to resume did commit: look for
+ *           its backup); UNAVAILABLE (the keys were rotated: open it again)
  *   blocks  on the store; memory is bounded: below 256 MiB in all */
 int repo_backup_begin(struct repo *repo,
                       const struct repo_backup_options *options,
@@ -227,6 +228,13 @@ int repo_view_metadata(struct repo_view *v, void **ret_data, size_t *ret_len,
  *   blocks  on the store */
 int repo_view_read(struct repo_view *v, unsigned disk, uint64_t off, void *data,
                    size_t len, struct err *err) NODISCARD NONNULL(1, 4, 6);
+
+/* Are these bytes the chunk at `off`, whole and no longer than the disk? Nothing
+ * but the tree is read, so that a key that opens no data can ask.
+ *   errors  INVALID (no whole chunk is there) */
+int repo_view_is_chunk(struct repo_view *v, unsigned disk, uint64_t off,
+                       const void *data, bool *ret_is, struct err *err)
+    NODISCARD;
 
 enum repo_extent_kind {
     REPO_EXTENT_ZERO,

@@ -86,6 +86,24 @@ read_back(struct repo *repo, const char *id, struct err *err)
     return 0;
 }
 
+/* Every chunk is what `content` has, but `other`. */
+static void
+check_chunks(struct repo *repo, const char *id, int other)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+    for (int i = 0; i < (int)(SIZE >> 16); i++) {
+        bool is = i == other;
+
+        CHECK_OK(repo_view_is_chunk(v, 0, (uint64_t)i << 16,
+                                    content + ((size_t)i << 16), &is, &err),
+                 &err);
+        CHECK_INT(is, ==, i != other);
+    }
+}
+
 static int
 delete_one(struct repo *repo, const char *id, struct err *err)
 {
@@ -136,7 +154,9 @@ each_role_does_what_it_may(void)
 
         CHECK(strcmp(repo_info_get(r)->role, "backup-only") == 0);
         CHECK_ERR(read_back(r, first, &err), &err, ERR_DENIED);
+        check_chunks(r, first, -1);
         content[0] ^= 1; /* one chunk is new, the others are found */
+        check_chunks(r, first, 0);
         CHECK_OK(back_up(r, first, second, &err), &err);
         CHECK(stored_by(r, second) < 200000);
         CHECK_ERR(read_back(r, second, &err), &err, ERR_DENIED);
@@ -234,6 +254,7 @@ rotation_keeps_what_is_old_and_shuts_out_who_was_removed(void)
     struct err err = { 0 };
     unsigned epoch = 0;
     size_t skipped = 9;
+    bool is_current = true;
 
     add_role(full, "restore-only", gone);
     add_role(full, "backup-only", id);
@@ -244,9 +265,13 @@ rotation_keeps_what_is_old_and_shuts_out_who_was_removed(void)
     CHECK_INT(epoch, ==, 1);
     CHECK_INT(skipped, ==, 0);
     /* Who has not opened it again does not go on with the old keys. */
-    CHECK_ERR(back_up(full, first, second, &err), &err, ERR_CONFLICT);
+    CHECK_ERR(back_up(full, first, second, &err), &err, ERR_UNAVAILABLE);
+    CHECK_OK(repo_keys_is_current(full, &is_current, &err), &err);
+    CHECK(!is_current);
     CHECK_OK(testing_repo_try_open(&now, &err), &err);
     CHECK_INT(repo_info_get(now)->key_epoch, ==, 1);
+    CHECK_OK(repo_keys_is_current(now, &is_current, &err), &err);
+    CHECK(is_current);
     content[SIZE / 2] ^= 1;
     CHECK_OK(back_up(now, first, second, &err), &err);
     CHECK(stored_by(now, second) < 200000); /* dedup goes on */

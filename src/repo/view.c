@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/le.h"
 #include "repo/repo-id.h"
 
 static void lock(struct repo_view *v) ACQUIRE(view_lock);
@@ -410,6 +411,51 @@ repo_view_read(struct repo_view *v, unsigned disk, uint64_t off, void *data,
         off += n;
         len -= n;
     }
+    return 0;
+}
+
+static bool
+is_entry(const struct repo *repo, const struct tree_entry *e,
+         const uint8_t *data, size_t len)
+{
+    uint8_t id[HASH_SIZE];
+
+    if (e->type == TREE_PATTERN) {
+        for (size_t i = 0; i < len; i++)
+            if (data[i] != e->pattern[i % sizeof e->pattern])
+                return false;
+        return true;
+    }
+    if (e->type == TREE_ZERO)
+        return le_is_zero(data, len);
+    if (e->loc.ulen > len)
+        return false;
+    hash_hmac(&repo->keys.id, data, e->loc.ulen, id);
+    return hash_is_equal(id, e->id) &&
+           le_is_zero(data + e->loc.ulen, len - e->loc.ulen);
+}
+
+int
+repo_view_is_chunk(struct repo_view *v, unsigned disk, uint64_t off,
+                   const void *data, bool *ret_is, struct err *err)
+{
+    CLEANUP(mem_free) struct tree_node *leaf = xcalloc(1, sizeof *leaf);
+    struct tree_entry zero = { .type = TREE_ZERO };
+    uint64_t size, chunk;
+    bool found = false;
+
+    if (check_range(v, disk, off, 1, err) < 0)
+        return -1;
+    size = (uint64_t)1 << v->root.disks[disk].chunk_log2;
+    if (off % size != 0 || size > v->root.disks[disk].size - off)
+        return err_set(err, ERR_INVALID, "no whole chunk is at %llu",
+                       (unsigned long long)off);
+    chunk = off / size;
+    if (view_node(v, disk, 0, chunk / TREE_FANOUT, leaf, &found, err) < 0)
+        return -1;
+    *ret_is =
+        is_entry(v->repo, found ? &leaf->entries[chunk % TREE_FANOUT] : &zero,
+                 data, size);
     return 0;
 }
 
