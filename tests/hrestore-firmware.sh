@@ -25,6 +25,7 @@ check "UEFI comes up with a TPM" wait_until 60 grep -aq "Shell>" "$T/g1/console.
 mkdir "$T/restored"
 VMKEEPD_INSIDE=1
 vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000" "trash_hours = 1" "target_roots = $T" "restore_dir = $T/restored"
+export VMKEEP_EFFECT_LOG=$T/effects
 vmkeepd_start
 kubectl_start
 check "the VM is there" wait_until 30 field_is vm g1 .status.printableStatus Running
@@ -50,9 +51,43 @@ check_equal "the TPM is the backup's" "$(sum "$(tpm g1)/tpm2/tpm2-00.permall")" 
 check "the VM starts" virsh -q start g1
 check "and boots" wait_until 60 grep -aq "Shell>" "$T/g1/console.log"
 virsh -q destroy g1
-
-uuid=$(guest_uuid g1)
 k delete $R r1 >/dev/null
+
+# ---- vmkeepd is killed when the firmware is in place and the definition not ----
+change_firmware() {
+    printf '%s' "$1" | dd of="$(nvram_of g1)" bs=1 seek=540000 conv=notrunc status=none
+    nvram_2=$(sum "$(nvram_of g1)")
+}
+# killed_at_define NAME: a restore that vmkeepd does not survive.
+killed_at_define() {
+    vmkeepd_kill
+    : >"$T/effects"
+    vmkeepd_start "VMKEEP_CRASH_AT=hrestore-replace:$at_define:before"
+    kubectl_start
+    wait_until 30 exists backuptarget default
+    hrestore "$1" g1 b1 "haltAfterRestore: true" || true
+    wait_until 60 eval '! vmkeepd_is_running'
+}
+if [ "${VMKEEP_CHECK:-full}" = full ]; then
+    at_define=$(sed -n 's/^hrestore-replace \([0-9]*\) define.*/\1/p' "$T/effects" | tail -n 1)
+    change_firmware again
+    check "vmkeepd is killed before the definition" killed_at_define r4
+    note "effect $at_define: $(tail -n 1 "$T/effects")"
+    check_equal "the variables are the backup's already" "$(sum "$(nvram_of g1)")" "$nvram_1"
+    vmkeepd_start
+    check "started again, it completes the restore" hrestore_complete r4
+    check_equal "the variables are the backup's" "$(sum "$(nvram_of g1)")" "$nvram_1"
+    k delete $R r4 >/dev/null
+    change_firmware once-more
+    check "vmkeepd is killed there once more" killed_at_define r5
+    vmkeepd_start
+    check "and the restore is deleted" k delete $R r5 --timeout=240s
+    note "the variables are $(if [ "$(sum "$(nvram_of g1)")" = "$nvram_1" ]; then echo "the backup's"; else echo "as before"; fi)"
+    check "they are whole: as before, or the backup's if it was faster" eval '[[ "$nvram_1 $nvram_2" == *"$(sum "$(nvram_of g1)")"* ]]'
+    check "the VM starts all the same" virsh -q start g1
+    virsh -q destroy g1
+fi
+uuid=$(guest_uuid g1)
 virsh -q undefine --nvram g1
 check "the VM is gone" wait_until 30 eval "is_gone vm g1 || field_is vm g1 .status.printableStatus Undefined"
 check_equal "with its TPM" "$(ls "$T/lv/lib/swtpm")" ""
