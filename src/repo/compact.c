@@ -24,7 +24,7 @@
 #include "repo/repo-id.h"
 
 #define DEAD_PERCENT 25u
-#define REST_PERCENT 4u
+#define REST_PERCENT 1u
 #define GROUP_BYTES  ((uint64_t)2 << 30) /* needed ones; of one REDIRECT */
 #define GROUP_FRAMES (MOVEMAP_MOVES_MAX / 2)
 #define MAP_N        ((uint32_t)1 << 20) /* packs of maps, behind all others */

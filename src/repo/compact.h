@@ -14,7 +14,7 @@ struct repo_compact_options {
     /* Rewrite packs of which at least this share is not needed; 0: 25. */
     unsigned dead_percent;
     /* And, the worst first, until at most this share of all is not needed;
-     * 0: 4. 100: only as dead_percent says. */
+     * 0: 1. 100: only as dead_percent says. */
     unsigned rest_percent;
     bool dry_run; /* only count */
 };
