@@ -334,7 +334,7 @@ class Repository:
             out = ctypes.create_string_buffer(ulen)
             need(zstd.ZSTD_decompress(out, ctypes.c_size_t(ulen), stored, ctypes.c_size_t(clen)) == ulen, f"{what}: zstd")
             stored = out.raw
-        need(len(stored) == ulen and digest in (None, mac(self.id, stored)), f"{what}: digest mismatch")
+        need(len(stored) == ulen and mac(self.id, stored) == digest, f"{what}: digest mismatch")
         return stored
 
     def root(self, backup):

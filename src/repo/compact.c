@@ -696,7 +696,7 @@ repo_compact(struct repo *repo, const struct repo_compact_options *options,
     int rc;
 
     memset(ret, 0, sizeof *ret);
-    if (repo_private_need_write(repo, err) < 0)
+    if (repo_private_need_delete(repo, err) < 0)
         return -1;
     rc = run(&c, err);
     liveset_free(c.set);

@@ -229,8 +229,8 @@ int repo_view_metadata(struct repo_view *v, void **ret_data, size_t *ret_len,
 int repo_view_read(struct repo_view *v, unsigned disk, uint64_t off, void *data,
                    size_t len, struct err *err) NODISCARD NONNULL(1, 4, 6);
 
-/* Are these bytes the chunk at `off`, whole and no longer than the disk? Nothing
- * but the tree is read, so that a key that opens no data can ask.
+/* Are these bytes the chunk at `off`, whole and no longer than the disk?
+ * Nothing but the tree is read, so that a key that opens no data can ask.
  *   errors  INVALID (no whole chunk is there) */
 int repo_view_is_chunk(struct repo_view *v, unsigned disk, uint64_t off,
                        const void *data, bool *ret_is, struct err *err)

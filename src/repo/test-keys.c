@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "blob/blob-dir.h"
 #include "repo/commitlog.h"
+#include "repo/compact.h"
+#include "repo/logstate.h"
 #include "repo/repo-id.h"
 #include "repo/repo-keys.h"
 #include "repo/repo-private.h"
@@ -297,6 +299,89 @@ rotation_keeps_what_is_old_and_shuts_out_who_was_removed(void)
     testing_dir_remove();
 }
 
+/* As a collector would for good: no longer to be taken back. */
+static void
+drop_one(struct repo *repo, const char *backup)
+{
+    struct commitlog_condemn c = { 0 };
+    const struct logstate *s;
+    struct err err = { 0 };
+
+    CHECK_OK(delete_one(repo, backup, &err), &err);
+    CHECK_OK(commitlog_state_take(repo->log, &s, &err), &err);
+    c.base_seq = s->last_seq;
+    commitlog_state_give(repo->log);
+    c.drops = xcalloc(1, 16);
+    c.drop_count = 1;
+    CHECK(repo_id_parse(backup, c.drops[0]));
+    CHECK_OK(commitlog_append_condemn(repo->log, &c, &err), &err);
+    commitlog_condemn_fini(&c);
+}
+
+static void
+renew(size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        content[i] = (uint8_t)testing_random();
+}
+
+/* What a full key wrapped, what a backup-only key sealed, in two epochs. */
+static void
+who_cannot_read_compacts_what_others_stored(void)
+{
+    CLEANUP(repo_close) struct repo *full = begin();
+    CLEANUP(repo_close) struct repo *reader = NULL;
+    char ids[4][REPO_ID_SIZE], id[REPO_ID_SIZE], last[REPO_ID_SIZE];
+    const struct repo_compact_options o = { .dead_percent = 1 };
+    const struct repo_compact_sink none = { 0 };
+    struct repo_compact_result result;
+    struct err err = { 0 };
+    unsigned epoch = 0;
+    size_t skipped = 0;
+
+    add_role(full, "backup-only", id);
+    add_role(full, "restore-only", id);
+    add_role(full, "maintainer", id);
+    for (unsigned i = 0; i < 4; i++) {
+        CLEANUP(repo_close) struct repo *r = NULL;
+
+        if (i == 2)
+            CHECK_OK(repo_keys_rotate(full, &epoch, &skipped, &err), &err);
+        if (i % 2 == 0)
+            CHECK_OK(testing_repo_try_open(&r, &err), &err);
+        else
+            CHECK_OK(open_as("backup-only", &r, &err), &err);
+        renew(SIZE / 5 * i, SIZE);
+        CHECK_OK(back_up(r, i == 0 ? NULL : ids[i - 1], ids[i], &err), &err);
+    }
+    {
+        CLEANUP(repo_close) struct repo *r = must_open_as("backup-only");
+
+        content[0] ^= 1;
+        CHECK_OK(back_up(r, ids[3], last, &err), &err);
+        CHECK_ERR(repo_compact(r, &o, &none, &result, &err), &err, ERR_DENIED);
+    }
+    {
+        CLEANUP(repo_close) struct repo *r = must_open_as("maintainer");
+
+        for (unsigned i = 0; i < 4; i++)
+            drop_one(r, ids[i]);
+        CHECK_OK(repo_compact(r, &o, &none, &result, &err), &err);
+        CHECK(result.packs_rewritten >= 3);
+    }
+    reader = must_open_as("restore-only");
+    CHECK_OK(read_back(reader, last, &err), &err);
+    {
+        uint64_t damages = 9;
+
+        CHECK_OK(repo_verify(reader, REPO_VERIFY_TREES, 1,
+                             &(struct repo_verify_sink){ 0 }, &damages, &err),
+                 &err);
+        CHECK_INT(damages, ==, 0);
+    }
+    testing_dir_remove();
+}
+
 static void
 the_last_full_key_stays(void)
 {
@@ -393,6 +478,8 @@ main(void)
         { "a forged DELETE deletes nothing", a_forged_delete_deletes_nothing },
         { "rotation keeps what is old and shuts out who was removed",
           rotation_keeps_what_is_old_and_shuts_out_who_was_removed },
+        { "who cannot read compacts what others stored",
+          who_cannot_read_compacts_what_others_stored },
         { "the last full key stays", the_last_full_key_stays },
         { "a recipient needs no secret to be added",
           a_recipient_needs_no_secret_to_be_added },
