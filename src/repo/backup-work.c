@@ -251,13 +251,17 @@ store(struct repo_backup *b, struct frame_ctx *ctx,
       struct outcome *o, struct err *err)
 {
     struct tree_entry e = { .type = TREE_REF };
+    struct tree_entry *was = &job->leaf->node.entries[job->slot];
     bool is_known;
 
     memcpy(e.id, id, HASH_SIZE);
     e.loc.ulen = job->len;
-    if (tree_entry_is_equal(&job->leaf->node.entries[job->slot], &e)) {
-        o->same_bytes = job->len;
-        return 0;
+    if (tree_entry_is_equal(was, &e)) {
+        if (!repo_private_is_bad(b->repo, &b->bad, FRAME_DATA, &was->loc)) {
+            o->same_bytes = job->len;
+            return 0;
+        }
+        was->type = TREE_ZERO; /* damaged there: it is stored again */
     }
     lock(b);
     is_known = dedup_find(b->dedup, id, &e.loc) && e.loc.ulen == job->len;

@@ -105,6 +105,7 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     static const uint8_t none[16];
     CLEANUP(repo_view_close) struct repo_view *parent = NULL;
     CLEANUP(resume_free) struct resume *resume = NULL;
+    CLEANUP(badset_fini) struct badset bad = { 0 };
     uint8_t id[16], resumed[16];
     struct packset *packs = NULL;
     struct repo_backup *b;
@@ -114,6 +115,8 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     if (options->parent != NULL &&
         repo_view_open(repo, options->parent, &parent, err) < 0)
         return err_wrap(err, "parent");
+    if (commitlog_bad(repo->log, &bad, err) < 0)
+        return -1;
     if (options->resume != NULL &&
         take_over(repo, options->resume, resumed, &resume, err) < 0)
         return -1;
@@ -132,6 +135,8 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     repo_id_format(b->id, b->id_text);
     b->parent = TAKE(parent);
     b->resume = TAKE(resume);
+    b->bad = bad;
+    bad = (struct badset){ 0 };
     init(b, options);
     *ret_backup = b;
     return 0;
@@ -207,6 +212,7 @@ repo_backup_free(struct repo_backup *b)
     if (b->parent != NULL)
         free_packs(b->parent_packs, b->parent->root.disk_count);
     packset_fini(&b->fresh);
+    badset_fini(&b->bad);
     repo_view_close(b->parent);
     pthread_cond_destroy(&b->work);
     pthread_cond_destroy(&b->done);

@@ -72,6 +72,7 @@ struct repo_backup {
     struct packset *parent_packs; /* [C] of each disk of the parent, or NULL */
     struct packset fresh;         /* [T:caller] packs of others, named anew */
     struct resume *resume;        /* [C] or NULL */
+    struct badset bad;            /* [C] frames not to be referred to anew */
     struct packer *data;          /* [C] */
     struct packer *meta;          /* [C] */
     struct frame_ctx *ctx;        /* [T:caller] */

@@ -76,6 +76,35 @@ badset_has(const struct badset *b, enum frame_kind kind,
 }
 
 bool
+badset_copy_of(const struct badset *b, enum frame_kind kind,
+               const struct frame_loc *loc, struct frame_loc *ret)
+{
+    struct badset_frame f = { .kind = kind, .n = loc->n, .off8 = loc->off8 };
+    bool found = false;
+    size_t at;
+
+    memcpy(f.session, loc->session, 16);
+    at = place(b, &f, &found);
+    if (!found || !b->frames[at].has_copy ||
+        b->frames[at].copy.ulen != loc->ulen)
+        return false;
+    *ret = b->frames[at].copy;
+    return true;
+}
+
+void
+badset_set_copy(struct badset *b, const struct badset_frame *f)
+{
+    bool found;
+    size_t at = place(b, f, &found);
+
+    if (!found)
+        return;
+    b->frames[at].has_copy = true;
+    b->frames[at].copy = f->copy;
+}
+
+bool
 badset_has_id(const struct badset *b, const uint8_t id[HASH_SIZE])
 {
     for (size_t i = 0; i < b->count; i++)
@@ -116,13 +145,33 @@ badset_remove(struct badset *b, const struct badset_frame *f)
     b->frames = xrealloc(b->frames, 2 * b->count + 1, sizeof *b->frames);
 }
 
-void
-badset_encode(const struct badset_frame *f, uint8_t out[BADSET_SIZE])
+static void
+encode_place(const struct badset_frame *f, uint8_t out[BADSET_SIZE])
 {
     memcpy(out, f->session, 16);
     le_put32(out + 16, f->n);
     le_put32(out + 20, f->off8);
     out[24] = (uint8_t)f->kind;
+}
+
+static int
+decode_place(const uint8_t data[BADSET_SIZE], struct badset_frame *ret,
+             struct err *err)
+{
+    *ret = (struct badset_frame){ 0 };
+    if (data[24] > FRAME_META)
+        return err_set(err, ERR_CORRUPT, "BAD: a pack of kind %u", data[24]);
+    memcpy(ret->session, data, 16);
+    ret->n = le_get32(data + 16);
+    ret->off8 = le_get32(data + 20);
+    ret->kind = (enum frame_kind)data[24];
+    return 0;
+}
+
+void
+badset_encode(const struct badset_frame *f, uint8_t out[BADSET_SIZE])
+{
+    encode_place(f, out);
     memcpy(out + 25, f->id, HASH_SIZE);
 }
 
@@ -130,12 +179,25 @@ int
 badset_decode(const uint8_t data[BADSET_SIZE], struct badset_frame *ret,
               struct err *err)
 {
-    if (data[24] > FRAME_META)
-        return err_set(err, ERR_CORRUPT, "BAD: a pack of kind %u", data[24]);
-    memcpy(ret->session, data, 16);
-    ret->n = le_get32(data + 16);
-    ret->off8 = le_get32(data + 20);
-    ret->kind = (enum frame_kind)data[24];
+    if (decode_place(data, ret, err) < 0)
+        return -1;
     memcpy(ret->id, data + 25, HASH_SIZE);
     return 0;
+}
+
+void
+badset_copy_encode(const struct badset_frame *f, uint8_t out[BADSET_SIZE])
+{
+    encode_place(f, out);
+    frame_loc_encode(&f->copy, out + 25);
+}
+
+int
+badset_copy_decode(const uint8_t data[BADSET_SIZE], struct badset_frame *ret,
+                   struct err *err)
+{
+    if (decode_place(data, ret, err) < 0)
+        return -1;
+    ret->has_copy = true;
+    return frame_loc_decode(data + 25, &ret->copy, err);
 }

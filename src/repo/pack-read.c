@@ -15,6 +15,8 @@ struct pack_reader {
     const struct hash_key *id_key; /* [C] */
     pack_reader_look_fn look;      /* [C] or NULL */
     void *look_arg;                /* [C] */
+    pack_reader_copy_fn copy_of;   /* [C] NULL: nobody */
+    void *copy_arg;                /* [C] */
     pthread_mutex_t mutex;         /* what pack_read_lock stands for */
     struct pack_head *cache[CACHED] GUARDED_BY(pack_read_lock);
     uint64_t clock GUARDED_BY(pack_read_lock);
@@ -54,6 +56,13 @@ pack_reader_set_moves(struct pack_reader *r, pack_reader_look_fn look,
 {
     r->look = look;
     r->look_arg = arg;
+}
+
+void
+pack_reader_set_copies(struct pack_reader *r, pack_reader_copy_fn fn, void *arg)
+{
+    r->copy_of = fn;
+    r->copy_arg = arg;
 }
 
 static void
@@ -228,7 +237,7 @@ pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
                   enum frame_kind kind, const struct frame_loc *loc,
                   const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
 {
-    struct frame_loc at = *loc;
+    struct frame_loc at = *loc, copy;
     struct err look_err;
     bool moved = false;
 
@@ -237,10 +246,17 @@ pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
         return -1;
     if (pack_reader_frame_at(r, ctx, kind, &at, id, out, err) == 0)
         return 0;
-    if (r->look == NULL || err->code != ERR_NOT_FOUND ||
-        r->look(r->look_arg, kind, &at, true, &moved, &look_err) < 0 || !moved)
+    if (r->look != NULL && err->code == ERR_NOT_FOUND &&
+        r->look(r->look_arg, kind, &at, true, &moved, &look_err) == 0 &&
+        moved && pack_reader_frame_at(r, ctx, kind, &at, id, out, err) == 0)
+        return 0;
+    if ((err->code != ERR_CORRUPT && err->code != ERR_NOT_FOUND) ||
+        r->copy_of == NULL || !r->copy_of(r->copy_arg, kind, &at, &copy))
         return -1;
-    return pack_reader_frame_at(r, ctx, kind, &at, id, out, err);
+    if (r->look != NULL &&
+        r->look(r->look_arg, kind, &copy, false, &moved, &look_err) < 0)
+        return -1;
+    return pack_reader_frame_at(r, ctx, kind, &copy, id, out, &look_err);
 }
 
 /* ---- trailers and footers -------------------------------------------------

@@ -26,6 +26,13 @@ typedef int (*pack_reader_look_fn)(void *arg, enum frame_kind kind,
 /* Before the first frame is read. Without it nothing was ever moved. */
 void pack_reader_set_moves(struct pack_reader *r, pack_reader_look_fn look,
                            void *arg);
+/* Who knows of copies of damaged frames: asked when a frame cannot be read.
+ * Call once, before the reader is shared. */
+typedef bool (*pack_reader_copy_fn)(void *arg, enum frame_kind kind,
+                                    const struct frame_loc *loc,
+                                    struct frame_loc *ret);
+void pack_reader_set_copies(struct pack_reader *r, pack_reader_copy_fn fn,
+                            void *arg);
 
 /* The head of a pack: what frame_open() needs. Counted. */
 struct pack_head {

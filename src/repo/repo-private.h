@@ -51,6 +51,11 @@ void repo_private_ctx_put(struct repo *repo, struct frame_ctx *ctx);
 /* How many workers: `wanted`, or one per core; 1..16. */
 unsigned repo_private_threads(unsigned wanted);
 
+/* Is the frame that a tree says is at `loc`, wherever it was moved to, on the
+ * list?  blocks on the store, if a map of moves is read */
+bool repo_private_is_bad(struct repo *repo, const struct badset *bad,
+                         enum frame_kind kind, const struct frame_loc *loc);
+
 /* What repo_list() says of it. */
 void repo_private_entry(const struct commitlog_backup *b,
                         struct repo_entry *ret);

@@ -77,6 +77,13 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     return repo;
 }
 
+static bool
+copy_of(void *log, enum frame_kind kind, const struct frame_loc *loc,
+        struct frame_loc *ret)
+{
+    return commitlog_copy_of(log, kind, loc, ret);
+}
+
 /* With what repo->keys has; none: the repository stays locked. */
 static void
 repo_start(struct repo *repo)
@@ -98,6 +105,7 @@ repo_start(struct repo *repo)
     repo->packs = pack_reader_new(repo->blob, &repo->wrap, &repo->keys.id);
     repo->moves = redirect_new(repo);
     pack_reader_set_moves(repo->packs, redirect_look, repo->moves);
+    pack_reader_set_copies(repo->packs, copy_of, repo->log);
 }
 
 void
@@ -299,6 +307,21 @@ repo_private_need_delete(const struct repo *repo, struct err *err)
                        "%s: this key is %s: it does not allow to delete",
                        blob_what(repo->blob), keys_role_name(repo->keys.role));
     return 0;
+}
+
+bool
+repo_private_is_bad(struct repo *repo, const struct badset *bad,
+                    enum frame_kind kind, const struct frame_loc *loc)
+{
+    struct frame_loc at = *loc;
+    struct err ignored;
+    bool moved;
+
+    if (bad->count == 0)
+        return false;
+    if (redirect_resolve(repo->moves, kind, &at, &moved, &ignored) < 0)
+        return true; /* nobody can find it */
+    return badset_has(bad, kind, &at);
 }
 
 struct frame_ctx *

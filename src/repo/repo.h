@@ -246,6 +246,14 @@ int repo_view_extent(struct repo_view *v, unsigned disk, uint64_t off,
                      uint64_t max, enum repo_extent_kind *ret_kind,
                      uint64_t *ret_len, struct err *err) NODISCARD;
 
+/* The parts of the disk that lie in frames which a scrub found damaged: called
+ * for each chunk, in order; a value other than 0 ends it. A later backup must
+ * be given those parts again, and then stores them again.
+ *   errors  CORRUPT (the tree itself is damaged: no parent for anybody) */
+int repo_view_bad(struct repo_view *v, unsigned disk,
+                  int (*found)(void *arg, uint64_t off, uint64_t len),
+                  void *arg, struct err *err) NODISCARD;
+
 /* What changed between two backups, in the same shape: REPO_EXTENT_ZERO =
  * equal, REPO_EXTENT_DATA = maybe different. Equal subtrees are skipped. */
 int repo_view_diff(struct repo_view *v, struct repo_view *other, unsigned disk,

@@ -129,6 +129,7 @@ damage_frame(struct scan *s, uint32_t i, const char *cause)
                    (unsigned long long)s->entries[i].off8 * 8, cause);
     verify_damage_part(s->v, s->id, s->entries[i].off8, s->entries[i].off8 + 1,
                        text);
+    verify_bad_frame(s->v, s->id, s->entries[i].off8, s->entries[i].id);
 }
 
 static void
@@ -228,7 +229,8 @@ scan_body(struct scan *s, struct err *err)
         if (s->entries != NULL)
             check_frames(s);
         slide(s);
-        verify_note_done(s->v, n);
+        if (verify_read_done(s->v, n, err) < 0)
+            return -1;
     }
     if (s->entries != NULL)
         compare_digests(s);

@@ -179,7 +179,7 @@ try_chunk(struct walk *w, const struct tree_entry *e, bool *ret,
 }
 
 static int
-is_chunk_good(struct walk *w, const struct tree_entry *said, bool *ret,
+look_at_chunk(struct walk *w, const struct tree_entry *said, bool *ret,
               struct err *err)
 {
     struct tree_entry there = *said;
@@ -216,6 +216,30 @@ is_chunk_good(struct walk *w, const struct tree_entry *said, bool *ret,
                        (unsigned long long)e->loc.off8 * 8);
         verify_damage_part(w->v, &pack, e->loc.off8, end8, cause);
     }
+    return 0;
+}
+
+/* A bad one may have a copy that is as good: then the backup is whole. */
+static int
+is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
+              struct err *err)
+{
+    struct tree_entry there = *e;
+    struct frame_loc copy;
+    struct pack_id pack;
+    bool moved;
+
+    if (look_at_chunk(w, e, ret, err) < 0)
+        return -1;
+    if (*ret)
+        return 0;
+    if (redirect_resolve(w->v->repo->moves, FRAME_DATA, &there.loc, &moved,
+                         err) < 0)
+        there = *e;
+    pack = pack_of(&there, FRAME_DATA);
+    verify_bad_frame(w->v, &pack, there.loc.off8, e->id);
+    if (commitlog_copy_of(w->v->repo->log, FRAME_DATA, &there.loc, &copy))
+        return try_chunk(w, e, ret, err);
     return 0;
 }
 
@@ -286,6 +310,7 @@ load_and_walk(struct walk *w, unsigned level, uint64_t idx,
         verify_damage_part(w->v, &pack, there.loc.off8,
                            (uint64_t)there.loc.off8 + there.loc.flen / 8,
                            err->msg);
+    verify_bad_frame(w->v, &pack, there.loc.off8, e->id);
     *ret_lost = bytes_below(&w->view->root.disks[w->disk], level, idx);
     return 0;
 }

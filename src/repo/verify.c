@@ -87,6 +87,26 @@ verify_note_done(struct verify *v, uint64_t bytes)
     unlock(v);
 }
 
+int
+verify_read_done(struct verify *v, uint64_t bytes, struct err *err)
+{
+    verify_note_done(v, bytes);
+    return v->pace == NULL ? 0 : v->pace(v->hook_arg, bytes, err);
+}
+
+void
+verify_bad_frame(struct verify *v, const struct pack_id *pack, uint32_t off8,
+                 const uint8_t id[HASH_SIZE])
+{
+    struct badset_frame f = { .kind = pack->kind, .n = pack->n, .off8 = off8 };
+
+    if (v->bad_frame == NULL)
+        return;
+    memcpy(f.session, pack->session, 16);
+    memcpy(f.id, id, HASH_SIZE);
+    v->bad_frame(v->hook_arg, &f);
+}
+
 enum verify_state
 verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
                 uint64_t to8)

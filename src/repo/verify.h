@@ -5,6 +5,7 @@
  * walks the backups' trees.
  */
 #pragma once
+#include "repo/badset.h"
 #include "repo/repo-private.h"
 
 extern struct role verify_lock;
@@ -32,6 +33,10 @@ struct verify {
     uint64_t damages GUARDED_BY(verify_lock);
     uint64_t done GUARDED_BY(verify_lock); /* bytes read */
     uint64_t all;                          /* [C] bytes to read */
+    /* For scrub; NULL: none. No lock is held; from any of the threads. */
+    int (*pace)(void *arg, uint64_t bytes, struct err *err); /* after a read */
+    void (*bad_frame)(void *arg, const struct badset_frame *f);
+    void *hook_arg;
 };
 
 /* Report damage; the sink is called one at a time. */
@@ -40,6 +45,13 @@ void verify_damage(struct verify *v, const char *object, const char *cause);
 void verify_damage_part(struct verify *v, const struct pack_id *pack,
                         uint64_t from8, uint64_t to8, const char *cause);
 void verify_note_done(struct verify *v, uint64_t bytes);
+/* Bytes of a pack were read: the same, and the hook.
+ *   errors  the hook's */
+int verify_read_done(struct verify *v, uint64_t bytes, struct err *err)
+    NODISCARD;
+/* This frame is of no use to anybody. */
+void verify_bad_frame(struct verify *v, const struct pack_id *pack,
+                      uint32_t off8, const uint8_t id[HASH_SIZE]);
 /* Head, footer or trailer of a pack. */
 void verify_damage_pack(struct verify *v, const struct pack_id *pack,
                         const char *cause);

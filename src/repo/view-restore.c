@@ -40,6 +40,7 @@ struct restore {
     const struct repo_sink *sink; /* [C] */
     uint64_t begin, end;          /* [C] of the disk */
     unsigned threads;             /* [C] */
+    struct badset bad;            /* [C] frames that lie better elsewhere */
 
     struct item *items; /* [T:planner], then [C] for the workers */
     size_t item_count, item_cap;
@@ -152,6 +153,11 @@ plan_item(struct restore *r, const struct tree_entry *e, uint64_t off,
     it = &r->items[r->item_count++];
     *it = (struct item){ .loc = e->loc, .off = off, .skip = skip, .len = len };
     memcpy(it->id, e->id, HASH_SIZE);
+    if (redirect_resolve(r->v->repo->moves, FRAME_DATA, &it->loc, &moved, err) <
+        0)
+        return -1;
+    if (!badset_copy_of(&r->bad, FRAME_DATA, &it->loc, &it->loc))
+        return 0;
     return redirect_resolve(r->v->repo->moves, FRAME_DATA, &it->loc, &moved,
                             err);
 }
@@ -541,8 +547,11 @@ repo_view_restore(struct repo_view *v, unsigned disk, uint64_t off,
     r.begin = off;
     r.end = off + len;
     r.threads = repo_private_threads(threads);
+    if (commitlog_bad(v->repo->log, &r.bad, err) < 0)
+        return -1;
     pthread_mutex_init(&r.mutex, NULL);
     rc = run(&r, err);
+    badset_fini(&r.bad);
     free(r.items);
     free(r.ranges);
     pthread_mutex_destroy(&r.mutex);

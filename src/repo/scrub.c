@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread, one pack at a time, by verify-pack.c; the walk at the end is
+ * verify-walk.c's. What a pack's damage means for backups is only known after
+ * the walk; but its bad frames go into the log as soon as the pack was read, so
+ * that a pass of weeks tells the writers at once.
+ *
+ * Slow on purpose: after each read it sleeps until the average is kept. A
+ * second's worth may be read at once.
+ */
+#include "repo/scrub.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "repo/scrub-private.h"
+#include "repo/verify.h"
+
+#define SAVE_MS 20000 /* the cursor is written that often */
+#define NAP_MS  500   /* a sleep is interrupted to ask whether to stop */
+
+struct scrub {
+    struct repo *repo;
+    const struct repo_scrub_options *options;
+    const struct repo_scrub_sink *sink;
+    struct repo_scrub_result *result;
+    struct verify verify;
+    struct scrub_state state;
+    struct badset before;  /* the list when the pass began */
+    struct badset found;   /* not in the log yet */
+    uint64_t pack_damages; /* of the pack being read */
+    uint64_t all, done;    /* bytes, of the whole pass */
+    uint64_t budget_ms;    /* when the next byte may be read */
+    uint64_t saved_ms;
+};
+
+/* ---- hooks of verify ------------------------------------------------------
+ */
+
+static void
+on_damage(void *arg, const char *object, const char *cause)
+{
+    struct scrub *s = arg;
+
+    s->pack_damages++;
+    s->result->damages++;
+    s->state.known.damages++;
+    if (s->sink->damage != NULL)
+        s->sink->damage(s->sink->arg, object, cause);
+}
+
+static void
+on_affected(void *arg, const struct repo_entry *backup, const char *disk,
+            uint64_t lost_bytes)
+{
+    struct scrub *s = arg;
+
+    if (s->sink->affected != NULL)
+        s->sink->affected(s->sink->arg, backup, disk, lost_bytes);
+}
+
+static void
+on_bad_frame(void *arg, const struct badset_frame *f)
+{
+    struct scrub *s = arg;
+    struct frame_loc loc = { .n = f->n, .off8 = f->off8 };
+
+    memcpy(loc.session, f->session, 16);
+    if (!badset_has(&s->before, f->kind, &loc))
+        badset_add(&s->found, f);
+}
+
+static int
+tell(struct scrub *s, struct err *err)
+{
+    if (s->sink->progress != NULL &&
+        s->sink->progress(s->sink->arg, s->done, s->all) != 0)
+        return err_set(err, ERR_CANCELLED, "the scrub was stopped");
+    return 0;
+}
+
+/* After `bytes` were read: wait until the next ones may be. */
+static int
+on_read(void *arg, uint64_t bytes, struct err *err)
+{
+    struct scrub *s = arg;
+    uint64_t rate = s->options->bytes_per_s, now = clock_mono_ms();
+
+    s->done += bytes;
+    s->result->bytes += bytes;
+    if (tell(s, err) < 0)
+        return -1;
+    if (rate == 0)
+        return 0;
+    if (s->budget_ms + 1000 < now) /* unused budget is lost but for a second */
+        s->budget_ms = now - 1000;
+    s->budget_ms += bytes * 1000 / rate;
+    while ((now = clock_mono_ms()) < s->budget_ms) {
+        uint64_t nap = s->budget_ms - now;
+
+        clock_sleep_ms(nap < NAP_MS ? nap : NAP_MS);
+        if (tell(s, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- what was found --------------------------------------------------------
+ */
+
+static int
+write_found(struct scrub *s, struct err *err)
+{
+    if (s->found.count == 0)
+        return 0;
+    if (s->repo->info.is_unlocked && !s->repo->is_read_only &&
+        commitlog_append_bad(s->repo->log, true, s->found.frames,
+                             s->found.count, err) < 0)
+        return -1;
+    s->result->new_bad += s->found.count;
+    for (size_t i = 0; i < s->found.count; i++)
+        badset_add(&s->before, &s->found.frames[i]);
+    badset_fini(&s->found);
+    return 0;
+}
+
+/* A pack that is whole: what was said of it is over. */
+static int
+clear_pack(struct scrub *s, const struct pack_id *id, struct err *err)
+{
+    CLEANUP(badset_fini) struct badset gone = { 0 };
+
+    if (s->verify.level == REPO_VERIFY_STRIPES || s->pack_damages > 0)
+        return 0;
+    for (size_t i = 0; i < s->before.count; i++) {
+        const struct badset_frame *f = &s->before.frames[i];
+
+        if (f->kind == id->kind && f->n == id->n &&
+            memcmp(f->session, id->session, 16) == 0)
+            badset_add(&gone, f);
+    }
+    if (gone.count == 0)
+        return 0;
+    for (size_t i = 0; i < gone.count; i++)
+        badset_remove(&s->before, &gone.frames[i]);
+    s->result->good_again += gone.count;
+    return commitlog_append_bad(s->repo->log, false, gone.frames, gone.count,
+                                err);
+}
+
+/* ---- the pass ---------------------------------------------------------------
+ */
+
+static int
+save(struct scrub *s, bool is_urgent, struct err *err)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (!is_urgent && now - s->saved_ms < SAVE_MS)
+        return 0;
+    s->saved_ms = now;
+    s->state.known.done_bytes = s->done;
+    return scrub_state_save(s->repo, &s->state, err);
+}
+
+/* One that went away since it was listed was collected, or is missing: the
+ * walk will tell. */
+static int
+read_pack(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
+          const struct pack_id *id, const char *name, struct err *err)
+{
+    uint64_t size;
+
+    s->pack_damages = 0;
+    if (blob_size(s->repo->blob, name, &size, err) < 0)
+        return err->code == ERR_NOT_FOUND ? 0 : -1;
+    if (verify_pack(&s->verify, ctx, window, id, err) < 0 ||
+        write_found(s, err) < 0 || clear_pack(s, id, err) < 0)
+        return -1;
+    s->result->packs++;
+    (void)snprintf(s->state.cursor, sizeof s->state.cursor, "%s", name);
+    return save(s, false, err);
+}
+
+static int
+read_packs(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
+           struct err *err)
+{
+    CLEANUP(scrub_packs_fini) struct scrub_packs packs = { 0 };
+
+    if (scrub_packs_list(s->repo, &packs, err) < 0)
+        return -1;
+    for (size_t i = 0; i < packs.count; i++) {
+        char name[PACK_NAME_SIZE];
+
+        pack_name(&packs.ids[i], name);
+        s->all += packs.sizes[i];
+        if (strcmp(name, s->state.cursor) <= 0)
+            s->done += packs.sizes[i];
+    }
+    for (size_t i = 0; i < packs.count; i++) {
+        char name[PACK_NAME_SIZE];
+
+        pack_name(&packs.ids[i], name);
+        if (strcmp(name, s->state.cursor) > 0 &&
+            read_pack(s, ctx, window, &packs.ids[i], name, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void
+begin(struct scrub *s)
+{
+    struct repo_scrub_state *k = &s->state.known;
+
+    if (k->is_under_way && !s->options->restarts &&
+        s->state.level == s->options->level)
+        return;
+    s->state.level = s->options->level;
+    s->state.cursor[0] = 0;
+    k->is_under_way = true;
+    k->began_unix_s = clock_wall_s();
+    k->damages = 0;
+}
+
+static int
+walk(struct scrub *s, struct err *err)
+{
+    if (!s->repo->info.is_unlocked)
+        return 0;
+    s->verify.level = REPO_VERIFY_TREES;
+    if (verify_walk(&s->verify, err) < 0 || write_found(s, err) < 0)
+        return -1;
+    return scrub_heal(s->repo, &s->result->healed, err);
+}
+
+static int
+finish(struct scrub *s, struct err *err)
+{
+    struct repo_scrub_state *k = &s->state.known;
+
+    if (walk(s, err) < 0)
+        return -1;
+    k->is_under_way = false;
+    k->last_end_unix_s = clock_wall_s();
+    k->last_damages = k->damages;
+    s->state.cursor[0] = 0;
+    return save(s, true, err);
+}
+
+static int
+run(struct scrub *s, struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *window = xcalloc(1, VERIFY_WINDOW);
+    struct frame_ctx *ctx;
+    struct err ignored;
+    int rc;
+
+    if (scrub_state_load(s->repo, &s->state, err) < 0)
+        return -1;
+    begin(s);
+    if (save(s, true, err) < 0)
+        return -1;
+    ctx = repo_private_ctx_take(s->repo);
+    rc = read_packs(s, ctx, window, err);
+    repo_private_ctx_put(s->repo, ctx);
+    if (rc == 0)
+        return finish(s, err);
+    (void)!save(s, true, &ignored); /* the next one goes on from here */
+    return -1;
+}
+
+static int
+count_bad(struct scrub *s, struct err *err)
+{
+    CLEANUP(badset_fini) struct badset bad = { 0 };
+
+    if (commitlog_bad(s->repo->log, &bad, err) < 0)
+        return -1;
+    for (size_t i = 0; i < bad.count; i++)
+        s->result->bad += !bad.frames[i].has_copy;
+    return 0;
+}
+
+int NO_TSA
+repo_scrub_run(struct repo *repo, const struct repo_scrub_options *options,
+               const struct repo_scrub_sink *sink,
+               struct repo_scrub_result *ret, struct err *err)
+{
+    struct scrub s = {
+        .repo = repo, .options = options, .sink = sink, .result = ret
+    };
+    const struct repo_verify_sink inner = { .damage = on_damage,
+                                            .affected = on_affected,
+                                            .arg = &s };
+    int rc;
+
+    *ret = (struct repo_scrub_result){ 0 };
+    if (options->level > REPO_VERIFY_STRIPES &&
+        repo_private_need_write(repo, err) < 0)
+        return -1;
+    s.verify = (struct verify){ .repo = repo,
+                                .level = options->level,
+                                .sink = &inner,
+                                .pace = on_read,
+                                .bad_frame = on_bad_frame,
+                                .hook_arg = &s };
+    if (commitlog_bad(repo->log, &s.before, err) < 0)
+        return -1;
+    pthread_mutex_init(&s.verify.mutex, NULL);
+    rc = run(&s, err);
+    if (rc == 0)
+        rc = count_bad(&s, err);
+    free(s.verify.bad);
+    pthread_mutex_destroy(&s.verify.mutex);
+    badset_fini(&s.before);
+    badset_fini(&s.found);
+    return rc;
+}
