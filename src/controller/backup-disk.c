@@ -177,6 +177,29 @@ want_lost(struct copy *c, struct err *err)
                         c->chunk, &parent, err);
 }
 
+static int
+want_chunk(void *arg, uint64_t off, uint64_t len)
+{
+    struct copy *c = arg;
+
+    if (off < c->r->size)
+        ranges_add(&c->want, off, len);
+    return 0;
+}
+
+/* What lies in damaged parts of the repository is stored again. */
+static int
+want_damaged(struct copy *c, struct err *err)
+{
+    unsigned disk;
+
+    if (repo_view_find_disk(c->job->parent, c->job->target, &disk, err) < 0 ||
+        repo_view_bad(c->job->parent, disk, want_chunk, c, err) < 0)
+        return -1;
+    ranges_clip(&c->want, c->r->size);
+    return 0;
+}
+
 /* ---- the audit ---- */
 
 static uint64_t
@@ -313,7 +336,7 @@ choose(struct copy *c, struct err *err)
             return -1;
         if (rc == 0) {
             ranges_align_out(&c->want, c->chunk);
-            if (want_lost(c, err) < 0)
+            if (want_lost(c, err) < 0 || want_damaged(c, err) < 0)
                 return err_wrap(err, "change tracking");
             if (audit(c, err) < 0)
                 return err_wrap(err, "audit of the change tracking");

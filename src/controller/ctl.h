@@ -77,6 +77,7 @@ extern const struct ctl_part hrestore_part;  /* Harvester's restores */
 extern const struct ctl_part tidy_part;      /* layers nobody needs, trash */
 extern const struct ctl_part target_part;    /* BackupTarget */
 extern const struct ctl_part vmbackup_part;  /* VirtualMachineBackup */
+extern const struct ctl_part target_maintain_part; /* retention, scrub, gc */
 
 /* Start `parts` (NULL at the end; kept) in order; on an error those that run
  * are stopped again. */

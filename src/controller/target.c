@@ -365,8 +365,11 @@ work_off(struct pass *p, struct err *err)
 
         if (uid == NULL)
             continue;
-        if (target_sync_delete(p->ref->repo, uid, err) < 0)
-            return -1;
+        if (target_sync_delete(p->ref->repo, uid, err) < 0) {
+            if (err->code != ERR_CONFLICT)
+                return -1;
+            continue; /* on hold in the repository: when it is released */
+        }
         p->deleted[p->n_deleted++] = xstrdup(uid);
     }
     return 0;

@@ -44,9 +44,10 @@ struct daemon {
 };
 
 static const struct ctl_part *const parts[] = {
-    &project_part, &snapshot_part,  &content_part,  &restore_part,
-    &target_part,  &vmbackup_part,  &hrestore_part, &tidy_part,
-    &action_part,  &namespace_part, &ownergc_part,  NULL,
+    &project_part, &snapshot_part,        &content_part,   &restore_part,
+    &target_part,  &target_maintain_part, &vmbackup_part,  &hrestore_part,
+    &tidy_part,    &action_part,          &namespace_part, &ownergc_part,
+    NULL,
 };
 
 static void

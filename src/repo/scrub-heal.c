@@ -38,7 +38,8 @@ list_below(struct repo *repo, const char *prefix, bool takes_all,
         uint64_t size = 0;
 
         if (!pack_name_parse(n.names[i], &id) ||
-            (!takes_all && !commitlog_is_used(repo->log, id.session)))
+            (!takes_all && !commitlog_is_used(repo->log, id.session)) ||
+            commitlog_is_condemned(repo->log, &id))
             continue;
         if (blob_size(repo->blob, n.names[i], &size, err) < 0) {
             if (err->code == ERR_NOT_FOUND)

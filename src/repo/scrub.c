@@ -228,12 +228,22 @@ begin(struct scrub *s)
 static int
 walk(struct scrub *s, struct err *err)
 {
+    uint64_t more = 0;
+
     if (!s->repo->info.is_unlocked)
         return 0;
     s->verify.level = REPO_VERIFY_TREES;
-    if (verify_walk(&s->verify, err) < 0 || write_found(s, err) < 0)
+    /* What has a whole copy affects no backup; and again for what only the
+     * walk finds. */
+    if (scrub_heal(s->repo, &s->result->healed, err) < 0 ||
+        verify_walk(&s->verify, err) < 0)
         return -1;
-    return scrub_heal(s->repo, &s->result->healed, err);
+    if (s->found.count == 0)
+        return 0;
+    if (write_found(s, err) < 0 || scrub_heal(s->repo, &more, err) < 0)
+        return -1;
+    s->result->healed += more;
+    return 0;
 }
 
 static int

@@ -34,6 +34,9 @@ static const struct {
     { "export", "DIR BACKUP FILE", 3, 3, cmd_export,
       "write a disk of a backup to a file, a disk, or - (standard output)" },
     { "verify", "DIR", 1, 1, cmd_verify, "read and check everything" },
+    { "check", "DIR", 1, 1, cmd_check,
+      "the same bit by bit; remember and heal what is damaged" },
+    { "stats", "DIR", 1, 1, cmd_stats, "what is stored, in numbers" },
     { "delete", "DIR BACKUP...", 2, 1025, cmd_delete, "delete backups" },
     { "undelete", "DIR BACKUP...", 2, 1025, cmd_undelete,
       "take back what was deleted and is not collected yet" },
@@ -79,7 +82,7 @@ static const char options_help[] =
     "      --recipient TEXT|FILE   keys add: what new-recipient printed\n"
     "      --compress N            import: zstd level, 1 to 19 (default: the faster the\n"
     "                              target, the less: from below 1 to 3)\n"
-    "  -l, --level N               verify: 0 checksums, 1 every frame, 2 every backup (2)\n"
+    "  -l, --level N               verify, check: 0 checksums, 1 every frame, 2 every backup (2)\n"
     "  -f, --force                 export: overwrite the file\n"
     "      --keep-last N           forget: the newest N of each VM; the same with hourly,\n"
     "      --keep-hourly N         daily, weekly, monthly, yearly: the newest of each of\n"
@@ -90,6 +93,8 @@ static const char options_help[] =
     "      --keep-within TIME      forget: what is younger before the newest: 36h, 30d, 1y6m\n"
     "      --dry-run               forget, compact: only say what it would do\n"
     "      --dead PERCENT          compact: packs of which that much is not needed (25)\n"
+    "      --rate MIB              check: so many MiB a second\n"
+    "      --restart               check: from the begin, not where the last one stopped\n"
     "      --deleted               list: what can be taken back with undelete\n"
     "  -t, --threads N             workers (one per core)\n"
     "      --json                  info, list: for programs\n"
@@ -266,6 +271,8 @@ enum {
     OPT_DRY_RUN,
     OPT_DELETED,
     OPT_DEAD,
+    OPT_RATE,
+    OPT_RESTART,
     OPT_KEEP, /* and the six that follow; see cmd_retain_option() */
     OPT_KEEP_END = OPT_KEEP + 7,
     OPT_ROLE,
@@ -293,6 +300,8 @@ static const struct option long_options[] = {
     { "dry-run", no_argument, NULL, OPT_DRY_RUN },
     { "dead", required_argument, NULL, OPT_DEAD },
     { "deleted", no_argument, NULL, OPT_DELETED },
+    { "rate", required_argument, NULL, OPT_RATE },
+    { "restart", no_argument, NULL, OPT_RESTART },
     { "keep-last", required_argument, NULL, OPT_KEEP },
     { "keep-hourly", required_argument, NULL, OPT_KEEP + 1 },
     { "keep-daily", required_argument, NULL, OPT_KEEP + 2 },
@@ -418,6 +427,14 @@ take_option(struct repotool *t, int c, struct err *err)
         return number(optarg, 1, 100, &t->dead_percent, err);
     case OPT_DELETED:
         t->shows_deleted = true;
+        return 0;
+    case OPT_RATE:
+        if (number(optarg, 1, 1000000, &n, err) < 0)
+            return -1;
+        t->rate = (uint64_t)n << 20;
+        return 0;
+    case OPT_RESTART:
+        t->restarts = true;
         return 0;
     default:
         if (c >= OPT_KEEP && c < OPT_KEEP_END)

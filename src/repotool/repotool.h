@@ -35,6 +35,8 @@ struct repotool {
     bool overwrites;
     bool is_dry_run;
     bool shows_deleted;
+    bool restarts;
+    uint64_t rate; /* bytes a second; 0: as fast as it goes */
     struct retain_policy keep;
 };
 
@@ -65,6 +67,8 @@ int cmd_forget(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_hold(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_release(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_compact(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_check(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_stats(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_verify(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_import(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_export(const struct repotool *t, struct err *err) NODISCARD;

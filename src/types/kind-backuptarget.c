@@ -142,6 +142,71 @@ check_unchanged(const struct kind_request *rq, struct causes *causes)
     }
 }
 
+/* "36h", "30d", "1y6m": numbers with a letter each. */
+static bool
+is_span(const char *text)
+{
+    if (*text == 0)
+        return false;
+    while (*text != 0) {
+        size_t digits = strspn(text, "0123456789");
+
+        if (digits == 0 || digits > 6 || text[digits] == 0 ||
+            strchr("hdwmy", text[digits]) == NULL)
+            return false;
+        text += digits + 1;
+    }
+    return true;
+}
+
+static void
+check_spans(const json_t *spec, struct causes *causes)
+{
+    static const struct {
+        const char *field;
+        bool takes_never; /* "0" */
+    } spans[] = {
+        { "retention.keepWithin", false },
+        { "maintenance.gcInterval", true },
+        { "maintenance.gcGrace", true },
+        { "maintenance.scrubInterval", true },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(spans); i++) {
+        const char *text = jsonx_str(spec, spans[i].field);
+        char at[128];
+
+        if (text == NULL || is_span(text) ||
+            (spans[i].takes_never && strcmp(text, "0") == 0))
+            continue;
+        (void)snprintf(at, sizeof at, "spec.%s", spans[i].field);
+        causes_add(causes, "FieldValueInvalid", at,
+                   "Invalid value: \"%.60s\": must be like 36h, 30d, 8w, 6m "
+                   "or 1y6m",
+                   text);
+    }
+}
+
+/* A policy that keeps nothing is a mistake, not a wish. */
+static void
+check_retention(const json_t *spec, struct causes *causes)
+{
+    static const char *const counts[] = { "keepLast",    "keepHourly",
+                                          "keepDaily",   "keepWeekly",
+                                          "keepMonthly", "keepYearly" };
+    const json_t *r = json_object_get(spec, "retention");
+    int64_t sum = 0;
+
+    if (r == NULL)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+        sum += jsonx_int(r, counts[i], 0);
+    if (sum == 0 && jsonx_str(r, "keepWithin") == NULL)
+        causes_add(causes, "FieldValueInvalid", "spec.retention",
+                   "Invalid value: keeps nothing: say what to keep, or leave "
+                   "spec.retention out to keep everything");
+}
+
 static bool
 is_running_on(const json_t *backup, const char *target)
 {
@@ -196,6 +261,8 @@ validate(const struct kind_request *rq, struct causes *causes, struct err *err)
     if (causes->n == 0) {
         check_path(spec, "directory.path", causes);
         check_encryption(spec, causes);
+        check_spans(spec, causes);
+        check_retention(spec, causes);
     }
     return 0;
 }

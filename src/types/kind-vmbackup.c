@@ -14,6 +14,7 @@
 #include "types/rules.h"
 #include "types/schema.h"
 
+#define NOTE_HOLD     "vmkeep.io/hold"
 #define NOTE_TARGET   "vmkeep.io/backup-target"
 #define NOTE_QUIESCE  "vmkeep.io/quiesce"
 #define NOTE_SCHEDULE "harvesterhci.io/svmbackupId"
@@ -234,6 +235,20 @@ check_update(const struct kind_request *rq, struct causes *causes)
     }
 }
 
+/* vmkeep.io/hold: until it is taken away nobody deletes it. */
+static int
+check_hold(const struct kind_request *rq, struct err *err)
+{
+    const char *hold = note(rq->old, NOTE_HOLD);
+
+    if (hold == NULL || strcmp(hold, "false") == 0)
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "virtualmachinebackups.harvesterhci.io \"%s\" is on hold "
+                   "(%.100s): remove its annotation " NOTE_HOLD " first",
+                   jsonx_str_or(rq->old, "metadata.name", ""), hold);
+}
+
 /* Data that are being read are not deleted: the restore can be. */
 static int
 check_delete(const struct kind_request *rq, struct err *err)
@@ -241,6 +256,9 @@ check_delete(const struct kind_request *rq, struct err *err)
     const char *name = jsonx_str_or(rq->old, "metadata.name", "");
     CLEANUP(json_decref)
     json_t *list = rq->lookup->list(rq->lookup->arg, &kind_hrestore.gvr, NULL);
+
+    if (check_hold(rq, err) < 0)
+        return -1;
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *r = json_array_get(list, i);

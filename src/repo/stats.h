@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* repo/stats.h: what a repository holds, in numbers. Threads: any. */
+#pragma once
+#include <stddef.h>
+
+#include "repo/repo.h"
+
+struct repo_stats {
+    size_t backups, holds;
+    size_t deleted;         /* that can be taken back */
+    uint64_t logical_bytes; /* of the backups: the sum of their disks */
+    size_t packs;
+    uint64_t pack_bytes; /* what they occupy */
+    /* Packs of sessions that no backup, deleted ones included, can need: they
+     * never committed and have ended. What compaction could win is not in it.
+     */
+    size_t dead_packs;
+    uint64_t dead_bytes;
+    size_t bad_frames;
+    size_t bad_frames_healed; /* of these: with a whole copy */
+};
+
+/* errors  DENIED (no key)
+ * blocks  on the store: every pack's size is asked for */
+int repo_stats_get(struct repo *repo, struct repo_stats *ret, struct err *err)
+    NODISCARD;

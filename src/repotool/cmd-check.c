@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check, stats. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "codec/jsonx.h"
+#include "repo/hold.h"
+#include "repo/scrub.h"
+#include "repo/stats.h"
+#include "repotool/progress.h"
+#include "repotool/repotool.h"
+
+static atomic_bool is_interrupted;
+
+static void
+on_signal(int number)
+{
+    (void)number;
+    atomic_store(&is_interrupted, true);
+}
+
+static void
+on_damage(void *arg, const char *object, const char *cause)
+{
+    (void)arg;
+    printf("damaged: %s: %s\n", object, cause);
+}
+
+static void
+on_affected(void *arg, const struct repo_entry *backup, const char *disk,
+            uint64_t lost_bytes)
+{
+    char lost[PROGRESS_SIZE];
+
+    (void)arg;
+    progress_format(lost_bytes, lost);
+    printf("affected: backup %s (%s): %s%s%s cannot be read\n", backup->id,
+           backup->object_uid, disk[0] != 0 ? "disk " : "", disk,
+           disk[0] != 0 ? "" : "it");
+    if (disk[0] != 0)
+        printf("          %s of it\n", lost);
+}
+
+static int
+on_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct progress *p = arg;
+
+    p->all = all;
+    progress_show(p, done);
+    return atomic_load(&is_interrupted);
+}
+
+static void
+say_result(const struct repo_scrub_result *r)
+{
+    char bytes[PROGRESS_SIZE];
+
+    progress_format(r->bytes, bytes);
+    printf("Read %llu packs, %s.\n", (unsigned long long)r->packs, bytes);
+    if (r->new_bad > 0)
+        printf(
+            "%llu damaged frames were put on the list: the next backup of each disk stores them again.\n",
+            (unsigned long long)r->new_bad);
+    if (r->healed > 0)
+        printf("%llu damaged frames have a whole copy, which is read now.\n",
+               (unsigned long long)r->healed);
+    if (r->good_again > 0)
+        printf("%llu frames are good again.\n",
+               (unsigned long long)r->good_again);
+}
+
+int
+cmd_check(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_scrub_options o = { .bytes_per_s = t->rate,
+                                    .restarts = t->restarts };
+    struct progress p;
+    struct repo_scrub_sink sink = { .damage = on_damage,
+                                    .affected = on_affected,
+                                    .progress = on_progress,
+                                    .arg = &p };
+    struct repo_scrub_result r;
+    int rc;
+
+    if (repotool_open(t, t->verify_level == 0, &repo, err) < 0)
+        return -1;
+    o.level = t->verify_level == 0 ? REPO_VERIFY_STRIPES : REPO_VERIFY_FRAMES;
+    (void)signal(SIGINT, on_signal);
+    (void)signal(SIGTERM, on_signal);
+    progress_init(&p, "check", 0, t->is_quiet);
+    rc = repo_scrub_run(repo, &o, &sink, &r, err);
+    progress_end(&p);
+    say_result(&r);
+    if (rc < 0)
+        return err->code == ERR_CANCELLED
+                   ? err_set(
+                         err, ERR_CANCELLED,
+                         "stopped; the same command goes on where this one was")
+                   : -1;
+    if (r.bad > 0)
+        return err_set(err, ERR_CORRUPT,
+                       "%llu frames are damaged and have no whole copy",
+                       (unsigned long long)r.bad);
+    if (r.damages > 0)
+        return err_set(err, ERR_CORRUPT, "%llu damaged objects",
+                       (unsigned long long)r.damages);
+    printf("No damage found.\n");
+    return 0;
+}
+
+static void
+print_time(const char *what, int64_t unix_s)
+{
+    char text[CLOCK_RFC3339_SIZE] = "never";
+
+    if (unix_s > 0)
+        clock_format_rfc3339(unix_s, text);
+    printf("%s%s\n", what, text);
+}
+
+static void
+print_stats(const struct repo_stats *s, const struct repo_scrub_state *k)
+{
+    char logical[PROGRESS_SIZE], stored[PROGRESS_SIZE], dead[PROGRESS_SIZE];
+
+    progress_format(s->logical_bytes, logical);
+    progress_format(s->pack_bytes, stored);
+    progress_format(s->dead_bytes, dead);
+    printf("Backups:      %zu, %zu on hold, %zu deleted that can be taken "
+           "back\n",
+           s->backups, s->holds, s->deleted);
+    printf("Logical:      %s\n", logical);
+    printf("Stored:       %s in %zu packs\n", stored, s->packs);
+    if (s->pack_bytes > 0)
+        printf("Ratio:        %.1f\n",
+               (double)s->logical_bytes / (double)s->pack_bytes);
+    printf("Dead:         %s in %zu packs that no backup uses\n", dead,
+           s->dead_packs);
+    printf("Damaged:      %zu frames, %zu of them with a whole copy\n",
+           s->bad_frames, s->bad_frames_healed);
+    print_time("Last check:   ", k->last_end_unix_s);
+    if (k->is_under_way)
+        print_time("Under way:    since ", k->began_unix_s);
+}
+
+static void
+print_stats_json(const struct repo_stats *s, const struct repo_scrub_state *k)
+{
+    CLEANUP(json_decref) json_t *v = json_object();
+    CLEANUP(mem_free) char *text = NULL;
+    const struct {
+        const char *name;
+        uint64_t n;
+    } numbers[] = {
+        { "backups", s->backups },
+        { "holds", s->holds },
+        { "deleted", s->deleted },
+        { "logicalBytes", s->logical_bytes },
+        { "packBytes", s->pack_bytes },
+        { "packs", s->packs },
+        { "deadBytes", s->dead_bytes },
+        { "deadPacks", s->dead_packs },
+        { "badFrames", s->bad_frames },
+        { "badFramesWithCopy", s->bad_frames_healed },
+        { "lastCheckDamages", k->last_damages },
+    };
+    char time[CLOCK_RFC3339_SIZE];
+
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+        jsonx_set(v, numbers[i].name, json_integer((json_int_t)numbers[i].n));
+    if (k->last_end_unix_s > 0) {
+        clock_format_rfc3339(k->last_end_unix_s, time);
+        jsonx_set_str(v, "lastCheck", time);
+    }
+    text = jsonx_canonical(v);
+    printf("%s\n", text);
+}
+
+int
+cmd_stats(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_stats stats;
+    struct repo_scrub_state state;
+
+    if (repotool_open(t, false, &repo, err) < 0 ||
+        repo_stats_get(repo, &stats, err) < 0 ||
+        repo_scrub_look(repo, &state, err) < 0)
+        return -1;
+    if (t->is_json)
+        print_stats_json(&stats, &state);
+    else
+        print_stats(&stats, &state);
+    return 0;
+}
