@@ -42,20 +42,20 @@ commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
     return commitlog_append(l, COMMITLOG_UNDELETE, &body, err);
 }
 
-static int
-append_frames(struct commitlog *l, uint8_t op,
-              void (*encode)(const struct badset_frame *, uint8_t *),
-              const struct badset_frame *frames, size_t count, struct err *err)
+int
+commitlog_append_bad(struct commitlog *l, bool is_bad,
+                     const struct badset_frame *frames, size_t count,
+                     struct err *err)
 {
     while (count > 0) {
         CLEANUP(buf_fini) struct buf body = BUF_INIT;
         size_t n = count < BADSET_MAX ? count : BADSET_MAX;
-        uint8_t head[3] = { op }, one[BADSET_SIZE];
+        uint8_t head[3] = { is_bad }, one[BADSET_SIZE];
 
         le_put16(head + 1, (uint16_t)n);
         buf_add(&body, head, sizeof head);
         for (size_t i = 0; i < n; i++) {
-            encode(&frames[i], one);
+            badset_encode(&frames[i], one);
             buf_add(&body, one, sizeof one);
         }
         if (commitlog_append(l, COMMITLOG_BAD, &body, err) < 0)
@@ -64,21 +64,6 @@ append_frames(struct commitlog *l, uint8_t op,
         count -= n;
     }
     return 0;
-}
-
-int
-commitlog_append_bad(struct commitlog *l, bool is_bad,
-                     const struct badset_frame *frames, size_t count,
-                     struct err *err)
-{
-    return append_frames(l, is_bad, badset_encode, frames, count, err);
-}
-
-int
-commitlog_append_copies(struct commitlog *l, const struct badset_frame *frames,
-                        size_t count, struct err *err)
-{
-    return append_frames(l, 2, badset_copy_encode, frames, count, err);
 }
 
 int
@@ -129,16 +114,4 @@ commitlog_bad(struct commitlog *l, struct badset *ret, struct err *err)
         badset_copy(&l->state.bad, ret);
     commitlog_lock_drop(l);
     return rc;
-}
-
-bool
-commitlog_copy_of(struct commitlog *l, enum frame_kind kind,
-                  const struct frame_loc *loc, struct frame_loc *ret)
-{
-    bool is;
-
-    commitlog_lock_take(l);
-    is = badset_copy_of(&l->state.bad, kind, loc, ret);
-    commitlog_lock_drop(l);
-    return is;
 }

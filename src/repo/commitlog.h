@@ -243,13 +243,6 @@ int commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
 int commitlog_append_bad(struct commitlog *l, bool is_bad,
                          const struct badset_frame *frames, size_t count,
                          struct err *err) NODISCARD;
-/* Where the bad ones have a whole copy. */
-int commitlog_append_copies(struct commitlog *l,
-                            const struct badset_frame *frames, size_t count,
-                            struct err *err) NODISCARD;
-/* As far as was read. */
-bool commitlog_copy_of(struct commitlog *l, enum frame_kind kind,
-                       const struct frame_loc *loc, struct frame_loc *ret);
 /* As the log is now; arrays are the caller's. */
 int commitlog_holds(struct commitlog *l, struct commitlog_hold **ret,
                     size_t *ret_count, struct err *err) NODISCARD;

@@ -15,7 +15,6 @@ enum {
     HOLD_SIZE = 18, /* without the reason */
     BAD_CLEAR = 0,
     BAD_SET = 1,
-    BAD_COPY = 2,
     BAD_HEAD = 3, /* op, count */
 };
 
@@ -176,19 +175,16 @@ int
 logstate_fold_bad(struct logstate *s, const struct commitlog_entry *e,
                   struct err *err)
 {
-    if (e->body_len < BAD_HEAD || e->body[0] > BAD_COPY ||
+    if (e->body_len < BAD_HEAD || e->body[0] > BAD_SET ||
         e->body_len != BAD_HEAD + (size_t)BADSET_SIZE * le_get16(e->body + 1))
         return err_set(err, ERR_CORRUPT, "BAD: wrong length");
     for (size_t at = BAD_HEAD; at < e->body_len; at += BADSET_SIZE) {
         struct badset_frame f;
 
-        if ((e->body[0] == BAD_COPY ? badset_copy_decode(e->body + at, &f, err)
-                                    : badset_decode(e->body + at, &f, err)) < 0)
+        if (badset_decode(e->body + at, &f, err) < 0)
             return -1;
         if (e->body[0] == BAD_SET)
             badset_add(&s->bad, &f);
-        else if (e->body[0] == BAD_COPY)
-            badset_set_copy(&s->bad, &f);
         else
             badset_remove(&s->bad, &f);
     }

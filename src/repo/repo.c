@@ -15,6 +15,7 @@
 #include "base/effect.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "repo/copies.h"
 #include "repo/repo-cfg.h"
 #include "repo/repo-id.h"
 #include "repo/repo-keys.h"
@@ -77,13 +78,6 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     return repo;
 }
 
-static bool
-copy_of(void *log, enum frame_kind kind, const struct frame_loc *loc,
-        struct frame_loc *ret)
-{
-    return commitlog_copy_of(log, kind, loc, ret);
-}
-
 /* With what repo->keys has; none: the repository stays locked. */
 static void
 repo_start(struct repo *repo)
@@ -105,7 +99,7 @@ repo_start(struct repo *repo)
     repo->packs = pack_reader_new(repo->blob, &repo->wrap, &repo->keys.id);
     repo->moves = redirect_new(repo);
     pack_reader_set_moves(repo->packs, redirect_look, repo->moves);
-    pack_reader_set_copies(repo->packs, copy_of, repo->log);
+    pack_reader_set_copies(repo->packs, copies_find, repo);
 }
 
 void

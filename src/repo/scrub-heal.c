@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "repo/copies.h"
 #include "repo/scrub-private.h"
 #include "repo/verify.h"
 
@@ -151,7 +152,7 @@ scrub_heal(struct repo *repo, uint64_t *ret_healed, struct err *err)
 {
     CLEANUP(scrub_packs_fini) struct scrub_packs packs = { 0 };
     struct heal h = { .repo = repo };
-    int rc = commitlog_bad(repo->log, &h.bad, err);
+    int rc = copies_bad(repo, &h.bad, err);
 
     if (rc == 0 && !is_all_healed(&h)) {
         rc = scrub_packs_list(repo, &packs, err);
@@ -162,8 +163,7 @@ scrub_heal(struct repo *repo, uint64_t *ret_healed, struct err *err)
         repo_private_ctx_put(repo, h.ctx);
     }
     if (rc == 0 && h.healed.count > 0)
-        rc = commitlog_append_copies(repo->log, h.healed.frames, h.healed.count,
-                                     err);
+        rc = copies_add(repo, &h.healed, err);
     if (rc == 0)
         *ret_healed = h.healed.count;
     badset_fini(&h.bad);

@@ -33,6 +33,6 @@ int scrub_packs_list(struct repo *repo, struct scrub_packs *ret,
                      struct err *err) NODISCARD;
 
 /* Look through the footers of all packs for whole copies of the bad frames
- * that have none yet; what is found goes into the log. */
+ * that have none yet; what is found is noted (repo/copies.h). */
 int scrub_heal(struct repo *repo, uint64_t *ret_healed, struct err *err)
     NODISCARD;

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "repo/copies.h"
 #include "repo/scrub-private.h"
 #include "repo/verify.h"
 
@@ -287,7 +288,7 @@ count_bad(struct scrub *s, struct err *err)
 {
     CLEANUP(badset_fini) struct badset bad = { 0 };
 
-    if (commitlog_bad(s->repo->log, &bad, err) < 0)
+    if (copies_bad(s->repo, &bad, err) < 0)
         return -1;
     for (size_t i = 0; i < bad.count; i++)
         s->result->bad += !bad.frames[i].has_copy;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "repo/repo-private.h"
+#include "repo/copies.h"
 
 static int
 count_packs(struct repo *repo, const char *prefix, struct repo_stats *s,
@@ -49,7 +49,7 @@ repo_stats_get(struct repo *repo, struct repo_stats *ret, struct err *err)
     if (repo_list(repo, &entries, &s.backups, &damage, err) < 0 ||
         commitlog_holds(repo->log, &holds, &s.holds, err) < 0 ||
         commitlog_deleted(repo->log, &deleted, &s.deleted, err) < 0 ||
-        commitlog_bad(repo->log, &bad, err) < 0 ||
+        copies_bad(repo, &bad, err) < 0 ||
         count_packs(repo, "p/", &s, err) < 0 ||
         count_packs(repo, "m/", &s, err) < 0)
         return -1;

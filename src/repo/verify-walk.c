@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "repo/copies.h"
 #include "repo/verify.h"
 #include "repo/view.h"
 
@@ -238,7 +239,7 @@ is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
         there = *e;
     pack = pack_of(&there, FRAME_DATA);
     verify_bad_frame(w->v, &pack, there.loc.off8, e->id);
-    if (commitlog_copy_of(w->v->repo->log, FRAME_DATA, &there.loc, &copy))
+    if (copies_find(w->v->repo, FRAME_DATA, &there.loc, &copy))
         return try_chunk(w, e, ret, err);
     return 0;
 }

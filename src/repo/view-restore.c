@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "repo/copies.h"
 #include "repo/view.h"
 
 #define WINDOW_LEAVES 128
@@ -547,7 +548,7 @@ repo_view_restore(struct repo_view *v, unsigned disk, uint64_t off,
     r.begin = off;
     r.end = off + len;
     r.threads = repo_private_threads(threads);
-    if (commitlog_bad(v->repo->log, &r.bad, err) < 0)
+    if (copies_bad(v->repo, &r.bad, err) < 0)
         return -1;
     pthread_mutex_init(&r.mutex, NULL);
     rc = run(&r, err);
