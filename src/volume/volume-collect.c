@@ -11,25 +11,31 @@
  * in the table before the next is planned, so a crash between two steps costs
  * nothing, and a crash in one is the journal's (volume-merge.c). An unlink has
  * no journal: the file goes first, then the row, and a row whose file is gone
- * and whom nobody needs is forgotten. */
+ * and whom nobody needs is forgotten.
+ *
+ * Reading the facts opens every file of the VM. Files that are unlinked one
+ * after the other (a snapshot by copies has one for each disk) share them: an
+ * unlink takes nothing from what is known of the others. */
 
-int
-volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
-                  bool with_domain, const char **ret_why, struct err *err)
+enum {
+    UNLINKS_AT_ONCE = 16
+};
+
+static int
+remove_row(struct volume *v, struct layer_table *t, const struct plan_facts *f,
+           const char *id, bool with_domain, const char **ret_why,
+           struct err *err)
 {
-    CLEANUP(plan_facts_fini) struct plan_facts f = { .files = NULL };
     CLEANUP(imglock_free) struct imglock *lock = imglock_new();
     struct layer *l = layer_find(t, id);
     enum plan_why why;
     struct stat st;
 
     *ret_why = NULL;
-    if (volume_facts_read(v, t, &f, err) < 0)
-        return -1;
-    why = plan_unlink_why(t, &f, (size_t)(l - t->layers));
+    why = plan_unlink_why(t, f, (size_t)(l - t->layers));
     if (why == PLAN_WHY_NONE && !l->is_made)
         why = PLAN_WHY_NOT_OURS;
-    if (with_domain && !f.has_domain)
+    if (with_domain && !f->has_domain)
         why = PLAN_WHY_NO_DOMAIN;
     if (why != PLAN_WHY_NONE && why != PLAN_WHY_MISSING) {
         *ret_why = plan_why_text(why);
@@ -52,10 +58,21 @@ volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
     return volume_save(v, t, err);
 }
 
+int
+volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
+                  bool with_domain, const char **ret_why, struct err *err)
+{
+    CLEANUP(plan_facts_fini) struct plan_facts f = { .files = NULL };
+
+    return volume_facts_read(v, t, &f, err) < 0
+               ? -1
+               : remove_row(v, t, &f, id, with_domain, ret_why, err);
+}
+
 /* Do what the plan says about one row. */
 static int
-execute(struct volume *v, struct layer_table *t, size_t row,
-        const struct plan_item *item, struct err *err)
+execute(struct volume *v, struct layer_table *t, const struct plan_facts *f,
+        size_t row, const struct plan_item *item, struct err *err)
 {
     char id[UUID_STR_SIZE], child[UUID_STR_SIZE];
     const char *why;
@@ -69,36 +86,63 @@ execute(struct volume *v, struct layer_table *t, size_t row,
         layer_remove(t, id);
         return volume_save(v, t, err);
     }
-    if (volume_remove_row(v, t, id, true, &why, err) < 0)
+    if (remove_row(v, t, f, id, true, &why, err) < 0)
         return -1;
     return why == NULL ? 0 : err_set(err, ERR_BUSY, "%s", why);
+}
+
+/* The plan's next step, and those unlinks that follow it. `ret_left`: how many
+ * layers stay hidden, if there was nothing to do. */
+static int
+collect_some(struct volume *v, struct layer_table *t, bool *ret_is_done,
+             size_t *ret_left, struct err *err)
+{
+    CLEANUP(plan_facts_fini) struct plan_facts f = { .files = NULL };
+    CLEANUP(mem_free)
+    struct plan_item *items = xcalloc(t->n_layers + 1, sizeof *items);
+    size_t row, n = 0;
+
+    if (volume_facts_read(v, t, &f, err) < 0)
+        return -1;
+    for (;; n++) {
+        plan_collect(t, &f, items);
+        row = plan_next(t, items);
+        if (row == t->n_layers)
+            break;
+        if (n == UNLINKS_AT_ONCE || (n > 0 && items[row].verb == PLAN_MERGE)) {
+            *ret_is_done = false;
+            return 0;
+        }
+        if (execute(v, t, &f, row, &items[row], err) < 0)
+            return -1;
+        if (items[row].verb == PLAN_MERGE) {
+            *ret_is_done = false;
+            return 0;
+        }
+        /* The rows behind it have moved up. */
+        memmove(f.files + row, f.files + row + 1,
+                (t->n_layers - row) * sizeof *f.files);
+    }
+    *ret_is_done = true;
+    *ret_left = 0;
+    for (size_t i = 0; i < t->n_layers; i++)
+        *ret_left += items[i].verb == PLAN_HIDDEN;
+    return 0;
 }
 
 int
 volume_collect_table(struct volume *v, struct layer_table *t, size_t *ret_left,
                      struct err *err)
 {
-    for (;;) {
-        CLEANUP(plan_facts_fini) struct plan_facts f = { .files = NULL };
-        CLEANUP(mem_free)
-        struct plan_item *items = xcalloc(t->n_layers + 1, sizeof *items);
-        size_t row, left = 0;
+    bool is_done = false;
+    size_t left = 0;
 
-        if (volume_facts_read(v, t, &f, err) < 0)
+    while (!is_done)
+        if (collect_some(v, t, &is_done, &left, err) < 0)
             return -1;
-        plan_collect(t, &f, items);
-        row = plan_next(t, items);
-        if (row < t->n_layers) {
-            if (execute(v, t, row, &items[row], err) < 0)
-                return -1;
-            continue;
-        }
-        for (size_t i = 0; i < t->n_layers; i++)
-            left += items[i].verb == PLAN_HIDDEN;
-        if (ret_left != NULL)
-            *ret_left = left;
-        return 0;
-    }
+    if (ret_left != NULL)
+        *ret_left = left;
+    return 0;
 }
 
 int
