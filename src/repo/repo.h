@@ -215,6 +215,13 @@ int repo_view_open(struct repo *repo, const char *backup_id,
 void repo_view_close(struct repo_view *v); /* NULL is fine */
 DEFINE_CLEANUP(repo_view_close, struct repo_view *)
 
+/* This backup is read for long: it stays, even if it is deleted meanwhile,
+ * until the view is closed (or a collector believes the reader dead, a week
+ * later). Two entries of the log; without it a reader has the collector's
+ * grace. A repository that cannot be written to is left at that: success.
+ *   errors  NOT_FOUND (it was deleted and collected); those of the store */
+int repo_view_pin(struct repo_view *v, struct err *err) NODISCARD;
+
 unsigned repo_view_disk_count(const struct repo_view *v);
 struct repo_disk repo_view_disk(const struct repo_view *v, unsigned disk);
 int repo_view_find_disk(const struct repo_view *v, const char *name,

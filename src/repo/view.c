@@ -86,11 +86,38 @@ repo_view_open(struct repo *repo, const char *backup_id,
     return 0;
 }
 
+int
+repo_view_pin(struct repo_view *v, struct err *err)
+{
+    struct err ignored;
+
+    if (v->is_pinned || repo_private_need_write(v->repo, &ignored) < 0)
+        return 0;
+    repo_id_random(v->pin);
+    if (commitlog_append_pin(v->repo->log, v->pin, v->root.id, err) < 0) {
+        if (err->code == ERR_DENIED) /* a store that we may only read */
+            return 0;
+        return err_wrap(err, "backup %s", v->id);
+    }
+    v->is_pinned = true;
+    return 0;
+}
+
+static void
+unpin(struct repo_view *v)
+{
+    struct err ignored;
+
+    if (v->is_pinned)
+        (void)!commitlog_append_pin(v->repo->log, v->pin, NULL, &ignored);
+}
+
 void NO_TSA
 repo_view_close(struct repo_view *v)
 {
     if (v == NULL)
         return;
+    unpin(v);
     for (unsigned i = 0; i < VIEW_NODES; i++)
         free(v->nodes[i].node);
     for (unsigned i = 0; i < VIEW_CHUNKS; i++)

@@ -26,6 +26,8 @@ struct repo_view {
     struct repo *repo; /* [C] */
     struct root root;  /* [C] */
     char id[REPO_ID_SIZE];
+    bool is_pinned;        /* [T:caller] */
+    uint8_t pin[16];       /* [T:caller] */
     pthread_mutex_t mutex; /* what view_lock stands for */
     uint64_t clock GUARDED_BY(view_lock);
     struct view_node_slot nodes[VIEW_NODES] GUARDED_BY(view_lock);

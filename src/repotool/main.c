@@ -44,6 +44,8 @@ static const struct {
       "delete the backups that no --keep-... keeps" },
     { "compact", "DIR", 1, 1, cmd_compact,
       "write packs anew of which little is needed" },
+    { "gc", "DIR", 1, 1, cmd_gc,
+      "remove what no backup needs; others may go on meanwhile" },
     { "hold", "DIR BACKUP REASON", 3, 3, cmd_hold,
       "nobody can delete it until it is released" },
     { "release", "DIR BACKUP...", 2, 1025, cmd_release, "end a hold" },
@@ -91,13 +93,16 @@ static const char options_help[] =
     "      --keep-monthly N\n"
     "      --keep-yearly N\n"
     "      --keep-within TIME      forget: what is younger before the newest: 36h, 30d, 1y6m\n"
-    "      --dry-run               forget, compact: only say what it would do\n"
     "      --dead PERCENT          compact: packs of which that much is not needed (25)\n"
     "      --rate MIB              check: so many MiB a second\n"
     "      --restart               check: from the begin, not where the last one stopped\n"
+    "      --undelete-window TIME  gc: a deleted backup can be taken back so long (2d)\n"
+    "      --grace TIME            gc: and its data is removed so long after that (2d)\n"
+    "      --kill-after TIME       gc: a writer that said nothing so long is dead (7d)\n"
+    "      --dry-run               forget, gc, compact: only say what it would do\n"
     "      --deleted               list: what can be taken back with undelete\n"
     "  -t, --threads N             workers (one per core)\n"
-    "      --json                  info, list: for programs\n"
+    "      --json                  info, list, gc: for programs\n"
     "  -q, --quiet                 no progress\n";
 
 static void
@@ -280,6 +285,8 @@ enum {
     OPT_NEW_KEY_FILE,
     OPT_NEW_PASSPHRASE_FILE,
     OPT_RECIPIENT,
+    OPT_GC, /* and the two that follow; see cmd_gc_option() */
+    OPT_GC_END = OPT_GC + 3,
 };
 
 static const struct option long_options[] = {
@@ -314,6 +321,9 @@ static const struct option long_options[] = {
     { "new-key-file", required_argument, NULL, OPT_NEW_KEY_FILE },
     { "new-passphrase-file", required_argument, NULL, OPT_NEW_PASSPHRASE_FILE },
     { "recipient", required_argument, NULL, OPT_RECIPIENT },
+    { "grace", required_argument, NULL, OPT_GC },
+    { "undelete-window", required_argument, NULL, OPT_GC + 1 },
+    { "kill-after", required_argument, NULL, OPT_GC + 2 },
     { "quiet", no_argument, NULL, 'q' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
@@ -440,6 +450,9 @@ take_option(struct repotool *t, int c, struct err *err)
         if (c >= OPT_KEEP && c < OPT_KEEP_END)
             return cmd_retain_option(t, c - OPT_KEEP, optarg, err);
         return take_key_option(t, c, err);
+        if (c >= OPT_GC && c < OPT_GC_END)
+            return cmd_gc_option(t, c - OPT_GC, optarg, err);
+        return err_set(err, ERR_INVALID, "see vmkeep repo --help");
     }
 }
 
@@ -469,7 +482,8 @@ run(struct repotool *t, struct err *err)
 int
 main(int argc, char **argv)
 {
-    struct repotool t = { .verify_level = REPO_VERIFY_TREES };
+    struct repotool t = { .verify_level = REPO_VERIFY_TREES,
+                          .gc = repo_gc_defaults() };
     struct err err = { 0 };
     int c, rc = 0;
 

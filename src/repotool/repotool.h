@@ -4,6 +4,7 @@
  * main.c reads the command line; cmd-*.c do the work.
  */
 #pragma once
+#include "repo/gc.h"
 #include "repo/repo.h"
 #include "repo/retain.h"
 
@@ -38,6 +39,7 @@ struct repotool {
     bool restarts;
     uint64_t rate; /* bytes a second; 0: as fast as it goes */
     struct retain_policy keep;
+    struct repo_gc_options gc;
 };
 
 /* Open args[0]; with the key, unless `is_keyless` and none is given. */
@@ -56,6 +58,10 @@ int repotool_passphrase(const struct repotool *t, bool is_new, char **ret,
 int cmd_retain_option(struct repotool *t, int which, const char *text,
                       struct err *err) NODISCARD;
 
+/* --grace, --undelete-window, --kill-after: 0 to 2. */
+int cmd_gc_option(struct repotool *t, int which, const char *text,
+                  struct err *err) NODISCARD;
+
 int cmd_init(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_keys(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_export_kit(const struct repotool *t, struct err *err) NODISCARD;
@@ -64,6 +70,7 @@ int cmd_list(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_delete(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_undelete(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_forget(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_gc(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_hold(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_release(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_compact(const struct repotool *t, struct err *err) NODISCARD;

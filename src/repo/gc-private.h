@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* repo/gc-private.h: one run of the collector, for gc*.c only.
+ *
+ * gc.c is the order of work, gc-mark.c finds out what is needed.
+ */
+#pragma once
+#include "repo/gc.h"
+#include "repo/logstate.h"
+#include "repo/repo-private.h"
+
+struct gc {
+    struct repo *repo;
+    const struct repo_gc_options *options;
+    const struct repo_gc_sink *sink; /* or NULL */
+    struct repo_gc_result *result;
+    int64_t now;
+    /* What backups need; it only grows in a run. Their trees name `named`;
+     * what of that was moved elsewhere needs the sessions that moved it. */
+    struct packset named;
+    uint8_t (*marked)[16]; /* the backups that are in it */
+    size_t marked_count;
+    struct commitlog_condemn next; /* what is to be condemned */
+    struct pack_id *packs;         /* that exist: sorted */
+    size_t pack_count;
+};
+
+/* Take a backup's packs into gc->named, once. */
+int gc_mark(struct gc *gc, const struct commitlog_commit *c, struct err *err)
+    NODISCARD;
+/* Of what exists, find what to condemn: sets gc->next.packs and the counts. */
+void gc_choose(struct gc *gc, const struct logstate *s);
