@@ -449,10 +449,9 @@ take_option(struct repotool *t, int c, struct err *err)
     default:
         if (c >= OPT_KEEP && c < OPT_KEEP_END)
             return cmd_retain_option(t, c - OPT_KEEP, optarg, err);
-        return take_key_option(t, c, err);
         if (c >= OPT_GC && c < OPT_GC_END)
             return cmd_gc_option(t, c - OPT_GC, optarg, err);
-        return err_set(err, ERR_INVALID, "see vmkeep repo --help");
+        return take_key_option(t, c, err);
     }
 }
 
