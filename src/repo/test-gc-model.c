@@ -36,21 +36,20 @@ enum who {
 #define NEED_A   BIT(0) /* the two chunks in B0's pack: B0 needs A */
 #define NEED_B   BIT(1) /* and DEDUP needs B */
 #define DONE     90
-#define MAX_SEEN ((size_t)1 << 21)
+#define MAX_SEEN ((size_t)1 << 22)
 
 struct entry {
-    uint8_t type, who;
-    uint8_t seq;   /* base, checked, covers */
-    uint8_t packs; /* of a CONDEMN */
-    uint8_t moved; /* of a REDIRECT: NEED_ */
-    bool drops;    /* of a CONDEMN: B0 */
+    unsigned type, who;
+    unsigned seq;   /* base, checked, covers */
+    unsigned packs; /* of a CONDEMN */
+    bool drops;     /* of a CONDEMN: B0 */
 };
 
 /* A process: where it is, and what it has seen. */
 struct process {
-    uint8_t pc;
-    uint8_t seq;
-    uint8_t packs, moved;
+    unsigned pc;
+    unsigned seq;
+    unsigned packs, moved;
     bool drops;
 };
 
@@ -65,10 +64,10 @@ enum {
 
 struct state {
     struct entry log[ENTRIES];
-    uint8_t length;
-    uint8_t packs;  /* that exist: BIT(who) */
-    uint8_t killed; /* sessions that were killed before they committed */
-    uint8_t moved;  /* of the REDIRECT that counted, if there was one */
+    unsigned length;
+    unsigned packs;  /* that exist: BIT(who) */
+    unsigned killed; /* sessions that were killed before they committed */
+    unsigned moved;  /* of the REDIRECT that counted, if there was one */
     struct process p[PROCESSES];
 };
 
@@ -94,9 +93,9 @@ static const struct scenario scenarios[] = {
       BIT(0) | BIT(1) | BIT(USER) | BIT(COMPACTOR) | BIT(COLLECTOR_1), false,
       BIT(MOVER), false },
     { "all at once",
-      BIT(0) | BIT(1) | BIT(USER) | BIT(READER) | BIT(COMPACTOR) |
-          BIT(COLLECTOR_1) | BIT(COLLECTOR_2),
-      true, BIT(CHILD) | BIT(DEDUP) | BIT(MOVER), true },
+      BIT(0) | BIT(1) | BIT(USER) | BIT(COMPACTOR) | BIT(COLLECTOR_1) |
+          BIT(COLLECTOR_2),
+      false, 0, true },
 };
 
 /* What one search works with. */
@@ -184,7 +183,7 @@ body_of(const struct entry *x, struct buf *out)
 
     id_of(x->who, id);
     id_of(B0, backup);
-    switch ((enum commitlog_type)x->type) {
+    switch (x->type) {
     case COMMITLOG_OPEN:
         body_of_open(x, out);
         return;
@@ -376,14 +375,14 @@ key_of(const struct state *st, const struct logstate *s)
                       2 * (logstate_find_deleted(s, id) < s->deleted_count));
     }
     b[n++] = (uint8_t)(s->pin_count + 2u * is_moved(s));
-    b[n++] = st->packs;
-    b[n++] = st->killed;
-    b[n++] = st->moved;
+    b[n++] = (uint8_t)st->packs;
+    b[n++] = (uint8_t)st->killed;
+    b[n++] = (uint8_t)st->moved;
     for (unsigned i = 0; i < PROCESSES; i++) {
         const struct process *p = &st->p[i];
 
-        b[n++] = p->pc;
-        b[n++] = (uint8_t)(p->packs | p->drops << 7);
+        b[n++] = (uint8_t)p->pc;
+        b[n++] = (uint8_t)(p->packs | (unsigned)p->drops << 7);
         b[n++] = (uint8_t)(p->moved | (p->seq < s->growth_seq) << 4 |
                            (p->seq < s->shrink_seq) << 5 |
                            (p->seq < s->commit_seq) << 6);
@@ -459,9 +458,9 @@ step_writer(struct state *st, const struct logstate *s, unsigned i)
 {
     unsigned who = CHILD + i;
     struct process *p = &st->p[i];
-    struct entry open = { .type = COMMITLOG_OPEN, .who = (uint8_t)who };
+    struct entry open = { .type = COMMITLOG_OPEN, .who = who };
     struct entry commit = { .type = COMMITLOG_COMMIT,
-                            .who = (uint8_t)who,
+                            .who = who,
                             .seq = p->seq };
 
     switch (p->pc) {
@@ -473,7 +472,7 @@ step_writer(struct state *st, const struct logstate *s, unsigned i)
         p->pc = 2;
         return true;
     case 2:
-        p->seq = (uint8_t)s->last_seq;
+        p->seq = (unsigned)s->last_seq;
         p->pc = looks_good(s, who) ? 3 : DONE;
         return true;
     case 3:
@@ -532,7 +531,7 @@ step_compactor(struct state *st, const struct logstate *s)
             p->pc = DONE;
             return true;
         }
-        p->seq = (uint8_t)s->last_seq;
+        p->seq = (unsigned)s->last_seq;
         p->moved = 0;
         for (unsigned i = 0; i < SESSIONS; i++)
             if (is_backup(s, i))
@@ -565,7 +564,7 @@ look(const struct state *st, const struct logstate *s, struct process *p)
     uint8_t id[16];
 
     id_of(B0, id);
-    p->seq = (uint8_t)s->last_seq;
+    p->seq = (unsigned)s->last_seq;
     p->drops = logstate_find_deleted(s, id) < s->deleted_count &&
                !logstate_is_kept(s, id);
     p->packs = 0;
@@ -585,7 +584,7 @@ look(const struct state *st, const struct logstate *s, struct process *p)
     }
     gc_choose(&gc, s);
     for (size_t i = 0; i < gc.next.pack_count; i++)
-        p->packs |= (uint8_t)BIT(next[i].session[0] - 0x10);
+        p->packs |= BIT(next[i].session[0] - 0x10);
     packset_fini(&gc.named);
 }
 
@@ -614,7 +613,7 @@ step_collector(struct state *st, const struct logstate *s, unsigned i)
             if ((st->packs & BIT(k)) == 0 ||
                 packset_get(&s->condemned, &pack) == 0)
                 continue;
-            st->packs &= (uint8_t)~BIT(k);
+            st->packs &= ~BIT(k);
             return true;
         }
         p->pc = DONE;
@@ -628,14 +627,14 @@ step_collector(struct state *st, const struct logstate *s, unsigned i)
 static bool
 step_kill(struct state *st, const struct logstate *s, unsigned who)
 {
-    struct entry x = { .type = COMMITLOG_KILL, .who = (uint8_t)who };
+    struct entry x = { .type = COMMITLOG_KILL, .who = who };
     uint8_t id[16];
 
     id_of(who, id);
     if (logstate_session_of(s, id) == NULL || (st->killed & BIT(who)) != 0 ||
         !append(st, s, &x))
         return false;
-    st->killed |= (uint8_t)BIT(who);
+    st->killed |= BIT(who);
     return true;
 }
 

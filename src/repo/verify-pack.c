@@ -261,7 +261,8 @@ verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
     pack_name(id, s.name);
     rc = scan(&s, err);
     if (rc < 0 && err->code == ERR_NOT_FOUND) {
-        damage_pack(&s, "is missing");
+        if (!commitlog_is_condemned(v->repo->log, id))
+            damage_pack(&s, "is missing");
         rc = 0;
     }
     free(s.table);

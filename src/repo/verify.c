@@ -214,7 +214,8 @@ list_packs(struct verify *v, const char *prefix, struct pack_list *l,
         if (!pack_name_parse(n.names[i], &id))
             continue;
         if (!takes_all && (!commitlog_is_used(v->repo->log, id.session) ||
-                           redirect_is_source(v->repo->moves, &id)))
+                           redirect_is_source(v->repo->moves, &id) ||
+                           commitlog_is_condemned(v->repo->log, &id)))
             continue;
         if (blob_size(v->repo->blob, n.names[i], &size, err) < 0)
             return -1;
