@@ -13,6 +13,7 @@
 #include "base/uuid.h"
 #include "codec/aead.h"
 #include "codec/crc.h"
+#include "codec/format.h"
 #include "codec/le.h"
 
 #define MAGIC "VMKSLOT" /* with its NUL: 8 bytes */
@@ -99,6 +100,7 @@ put_head(const struct keys_slot *s, size_t bundle, uint8_t out[KEYS_SLOT_HEAD])
 
     memset(out, 0, KEYS_SLOT_HEAD);
     memcpy(out, MAGIC, 8);
+    le_put16(out + AT_VERSION, FORMAT_VERSION);
     out[AT_KIND] = (uint8_t)s->kind;
     out[AT_CIPHER] = s->cipher;
     out[AT_ROLE] = (uint8_t)s->role;
@@ -213,7 +215,7 @@ keys_slot_decode(const uint8_t *d, size_t len, const uint8_t repo_uuid[16],
     if (len < KEYS_SLOT_HEAD + KEYS_SIGN_SIZE + 4 || len > KEYS_SLOT_MAX ||
         memcmp(d, MAGIC, 8) != 0)
         return err_set(err, ERR_CORRUPT, "not a key slot");
-    if (le_get16(d + AT_VERSION) != 0)
+    if (le_get16(d + AT_VERSION) != FORMAT_VERSION)
         return err_set(err, ERR_UNSUPPORTED, "key slot of version %u",
                        le_get16(d + AT_VERSION));
     if (le_get32(d + len - 4) != crc_32c(0, d, len - 4))

@@ -8,10 +8,11 @@
 
 #include "base/mem.h"
 #include "codec/crc.h"
+#include "codec/format.h"
 
-#define FILE_WORD      "vmkeep-key-0 "
-#define RECIPIENT_WORD "vmkeep-recipient-0 "
-#define PUBLIC_WORD    "vmkeep-public-0 "
+#define FILE_WORD      "vmkeep-key-" FORMAT_VERSION_TEXT " "
+#define RECIPIENT_WORD "vmkeep-recipient-" FORMAT_VERSION_TEXT " "
+#define PUBLIC_WORD    "vmkeep-public-" FORMAT_VERSION_TEXT " "
 #define LINE_BYTES     (KEYS_SIZE / KEYS_TEXT_LINES)
 #define LINE_DIGITS    (2 * LINE_BYTES + 4)
 
@@ -58,7 +59,7 @@ keys_text_parse(const char *text, size_t len, struct keys_secret *ret,
         return 0;
     return err_set(
         err, ERR_INVALID,
-        "not a key file (one line: vmkeep-key-0 or vmkeep-recipient-0, and 64 hexadecimal digits)");
+        "not a key file (one line: vmkeep-key-1 or vmkeep-recipient-1, and 64 hexadecimal digits)");
 }
 
 void
@@ -74,7 +75,7 @@ keys_text_parse_public(const char *text, size_t len, uint8_t key[KEYS_SIZE],
     if (!parse(PUBLIC_WORD, text, len, key))
         return err_set(
             err, ERR_INVALID,
-            "not a recipient's public key (vmkeep-public-0 and 64 hexadecimal digits)");
+            "not a recipient's public key (vmkeep-public-1 and 64 hexadecimal digits)");
     return 0;
 }
 

@@ -7,8 +7,8 @@
 #pragma once
 #include "codec/keys-slot.h"
 
-/* One line, with newline and NUL: "vmkeep-key-0 <64 hex digits>",
- * "vmkeep-recipient-0 ..." (secret), "vmkeep-public-0 ..." */
+/* One line, with newline and NUL: "vmkeep-key-1 <64 hex digits>",
+ * "vmkeep-recipient-1 ..." (secret), "vmkeep-public-1 ..." */
 #define KEYS_TEXT_SIZE 96
 
 /* `kind` KEYS_SLOT_FILE or KEYS_SLOT_RECIPIENT. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/format.h"
 #include "codec/le.h"
 
 static const char *const role_names[KEYS_ROLE_COUNT] = {
@@ -42,7 +43,8 @@ keys_derive(const uint8_t key[KEYS_SIZE], const char *label,
 {
     struct hash_key k;
     char text[48];
-    int n = snprintf(text, sizeof text, "vmkeep/0/%s", label);
+    int n =
+        snprintf(text, sizeof text, "vmkeep/" FORMAT_VERSION_TEXT "/%s", label);
 
     hash_key_init(&k, key);
     hash_hmac(&k, text, (size_t)n, out);
@@ -116,7 +118,7 @@ void
 keys_footer(const struct keys *k, unsigned epoch, const uint8_t origin[21],
             uint8_t out[KEYS_SIZE])
 {
-    static const char label[] = "vmkeep/0/footer";
+    static const char label[] = "vmkeep/" FORMAT_VERSION_TEXT "/footer";
     struct hash_key meta;
     uint8_t text[sizeof label - 1 + 21];
 

@@ -71,7 +71,7 @@ void keys_encode(const struct keys *k, enum keys_role role, struct buf *out);
 int keys_decode(const uint8_t *data, size_t len, enum keys_role role,
                 struct keys *ret, struct err *err) NODISCARD;
 
-/* HMAC(key, "vmkeep/0/" label): a key of another use. */
+/* HMAC(key, "vmkeep/1/" label): a key of another use. */
 void keys_derive(const uint8_t key[KEYS_SIZE], const char *label,
                  uint8_t out[KEYS_SIZE]);
 /* The key of a pack's footer: from `meta` of its epoch. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/format.h"
 #include "codec/le.h"
 #include "repo/commitlog.h"
 #include "repo/root.h"
@@ -37,6 +38,7 @@ commitlog_encode(const struct commitlog_entry *e, const uint8_t repo_uuid[16],
     uint8_t head[COMMITLOG_HEAD] = { 0 }, mac[HASH_SIZE], sign[KEYS_SIGN_SIZE];
 
     memcpy(head, MAGIC, 8);
+    le_put16(head + AT_VERSION, FORMAT_VERSION);
     head[AT_TYPE] = (uint8_t)e->type;
     head[AT_FLAGS] =
         (e->is_critical ? FLAG_CRITICAL : 0) | (e->is_signed ? FLAG_SIGNED : 0);
@@ -72,7 +74,7 @@ commitlog_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
         if (!hash_is_equal(mac, data + len - HASH_SIZE))
             return err_set(err, ERR_CORRUPT, "MAC mismatch");
     }
-    if (le_get16(data + AT_VERSION) != 0)
+    if (le_get16(data + AT_VERSION) != FORMAT_VERSION)
         return err_set(err, ERR_UNSUPPORTED, "log entry of version %u",
                        le_get16(data + AT_VERSION));
     body_len = le_get32(data + AT_BODY_LEN);

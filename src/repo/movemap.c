@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/format.h"
 #include "codec/le.h"
 
 #define MAGIC  "VMKM"
@@ -120,7 +121,7 @@ movemap_encode(struct movemap *m, struct buf *out)
     if (m->count > 0)
         qsort(m->moves, m->count, sizeof *m->moves, compare);
     buf_add(out, MAGIC, 4);
-    put_int(out, 0, 2);
+    put_int(out, FORMAT_VERSION, 2);
     put_int(out, (uint64_t)m->kind, 1);
     put_int(out, 0, 1);
     put_int(out, m->sources, 4);
@@ -172,7 +173,7 @@ movemap_decode(const uint8_t *data, size_t len, struct movemap *ret,
 
     if (magic == NULL || memcmp(magic, MAGIC, 4) != 0)
         return err_set(err, ERR_CORRUPT, "not a map of moves");
-    if (version != 0)
+    if (version != FORMAT_VERSION)
         return err_set(err, ERR_UNSUPPORTED, "map of moves of version %u",
                        (unsigned)version);
     m.kind = kind == 0 ? FRAME_DATA : FRAME_META;

@@ -8,6 +8,7 @@
 #include "base/uuid.h"
 #include "codec/aead.h"
 #include "codec/crc.h"
+#include "codec/format.h"
 #include "codec/le.h"
 #include "repo/repo-id.h"
 
@@ -242,6 +243,7 @@ pack_header_encode_moved(const struct pack_wrap *wrap,
 
     memset(out, 0, PACK_HEADER_SIZE);
     memcpy(out, MAGIC, 8);
+    le_put16(out + AT_VERSION, FORMAT_VERSION);
     out[AT_KIND] = (uint8_t)origin->kind;
     out[AT_CIPHER] = keys > 0;
     le_put16(out + AT_KEY_COUNT, (uint16_t)keys);
@@ -268,7 +270,8 @@ pack_header_peek(const uint8_t *data, size_t len, unsigned *ret_key_count,
 
     if (len < PACK_HEADER_SIZE || memcmp(data, MAGIC, 8) != 0)
         return err_set(err, ERR_CORRUPT, "not a pack");
-    if (le_get16(data + AT_VERSION) != 0 || le_get64(data + AT_INCOMPAT) != 0)
+    if (le_get16(data + AT_VERSION) != FORMAT_VERSION ||
+        le_get64(data + AT_INCOMPAT) != 0)
         return err_set(err, ERR_UNSUPPORTED, "pack of a newer format");
     n = le_get16(data + AT_KEY_COUNT);
     if (n > PACK_KEYS_MAX || data[AT_CIPHER] > 1 ||

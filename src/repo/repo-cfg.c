@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codec/crc.h"
+#include "codec/format.h"
 #include "codec/le.h"
 
 #define MAGIC "VMKREPO" /* 8 bytes with its NUL */
@@ -27,6 +28,7 @@ repo_cfg_encode(const struct repo_cfg *c, uint8_t out[REPO_CFG_SIZE])
 {
     memset(out, 0, REPO_CFG_SIZE);
     memcpy(out, MAGIC, 8);
+    le_put16(out + AT_VERSION, FORMAT_VERSION);
     out[AT_CIPHER] = c->cipher;
     out[AT_CHUNK] = c->chunk_log2;
     memcpy(out + AT_UUID, c->uuid, 16);
@@ -42,7 +44,8 @@ repo_cfg_decode(const uint8_t *data, size_t len, struct repo_cfg *ret,
         return err_set(err, ERR_CORRUPT, "repo.cfg: not a vmkeep repository");
     if (le_get32(data + AT_CRC) != crc_32c(0, data, AT_CRC))
         return err_set(err, ERR_CORRUPT, "repo.cfg: checksum mismatch");
-    if (le_get16(data + AT_VERSION) != 0 || le_get64(data + AT_INCOMPAT) != 0)
+    if (le_get16(data + AT_VERSION) != FORMAT_VERSION ||
+        le_get64(data + AT_INCOMPAT) != 0)
         return err_set(err, ERR_UNSUPPORTED,
                        "repo.cfg: a newer format; upgrade vmkeep");
     if (data[AT_CIPHER] > 1 || data[AT_CHUNK] < 16 || data[AT_CHUNK] > 22 ||

@@ -61,7 +61,7 @@ int repo_keys_is_current(struct repo *repo, bool *ret, struct err *err)
     NODISCARD;
 
 /* A recipient's pair: the secret into a new file, the public key as text
- * ("vmkeep-public-0 ...", no newline) into `ret_public` of 96 bytes. */
+ * ("vmkeep-public-1 ...", no newline) into `ret_public` of 96 bytes. */
 int repo_keys_make_recipient(const char *path, char ret_public[96],
                              struct err *err) NODISCARD;
 

@@ -15,6 +15,7 @@
 #include "base/effect.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "codec/format.h"
 #include "repo/copies.h"
 #include "repo/repo-cfg.h"
 #include "repo/repo-id.h"
@@ -73,6 +74,7 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     repo_id_format(cfg->uuid, repo->info.uuid);
     repo->info.is_encrypted = cfg->cipher != 0;
     repo->info.chunk_log2 = cfg->chunk_log2;
+    repo->info.format_version = FORMAT_VERSION;
     repo->info.created_unix_s = cfg->created_unix_s;
     pthread_mutex_init(&repo->mutex, NULL);
     return repo;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/format.h"
 #include "codec/le.h"
 
 #define MAGIC "VMKR"
@@ -64,7 +65,7 @@ void
 root_encode(const struct root *r, struct buf *out)
 {
     buf_add(out, MAGIC, 4);
-    put_int(out, 0, 2);
+    put_int(out, FORMAT_VERSION, 2);
     put_int(out, r->disk_count, 2);
     buf_add(out, r->repo_uuid, 16);
     buf_add(out, r->id, 16);
@@ -168,7 +169,7 @@ root_decode(const uint8_t *data, size_t len, struct root *ret, struct err *err)
 
     if (magic == NULL || memcmp(magic, MAGIC, 4) != 0)
         return err_set(err, ERR_CORRUPT, "not a backup's root");
-    if (version != 0)
+    if (version != FORMAT_VERSION)
         return err_set(err, ERR_UNSUPPORTED, "root of version %u",
                        (unsigned)version);
     root.disk_count = (unsigned)le_take_int(&r, 2);

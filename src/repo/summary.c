@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/format.h"
 #include "codec/le.h"
 
 #define MAGIC       "VMKP"
@@ -42,7 +43,7 @@ summary_encode(const struct packset_item *const *items, const size_t *counts,
                unsigned disk_count, unsigned *disk, size_t *at, struct buf *out)
 {
     buf_add(out, MAGIC, 4);
-    put_int(out, 0, 4); /* version, zeros */
+    put_int(out, FORMAT_VERSION, 4); /* and two bytes of zero */
     while (*disk < disk_count && out->len < SUMMARY_PART) {
         const struct packset_item *first = &items[*disk][*at];
         size_t n;
@@ -100,7 +101,7 @@ summary_decode(const uint8_t *data, size_t len, unsigned disk_count,
 
     if (magic == NULL || memcmp(magic, MAGIC, 4) != 0)
         return err_set(err, ERR_CORRUPT, "not a pack summary");
-    if (version != 0)
+    if (version != FORMAT_VERSION)
         return err_set(err, ERR_UNSUPPORTED, "pack summary of version %u",
                        (unsigned)version);
     while (r.left > 0)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "codec/format.h"
 #include "codec/le.h"
 
 #define MAGIC       "VMKN"
@@ -74,7 +75,7 @@ tree_encode(struct tree_node *node, uint8_t out[TREE_NODE_MAX])
             place[i] =
                 table_place(out + HEADER_SIZE, &packs, &node->entries[i].loc);
     memcpy(out, MAGIC, 4);
-    out[4] = 0;
+    out[4] = FORMAT_VERSION;
     out[5] = (uint8_t)node->level;
     le_put16(out + 6, (uint16_t)count);
     le_put16(out + 8, (uint16_t)packs);
@@ -154,7 +155,7 @@ tree_decode(const uint8_t *data, size_t len, unsigned level,
     memset(ret, 0, sizeof *ret);
     if (magic == NULL || memcmp(magic, MAGIC, 4) != 0)
         return err_set(err, ERR_CORRUPT, "not a tree node");
-    if (version != 0)
+    if (version != FORMAT_VERSION)
         return err_set(err, ERR_UNSUPPORTED, "node of version %u", version);
     ret->level = (unsigned)le_take_int(&r, 1);
     ret->count = (unsigned)le_take_int(&r, 2);
