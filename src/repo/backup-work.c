@@ -2,7 +2,8 @@
 /* One caller hands in chunks, in batches of four because four are hashed at
  * once; workers take a batch through all stages, while it is in their cache:
  * zero and pattern test, HMAC, comparison with the parent's entry, look-up
- * among this backup's own chunks, compression, encryption into the open pack.
+ * among this backup's own chunks and those of committed backups (the index),
+ * compression, encryption into the open pack.
  * Memory is bounded by the buffers: who wants one waits for a worker.
  */
 #include <stdio.h>
@@ -245,6 +246,18 @@ is_trivial(const struct backup_job *job, struct outcome *o)
     return true;
 }
 
+/* The next backup shall find it. */
+static void
+list_chunk(struct repo_backup *b, const uint8_t id[HASH_SIZE],
+           const struct frame_loc *loc)
+{
+    struct segment_hit place = { .off8 = loc->off8, .flen = loc->flen };
+
+    memcpy(place.pack.session, loc->session, 16);
+    place.pack.n = loc->n;
+    segment_writer_add(b->listed, id, &place);
+}
+
 static int
 store(struct repo_backup *b, struct frame_ctx *ctx,
       const struct backup_job *job, const uint8_t id[HASH_SIZE],
@@ -271,6 +284,9 @@ store(struct repo_backup *b, struct frame_ctx *ctx,
     } else if (b->resume != NULL &&
                resume_find(b->resume, ctx, id, job->len, &e.loc)) {
         o->resumed_bytes = job->len;
+        list_chunk(b, id, &e.loc);
+    } else if (dedupindex_find(b->index, ctx, id, job->len, &e.loc)) {
+        o->dup_bytes = job->len;
     } else {
         if (packer_add(b->data, ctx, job->buffer, job->len, id, &e.loc, err) <
             0)
@@ -278,6 +294,7 @@ store(struct repo_backup *b, struct frame_ctx *ctx,
         lock(b);
         dedup_add(b->dedup, id, &e.loc);
         unlock(b);
+        list_chunk(b, id, &e.loc);
     }
     set_entry(job, &e, o);
     return 0;

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "repo/repo-id.h"
+#include "repo/repo-index.h"
 #include "repo/rescue.h"
 #include "repo/summary.h"
 
@@ -45,6 +46,9 @@ init(struct repo_backup *b, const struct repo_backup_options *o)
     b->ctx = frame_ctx_new(1);
     b->disks = xcalloc(REPO_DISKS_MAX, sizeof *b->disks);
     b->dedup = dedup_new(b->id);
+    b->index = dedupindex_new(b->repo);
+    b->listed = segment_writer_new(b->repo->blob, b->repo->uuid, b->id,
+                                   SEGMENT_WRITER_ENTRIES);
     b->data = make_packer(b, FRAME_DATA, BACKUP_DATA_PACK);
     b->meta = make_packer(b, FRAME_META, BACKUP_META_PACK);
     if (flow != NULL)
@@ -180,6 +184,7 @@ end_session(struct repo_backup *b)
     /* From here on nobody takes them up. */
     if (commitlog_append_discard(b->repo->log, b->id, &ignored) < 0)
         return;
+    segment_writer_discard(b->listed);
     remove_packs(b, 'p');
     remove_packs(b, 'm');
 }
@@ -207,6 +212,8 @@ repo_backup_free(struct repo_backup *b)
     }
     free(b->disks);
     dedup_free(b->dedup);
+    dedupindex_free(b->index);
+    segment_writer_free(b->listed);
     frame_ctx_free(b->ctx);
     resume_free(b->resume);
     if (b->parent != NULL)
@@ -684,6 +691,17 @@ check_packs(struct repo_backup *b, struct packer *p, char kind, struct err *err)
     return 0;
 }
 
+/* A backup does not depend on the index: what cannot be listed now, `vmkeep
+ * repo index` lists. */
+static void
+list_chunks(struct repo_backup *b)
+{
+    unsigned failed = 0;
+    struct err ignored;
+
+    segment_writer_finish(b->listed, &failed, &ignored);
+}
+
 /* Everything durable, then the COMMIT.
  *   errors  CONFLICT also if packs of others are not what they were */
 static int
@@ -721,6 +739,7 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
             return err_wrap(err, "disk %s", b->disks[i].out.name);
         c.logical_bytes += b->disks[i].out.size;
     }
+    list_chunks(b);
     rc = commit_once(b, metadata, len, &c, err);
     for (unsigned i = 0; rc < 0 && err->code == ERR_CONFLICT && i < RESCUES;
          i++) {
@@ -756,5 +775,7 @@ repo_backup_commit(struct repo_backup *b, const void *metadata, size_t len,
     if (commit(b, metadata, len, object_uid, err) < 0)
         return err_wrap(err, "backup %s", b->id_text);
     b->is_committed = true;
+    if (segment_writer_sums_get(b->listed).segments > 0)
+        repo_index_tidy(b->repo);
     return 0;
 }

@@ -11,8 +11,10 @@
 #include "base/mutex.h"
 #include "repo/builder.h"
 #include "repo/dedup.h"
+#include "repo/dedupindex.h"
 #include "repo/packer.h"
 #include "repo/resume.h"
+#include "repo/segment-writer.h"
 #include "repo/view.h"
 
 #define BACKUP_DATA_PACK    ((size_t)64 << 20)
@@ -64,27 +66,29 @@ struct backup_disk {
 };
 
 struct repo_backup {
-    struct repo *repo;            /* [C] */
-    uint8_t id[16];               /* [C] also the session */
-    char id_text[REPO_ID_SIZE];   /* [C] */
-    int64_t created_unix_s;       /* [C] */
-    struct repo_view *parent;     /* [C] or NULL */
-    struct packset *parent_packs; /* [C] of each disk of the parent, or NULL */
-    struct packset fresh;         /* [T:caller] packs of others, named anew */
-    struct resume *resume;        /* [C] or NULL */
-    struct badset bad;            /* [C] frames not to be referred to anew */
-    struct packer *data;          /* [C] */
-    struct packer *meta;          /* [C] */
-    struct frame_ctx *ctx;        /* [T:caller] */
-    struct backup_disk *disks;    /* [T:caller] REPO_DISKS_MAX */
-    unsigned disk_count;          /* [T:caller] */
-    struct backup_batch *batch;   /* [T:caller] being filled, or NULL */
-    bool is_done;                 /* [T:caller] committed, or tried */
-    bool is_committed;            /* [T:caller] */
-    bool is_discarded;            /* [T:caller] remove what is stored */
-    int level;                    /* [C] zstd's; 0: by the packer's effort */
-    char flow[EFFECT_FLOW_SIZE];  /* [C] */
-    unsigned worker_count;        /* [C] */
+    struct repo *repo;             /* [C] */
+    uint8_t id[16];                /* [C] also the session */
+    char id_text[REPO_ID_SIZE];    /* [C] */
+    int64_t created_unix_s;        /* [C] */
+    struct repo_view *parent;      /* [C] or NULL */
+    struct packset *parent_packs;  /* [C] of each disk of the parent, or NULL */
+    struct packset fresh;          /* [T:caller] packs of others, named anew */
+    struct resume *resume;         /* [C] or NULL */
+    struct dedupindex *index;      /* [C] chunks of committed backups */
+    struct segment_writer *listed; /* [C] what this one adds to the index */
+    struct badset bad;             /* [C] frames not to be referred to anew */
+    struct packer *data;           /* [C] */
+    struct packer *meta;           /* [C] */
+    struct frame_ctx *ctx;         /* [T:caller] */
+    struct backup_disk *disks;     /* [T:caller] REPO_DISKS_MAX */
+    unsigned disk_count;           /* [T:caller] */
+    struct backup_batch *batch;    /* [T:caller] being filled, or NULL */
+    bool is_done;                  /* [T:caller] committed, or tried */
+    bool is_committed;             /* [T:caller] */
+    bool is_discarded;             /* [T:caller] remove what is stored */
+    int level;                     /* [C] zstd's; 0: by the packer's effort */
+    char flow[EFFECT_FLOW_SIZE];   /* [C] */
+    unsigned worker_count;         /* [C] */
     pthread_t workers[BACKUP_WORKERS_MAX];
 
     pthread_mutex_t mutex; /* what backup_lock stands for */

@@ -223,6 +223,17 @@ commitlog_is_used(struct commitlog *l, const uint8_t session[16])
 }
 
 bool
+commitlog_has_ended(struct commitlog *l, const uint8_t session[16])
+{
+    bool has;
+
+    commitlog_lock_take(l);
+    has = logstate_end_of(&l->state, session) != LOGSTATE_OPEN;
+    commitlog_lock_drop(l);
+    return has;
+}
+
+bool
 commitlog_is_discarded(struct commitlog *l, const uint8_t session[16])
 {
     enum logstate_end end;

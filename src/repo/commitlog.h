@@ -190,6 +190,8 @@ int commitlog_find(struct commitlog *l, const uint8_t id[16],
 /* Did this session commit (deleted or not), or one that used its packs, as far
  * as was read? */
 bool commitlog_is_used(struct commitlog *l, const uint8_t session[16]);
+/* Did this session commit, or was it ended otherwise? */
+bool commitlog_has_ended(struct commitlog *l, const uint8_t session[16]);
 /* Are its packs being removed, or gone? */
 bool commitlog_is_discarded(struct commitlog *l, const uint8_t session[16]);
 /* The session that this one resumed; false: none. */

@@ -55,3 +55,11 @@ repo_id_random(uint8_t id[REPO_ID_BYTES])
     if (!repo_id_parse(text, id))
         abort(); /* uuid_random() writes lower case */
 }
+
+void
+repo_id_of_digest(const uint8_t *digest, uint8_t id[REPO_ID_BYTES])
+{
+    memcpy(id, digest, REPO_ID_BYTES);
+    id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
+    id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+}

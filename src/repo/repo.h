@@ -125,7 +125,7 @@ struct repo_progress {
     uint64_t seen_bytes;    /* given to write */
     uint64_t zero_bytes;    /* of these zero or a pattern */
     uint64_t same_bytes;    /* of these equal to the parent */
-    uint64_t dup_bytes;     /* of these found twice in this backup */
+    uint64_t dup_bytes;     /* of these found in this or another backup */
     uint64_t resumed_bytes; /* of these stored by the resumed session */
     uint64_t stored_bytes;  /* of packs, so far */
 };

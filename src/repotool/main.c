@@ -49,6 +49,8 @@ static const struct {
     { "hold", "DIR BACKUP REASON", 3, 3, cmd_hold,
       "nobody can delete it until it is released" },
     { "release", "DIR BACKUP...", 2, 1025, cmd_release, "end a hold" },
+    { "index", "DIR [rebuild]", 1, 2, cmd_index,
+      "complete what finds chunks again, or make it anew" },
     { "keys list", "DIR", 2, 2, cmd_keys, "who can open it, and for what" },
     { "keys add", "DIR", 2, 2, cmd_keys,
       "let one more passphrase, key file or recipient in" },

@@ -76,6 +76,7 @@ int cmd_release(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_compact(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_check(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_stats(const struct repotool *t, struct err *err) NODISCARD;
+int cmd_index(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_verify(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_import(const struct repotool *t, struct err *err) NODISCARD;
 int cmd_export(const struct repotool *t, struct err *err) NODISCARD;

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* repo/repo-index.h: the index as a whole: completed, merged, made again.
+ *
+ * Threads: any; two at once, here or on two hosts, do work twice, no harm.
+ */
+#pragma once
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct repo;
+
+struct repo_index_result {
+    uint64_t segments; /* there now */
+    uint64_t chunks;   /* that they list; some twice */
+    uint64_t bytes;    /* of them */
+    uint64_t removed;  /* segments that were damaged, or that nobody needs */
+    uint64_t merged;   /* that became part of others */
+    uint64_t packs;    /* listed anew, from their footers */
+    uint64_t unread;   /* packs whose footer cannot be read */
+};
+
+/* Remove what is damaged or garbage, list the packs that no segment lists,
+ * merge what is due. `rebuilds`: nothing of the old index is kept.
+ *   errors  DENIED (the key must allow deleting, and to rebuild also reading);
+ * those of the store blocks  on the store: two reads for each pack that is
+ * listed */
+int repo_index_maintain(struct repo *repo, bool rebuilds,
+                        struct repo_index_result *ret, struct err *err)
+    NODISCARD;
+
+/* After a backup: merge, if that is due and short. A courtesy. */
+void repo_index_tidy(struct repo *repo);
