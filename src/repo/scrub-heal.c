@@ -102,7 +102,7 @@ static void
 match(struct heal *h, const struct pack_id *pack, const struct pack_trailer *t,
       const struct pack_footer_entry *e, uint32_t i, uint32_t count)
 {
-    struct frame_loc copy, here = { .n = pack->n, .off8 = e[i].off8 };
+    struct frame_loc copy = { 0 }, here = { .n = pack->n, .off8 = e[i].off8 };
     bool is_tried = false;
 
     memcpy(here.session, pack->session, 16);

@@ -72,6 +72,7 @@ collect(struct repo *repo, int64_t grace_s, int64_t now)
     return r;
 }
 
+/* Bytes of packs. */
 static uint64_t
 stored(struct repo *repo)
 {
@@ -82,7 +83,7 @@ stored(struct repo *repo)
     CHECK_OK(blob_list(repo->blob, "", &n, &err), &err);
     for (size_t i = 0; i < n.count; i++) {
         CHECK_OK(blob_size(repo->blob, n.names[i], &size, &err), &err);
-        if (n.names[i][1] == '/')
+        if (n.names[i][1] == '/' && n.names[i][0] != 'x')
             sum += size;
     }
     return sum;

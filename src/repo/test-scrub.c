@@ -262,7 +262,8 @@ a_pass_goes_on_where_it_was_stopped(void)
     testing_dir_make();
     repo = testing_repo_create(false);
     for (unsigned i = 0; i < ARRAY_SIZE(id); i++) {
-        testing_disk_set(&disk, i, TESTING_RANDOM, 100 + i);
+        for (uint64_t c = 0; c < CHUNKS; c++) /* nothing is kept already */
+            testing_disk_set(&disk, c, TESTING_RANDOM, 100 + CHUNKS * i + c);
         (void)backup(repo, NULL, 0, id[i]);
     }
     h.stop_at = 5 * disk.size / 2;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "repo/repo-index.h"
 #include "repotool/repotool.h"
 
 int
@@ -71,6 +72,17 @@ say_json(const struct repo_gc_result *r)
            (unsigned long long)r->removed_bytes);
 }
 
+/* Segments of the index that list only what has gone go too. */
+static void
+tidy_index(struct repo *repo)
+{
+    struct repo_index_result r;
+    struct err err;
+
+    if (repo_index_maintain(repo, false, &r, &err) < 0)
+        (void)fprintf(stderr, "vmkeep repo: warning: the index: %s\n", err.msg);
+}
+
 int
 cmd_gc(const struct repotool *t, struct err *err)
 {
@@ -84,6 +96,8 @@ cmd_gc(const struct repotool *t, struct err *err)
     if (repotool_open(t, false, &repo, err) < 0 ||
         repo_gc(repo, &o, &sink, &r, err) < 0)
         return -1;
+    if (!t->is_dry_run)
+        tidy_index(repo);
     if (t->is_json)
         say_json(&r);
     else
