@@ -67,7 +67,7 @@ vmkeepd_start
 kubectl_start
 check_fails "a retention that keeps nothing is refused" target bad "$T/targets/a" 'retention: {keepLast: 0}'
 check_fails "so is a time that is none" target bad "$T/targets/a" 'retention: {keepWithin: soon}'
-target default "$T/targets/a" 'retention: {keepLast: 2}' 'maintenance: {scrubBytesPerSecond: 0}'
+target default "$T/targets/a" 'retention: {keepLast: 2}' 'maintenance: {scrubBytesPerSecond: 0, gcGrace: "0"}'
 check "a target with a policy" wait_until 30 target_ready_is default "True Ready"
 wait_until 30 exists vm g1
 for n in 1 2; do
@@ -107,3 +107,16 @@ check "is whole: what was lost is stored again" backup_export b5 vda "$T/out.img
 check "byte for byte" same_image "$T/g1/root.qcow2" qcow2 "$T/out.img"
 check "the next scrub" scrub three
 check_equal "has healed the others" "$(healthy)" True
+
+# ---- garbage ----
+gc() { k annotate --overwrite backuptarget default "vmkeep.io/gc=$1" >/dev/null && wait_until 60 field_is backuptarget default .status.maintenance.gc.lastRequest "$1"; }
+deleted() { repo_tool list -k "$key" --deleted --json "$T/targets/a" | wc -l; }
+check "deleted backups can be taken back" test "$(deleted)" -ge 2
+check "a collection that is asked for" gc one
+check_equal "ends well" "$(field backuptarget default .status.maintenance.gc.message)" ""
+check_equal "and what was deleted is gone for good" "$(deleted)" 0
+repo_tool gc -k "$key" --grace 0 --json "$T/targets/a" >"$T/gc.json"
+check_fails "its packs were condemned and can be removed" grep -q '"removedPacks": 0,' "$T/gc.json"
+rm -f "$T/out.img"
+check "what is left is whole" backup_export b5 vda "$T/out.img"
+check "byte for byte" same_image "$T/g1/root.qcow2" qcow2 "$T/out.img"

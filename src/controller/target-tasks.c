@@ -7,6 +7,10 @@
 #include "base/mem.h"
 #include "controller/objutil.h"
 #include "controller/target.h"
+#include "repo/compact.h"
+#include "repo/gc.h"
+#include "repo/repo-index.h"
+#include "repo/retain.h"
 #include "repo/scrub.h"
 
 #define RATE     ((int64_t)32 << 20) /* bytes a second, unless the spec says */
@@ -18,9 +22,23 @@ struct work {
     struct job *job;
     char *target;
     uint64_t rate;
+    int64_t undelete_s;
     struct job_progress progress;
     json_t *damages, *backups; /* arrays of strings */
 };
+
+static int64_t
+undelete_of(const json_t *target)
+{
+    const char *text = jsonx_str_or(target, "spec.maintenance.gcGrace", "2d");
+    struct err ignored;
+    uint64_t s;
+
+    if (strcmp(text, "0") == 0)
+        return 0;
+    return retain_parse_within(text, &s, &ignored) < 0 ? REPO_GC_UNDELETE_S
+                                                       : (int64_t)s;
+}
 
 void *
 target_tasks_arg(struct ctl *ctl, const json_t *target, const char *name)
@@ -32,6 +50,7 @@ target_tasks_arg(struct ctl *ctl, const json_t *target, const char *name)
     w->ctl = ctl;
     w->target = xstrdup(name);
     w->rate = rate > 0 ? (uint64_t)rate : 0;
+    w->undelete_s = undelete_of(target);
     w->damages = json_array();
     w->backups = json_array();
     return w;
@@ -152,6 +171,53 @@ scrub_tell(struct ctl *ctl, struct object *target, const json_t *note)
     return text;
 }
 
+/* ---- garbage --------------------------------------------------------------
+ */
+
+static int
+on_removed(void *arg, const char *object, uint64_t bytes)
+{
+    const struct work *w = arg;
+
+    return job_is_cancelled(w->job);
+}
+
+static int
+on_compacted(void *arg, uint64_t done_bytes, uint64_t all_bytes)
+{
+    return on_progress(arg, done_bytes, all_bytes);
+}
+
+/* First what no backup has any more is condemned, so that the compactor does
+ * not carry it along; what it rewrites is condemned the next time. */
+static int
+gc_run(struct job *job, void *arg, struct err *err)
+{
+    struct work *w = arg;
+    CLEANUP(target_release) struct target_ref *ref = NULL;
+    struct repo_gc_options o = repo_gc_defaults();
+    struct repo_gc_sink sink = { .removed = on_removed, .arg = w };
+    struct repo_compact_options compact = { 0 };
+    struct repo_compact_sink compact_sink = { .progress = on_compacted,
+                                              .arg = w };
+    struct repo_compact_result moved;
+    struct repo_index_result index;
+    struct repo_gc_result r;
+
+    w->job = job;
+    o.undelete_s = w->undelete_s;
+    if (target_open(w->ctl, w->target, &ref, err) < 0 ||
+        repo_gc(target_repo(ref), &o, &sink, &r, err) < 0 ||
+        repo_compact(target_repo(ref), &compact, &compact_sink, &moved, err) <
+            0 ||
+        repo_index_maintain(target_repo(ref), false, &index, err) < 0)
+        return -1;
+    job_note_set(job, json_pack("{s:I, s:I}", "removedPacks",
+                                (json_int_t)r.removed_packs, "freedBytes",
+                                (json_int_t)r.removed_bytes));
+    return 0;
+}
+
 const struct target_task target_tasks[] = {
     { .name = "scrub",
       .annotation = "vmkeep.io/scrub",
@@ -160,5 +226,11 @@ const struct target_task target_tasks[] = {
       .failed = "ScrubError",
       .run = scrub_run,
       .tell = scrub_tell },
+    { .name = "gc",
+      .annotation = "vmkeep.io/gc",
+      .interval = "spec.maintenance.gcInterval",
+      .standard = "1d",
+      .failed = "GcError",
+      .run = gc_run },
 };
 const size_t target_tasks_count = sizeof target_tasks / sizeof target_tasks[0];
