@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/buf.h"
+
 static inline void
 le_put16(uint8_t *p, uint16_t v)
 {
@@ -42,6 +44,16 @@ static inline uint64_t
 le_get64(const uint8_t *p)
 {
     return (uint64_t)le_get32(p) | (uint64_t)le_get32(p + 4) << 32;
+}
+
+/* The low `size` bytes of v, at the end of a buffer. */
+static inline void
+le_add(struct buf *out, uint64_t v, unsigned size)
+{
+    uint8_t b[8];
+
+    le_put64(b, v);
+    buf_add(out, b, size);
 }
 
 static inline bool

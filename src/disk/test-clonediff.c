@@ -259,7 +259,7 @@ main(void)
     run("truncate", "-s", "1M", path, NULL);
     can_share = dir != NULL;
     if (can_share)
-        (void)copy_of(path, "probe2");
+        free(copy_of(path, "probe2"));
     rc = test_main(cases, ARRAY_SIZE(cases));
     run("rm", "-rf", images_dir, NULL);
     return rc;

@@ -102,15 +102,6 @@ commitlog_decode(const uint8_t *data, size_t len, const uint8_t repo_uuid[16],
     return 0;
 }
 
-static void
-put_int(struct buf *out, uint64_t v, unsigned size)
-{
-    uint8_t b[8];
-
-    le_put64(b, v);
-    buf_add(out, b, size);
-}
-
 void
 commitlog_commit_encode(const struct commitlog_commit *c, struct buf *out)
 {
@@ -118,14 +109,14 @@ commitlog_commit_encode(const struct commitlog_commit *c, struct buf *out)
 
     buf_add(out, c->id, 16);
     buf_add(out, c->parent, 16);
-    put_int(out, (uint64_t)c->created_unix_s, 8);
-    put_int(out, c->logical_bytes, 8);
-    put_int(out, c->stored_bytes, 8);
-    put_int(out, c->checked_seq, 8);
+    le_add(out, (uint64_t)c->created_unix_s, 8);
+    le_add(out, c->logical_bytes, 8);
+    le_add(out, c->stored_bytes, 8);
+    le_add(out, c->checked_seq, 8);
     frame_loc_encode(&c->root.loc, loc);
     buf_add(out, loc, sizeof loc);
     buf_add(out, c->root.id, HASH_SIZE);
-    put_int(out, strlen(c->object_uid), 2);
+    le_add(out, strlen(c->object_uid), 2);
     buf_add_str(out, c->object_uid);
 }
 
@@ -179,20 +170,20 @@ commitlog_condemn_encode(const struct commitlog_condemn *c, struct buf *out)
 {
     size_t n;
 
-    put_int(out, c->base_seq, 8);
-    put_int(out, c->drop_count, 2);
+    le_add(out, c->base_seq, 8);
+    le_add(out, c->drop_count, 2);
     buf_add(out, c->drops, c->drop_count * 16);
-    put_int(out, c->pack_count, 2);
+    le_add(out, c->pack_count, 2);
     for (size_t i = 0; i < c->pack_count; i += n) {
         for (n = 1; i + n < c->pack_count &&
                     is_same_group(&c->packs[i], &c->packs[i + n]);
              n++)
             continue;
-        put_int(out, c->packs[i].kind, 1);
+        le_add(out, c->packs[i].kind, 1);
         buf_add(out, c->packs[i].session, 16);
-        put_int(out, n, 2);
+        le_add(out, n, 2);
         for (size_t k = 0; k < n; k++)
-            put_int(out, c->packs[i + k].n, 4);
+            le_add(out, c->packs[i + k].n, 4);
     }
 }
 

@@ -10,15 +10,6 @@
 #define MAGIC  "VMKM"
 #define SOURCE 20u
 
-static void
-put_int(struct buf *out, uint64_t v, unsigned size)
-{
-    uint8_t b[8];
-
-    le_put64(b, v);
-    buf_add(out, b, size);
-}
-
 /* ---- the entry of the log -------------------------------------------------
  */
 
@@ -35,16 +26,16 @@ movemap_entry_encode(const struct movemap_entry *e, struct buf *out)
     uint8_t loc[FRAME_LOC_SIZE];
 
     buf_add(out, e->session, 16);
-    put_int(out, e->covers, 8);
-    put_int(out, (uint64_t)e->kind, 1);
-    put_int(out, 0, 1);
-    put_int(out, e->count, 2);
+    le_add(out, e->covers, 8);
+    le_add(out, (uint64_t)e->kind, 1);
+    le_add(out, 0, 1);
+    le_add(out, e->count, 2);
     frame_loc_encode(&e->map.loc, loc);
     buf_add(out, loc, sizeof loc);
     buf_add(out, e->map.id, HASH_SIZE);
     for (unsigned i = 0; i < e->count; i++) {
         buf_add(out, e->sources[i].session, 16);
-        put_int(out, e->sources[i].n, 4);
+        le_add(out, e->sources[i].n, 4);
     }
 }
 
@@ -121,19 +112,19 @@ movemap_encode(struct movemap *m, struct buf *out)
     if (m->count > 0)
         qsort(m->moves, m->count, sizeof *m->moves, compare);
     buf_add(out, MAGIC, 4);
-    put_int(out, FORMAT_VERSION, 2);
-    put_int(out, (uint64_t)m->kind, 1);
-    put_int(out, 0, 1);
-    put_int(out, m->sources, 4);
-    put_int(out, m->count, 4);
+    le_add(out, FORMAT_VERSION, 2);
+    le_add(out, (uint64_t)m->kind, 1);
+    le_add(out, 0, 1);
+    le_add(out, m->sources, 4);
+    le_add(out, m->count, 4);
     for (size_t i = 0; i < m->count; i++) {
         const struct movemap_move *v = &m->moves[i];
 
-        put_int(out, v->source, 4);
-        put_int(out, v->from8, 4);
-        put_int(out, v->n, 4);
-        put_int(out, v->to8, 4);
-        put_int(out, v->flen, 4);
+        le_add(out, v->source, 4);
+        le_add(out, v->from8, 4);
+        le_add(out, v->n, 4);
+        le_add(out, v->to8, 4);
+        le_add(out, v->flen, 4);
     }
 }
 

@@ -43,15 +43,6 @@ root_uid_is_valid(const char *uid)
 }
 
 static void
-put_int(struct buf *out, uint64_t v, unsigned size)
-{
-    uint8_t b[8];
-
-    le_put64(b, v);
-    buf_add(out, b, size);
-}
-
-static void
 put_ref(struct buf *out, const struct tree_entry *e)
 {
     uint8_t loc[FRAME_LOC_SIZE];
@@ -65,29 +56,29 @@ void
 root_encode(const struct root *r, struct buf *out)
 {
     buf_add(out, MAGIC, 4);
-    put_int(out, FORMAT_VERSION, 2);
-    put_int(out, r->disk_count, 2);
+    le_add(out, FORMAT_VERSION, 2);
+    le_add(out, r->disk_count, 2);
     buf_add(out, r->repo_uuid, 16);
     buf_add(out, r->id, 16);
     buf_add(out, r->parent, 16);
-    put_int(out, (uint64_t)r->created_unix_s, 8);
-    put_int(out, strlen(r->object_uid), 2);
+    le_add(out, (uint64_t)r->created_unix_s, 8);
+    le_add(out, strlen(r->object_uid), 2);
     buf_add_str(out, r->object_uid);
-    put_int(out, r->metadata.type == TREE_REF, 1);
+    le_add(out, r->metadata.type == TREE_REF, 1);
     if (r->metadata.type == TREE_REF)
         put_ref(out, &r->metadata);
-    put_int(out, r->summary_count, 1);
+    le_add(out, r->summary_count, 1);
     for (unsigned i = 0; i < r->summary_count; i++)
         put_ref(out, &r->summary[i]);
     for (unsigned i = 0; i < r->disk_count; i++) {
         const struct root_disk *d = &r->disks[i];
 
-        put_int(out, strlen(d->name), 1);
+        le_add(out, strlen(d->name), 1);
         buf_add_str(out, d->name);
-        put_int(out, d->size, 8);
-        put_int(out, d->chunk_log2, 1);
-        put_int(out, d->top_level, 1);
-        put_int(out, d->top.type, 1);
+        le_add(out, d->size, 8);
+        le_add(out, d->chunk_log2, 1);
+        le_add(out, d->top_level, 1);
+        le_add(out, d->top.type, 1);
         if (d->top.type == TREE_REF)
             put_ref(out, &d->top);
     }

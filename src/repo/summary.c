@@ -13,15 +13,6 @@
 #define ENTRY_SIZE  12u
 #define GROUP_PACKS 4096u
 
-static void
-put_int(struct buf *out, uint64_t v, unsigned size)
-{
-    uint8_t b[8];
-
-    le_put64(b, v);
-    buf_add(out, b, size);
-}
-
 /* ---- bytes ----------------------------------------------------------------
  */
 
@@ -43,7 +34,7 @@ summary_encode(const struct packset_item *const *items, const size_t *counts,
                unsigned disk_count, unsigned *disk, size_t *at, struct buf *out)
 {
     buf_add(out, MAGIC, 4);
-    put_int(out, FORMAT_VERSION, 4); /* and two bytes of zero */
+    le_add(out, FORMAT_VERSION, 4); /* and two bytes of zero */
     while (*disk < disk_count && out->len < SUMMARY_PART) {
         const struct packset_item *first = &items[*disk][*at];
         size_t n;
@@ -54,13 +45,13 @@ summary_encode(const struct packset_item *const *items, const size_t *counts,
             continue;
         }
         n = group_size(items[*disk], counts[*disk], *at);
-        put_int(out, *disk, 2);
-        put_int(out, first->id.kind, 1);
+        le_add(out, *disk, 2);
+        le_add(out, first->id.kind, 1);
         buf_add(out, first->id.session, 16);
-        put_int(out, n, 4);
+        le_add(out, n, 4);
         for (size_t i = 0; i < n; i++) {
-            put_int(out, first[i].id.n, 4);
-            put_int(out, first[i].value, 8);
+            le_add(out, first[i].id.n, 4);
+            le_add(out, first[i].value, 8);
         }
         *at += n;
     }
