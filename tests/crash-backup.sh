@@ -5,9 +5,9 @@
 # deletion, before and after each: then it is started again, and everything
 # must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th point (37); 1: all. CRASH_OFFSET=I: which of them
+#   CRASH_EVERY=K   every K-th point (53); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: backup backup-delete backup-cancel (deleted while it
-#                   is read); deletions are short: they are killed everywhere
+#                   is read)
 #   CRASH_AT=N:WHEN one point only
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
@@ -16,7 +16,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
 requires_program curl
-CRASH_EVERY=${CRASH_EVERY:-37} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_EVERY=${CRASH_EVERY:-53} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-backup backup-delete backup-cancel}
 libvirt_start
 guest_define g1

@@ -474,7 +474,7 @@ crash_clean() {
     [ "$(t collect)" = 0 ] && now_is now && one_file_each qcow2 && tidy && rm -f "$T"/ref/*.id
 }
 crash_flow() { # POWER FLOW: prints the rounds
-    local n when rc step=23 first=$((RANDOM % 23 + 1))
+    local n when rc step=37 first=$((RANDOM % 37 + 1))
     ! is_full || { step=1; first=1; }
     for ((n = first; n < 500; n += step)); do
         for when in before after; do
@@ -487,7 +487,7 @@ crash_flow() { # POWER FLOW: prints the rounds
     done
     return 1
 }
-# The quick run takes every 23rd side effect, from a random one on.
+# The quick run takes every 37th side effect, from a random one on.
 vm_define qcow2
 for flow in cut delete collect restore clone fill fillnew; do
     for power in off running; do

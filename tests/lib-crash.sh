@@ -9,12 +9,14 @@
 #   CRASH_EVERY=K        every K-th point; 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_AT=N:WHEN      one point only
 
-# crash_is_chosen N WHEN TOTAL: short flows are killed everywhere.
+# crash_is_chosen N WHEN TOTAL: every third point of short flows.
 crash_is_chosen() {
     if [ -n "${CRASH_AT:-}" ]; then
         [ "$CRASH_AT" = "$1:$2" ]
     else
-        [ "$3" -le 20 ] || [ $((($1 * 2 + ${#2} % 2) % CRASH_EVERY)) = $((CRASH_OFFSET % CRASH_EVERY)) ]
+        local every=$CRASH_EVERY
+        [ "$3" -gt 20 ] || [ "$every" -lt 3 ] || every=3
+        [ $((($1 * 2 + ${#2} % 2) % every)) = $((CRASH_OFFSET % every)) ]
     fi
 }
 
