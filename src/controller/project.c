@@ -27,6 +27,7 @@
 #include "controller/projectput.h"
 #include "controller/tidy.h"
 
+#define STEADY_MS     5000 /* after a stop, often a start follows */
 #define LIST_KEY      "list"
 #define AWAY_KEY      "away"
 #define LIST_EVERY_MS (5 * 60 * 1000)
@@ -201,7 +202,7 @@ write_domain(struct project *pr, struct projection *p, struct err *err)
                          err) < 0)
         return -1;
     if (shown.is_new_state) /* what had to wait for another one may go on */
-        tidy_poke(pr->ctl, p->vm->uuid);
+        tidy_poke_later(pr->ctl, p->vm->uuid, STEADY_MS);
     v = object_json(o);
     p->vm_object = v;
     if (sync_vmi(pr->ctl, p, err) < 0)

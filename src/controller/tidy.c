@@ -99,13 +99,19 @@ tidy(void *arg, const char *uuid, int64_t *ret_again_ms, struct err *err)
 }
 
 void
-tidy_poke(struct ctl *ctl, const char *vm_uuid)
+tidy_poke_later(struct ctl *ctl, const char *vm_uuid, uint64_t after_ms)
 {
     (void)ctl;
     pthread_rwlock_rdlock(&tidy_rwlock);
     if (tidy_queue != NULL)
-        queue_add(tidy_queue, vm_uuid);
+        queue_add_after(tidy_queue, vm_uuid, after_ms);
     pthread_rwlock_unlock(&tidy_rwlock);
+}
+
+void
+tidy_poke(struct ctl *ctl, const char *vm_uuid)
+{
+    tidy_poke_later(ctl, vm_uuid, 0);
 }
 
 static void *

@@ -11,3 +11,6 @@
 
 /* Look at this VM soon. Before tidy_part runs: nothing. */
 void tidy_poke(struct ctl *ctl, const char *vm_uuid);
+/* The same, but not at once: a VM that was just stopped is often started again,
+ * and a merge of its files would be in the way. */
+void tidy_poke_later(struct ctl *ctl, const char *vm_uuid, uint64_t after_ms);
