@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# check: timeout=1300
 # What every snapshot driver must do, seen on a real libvirtd and QEMU. The VM
 # has no operating system: its writes are made through QEMU itself (off:
 # qemu-io; running: the monitor's qemu-io on the guest's device), so that each
