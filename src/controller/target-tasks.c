@@ -182,12 +182,6 @@ on_removed(void *arg, const char *object, uint64_t bytes)
     return job_is_cancelled(w->job);
 }
 
-static int
-on_compacted(void *arg, uint64_t done_bytes, uint64_t all_bytes)
-{
-    return on_progress(arg, done_bytes, all_bytes);
-}
-
 /* First what no backup has any more is condemned, so that the compactor does
  * not carry it along; what it rewrites is condemned the next time. */
 static int
@@ -198,7 +192,7 @@ gc_run(struct job *job, void *arg, struct err *err)
     struct repo_gc_options o = repo_gc_defaults();
     struct repo_gc_sink sink = { .removed = on_removed, .arg = w };
     struct repo_compact_options compact = { 0 };
-    struct repo_compact_sink compact_sink = { .progress = on_compacted,
+    struct repo_compact_sink compact_sink = { .progress = on_progress,
                                               .arg = w };
     struct repo_compact_result moved;
     struct repo_index_result index;

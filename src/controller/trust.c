@@ -111,16 +111,15 @@ compare_clone(const struct trust_facts *f)
     return v;
 }
 
-static struct trust_verdict
-decide_clone(const struct trust_facts *f)
+/* Why the record of the parent's cut cannot be used; NULL: it can. */
+static const char *
+refusal_of(const struct trust_facts *f)
 {
     if (f->record_refusal != NULL)
-        return verdict(TRUST_RESCAN, f->record_refusal);
+        return f->record_refusal;
     if (f->record == NULL)
-        return verdict(TRUST_RESCAN, WHY_NO_RECORD);
-    if (f->record->size != f->parent_size)
-        return verdict(TRUST_RESCAN, WHY_SIZE);
-    return compare_clone(f);
+        return WHY_NO_RECORD;
+    return f->record->size != f->parent_size ? WHY_SIZE : NULL;
 }
 
 struct trust_verdict
@@ -131,19 +130,15 @@ trust_decide(const struct trust_facts *f)
     if (f->n_layers == 0)
         return verdict(TRUST_RESCAN, WHY_NO_RECORD);
     if (f->is_clone)
-        return decide_clone(f);
+        return refusal_of(f) != NULL ? verdict(TRUST_RESCAN, refusal_of(f))
+                                     : compare_clone(f);
     if (strcmp(f->layers[0].format, "raw") == 0)
         return verdict(TRUST_RESCAN, WHY_RAW);
     for (size_t i = 0; i < f->n_layers; i++)
         if (f->layers[i].n_snapshots > 0)
             return verdict(TRUST_RESCAN, WHY_SNAPSHOTS);
-    if (f->record_refusal != NULL)
-        return verdict(TRUST_RESCAN, f->record_refusal);
-    if (f->record == NULL)
-        return verdict(TRUST_RESCAN, WHY_NO_RECORD);
-    if (f->record->size != f->parent_size)
-        return verdict(TRUST_RESCAN, WHY_SIZE);
-    return walk(f);
+    return refusal_of(f) != NULL ? verdict(TRUST_RESCAN, refusal_of(f))
+                                 : walk(f);
 }
 
 const char *

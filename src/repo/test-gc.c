@@ -46,18 +46,6 @@ check(struct repo *repo, const char *id, const struct testing_disk *d)
     testing_disk_check(d, v);
 }
 
-static void
-check_sound(struct repo *repo)
-{
-    struct repo_verify_sink sink = { 0 };
-    uint64_t damages = 99;
-    struct err err = { 0 };
-
-    CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 1, &sink, &damages, &err),
-             &err);
-    CHECK_INT(damages, ==, 0);
-}
-
 static struct repo_gc_result
 collect(struct repo *repo, int64_t grace_s, int64_t now)
 {
@@ -139,7 +127,7 @@ space_of_deleted_backups_comes_back(void)
     CHECK(stored(repo) >= needed - needed / 20);
     for (unsigned i = backups / 2; i < backups; i++)
         check(repo, ids[i], &d[i]);
-    check_sound(repo);
+    testing_check_sound(repo);
     r = collect(repo, 0, 0);
     CHECK_INT(r.removed_packs + r.condemned_packs, ==, 0);
     make(repo, &now, ids[backups - 1], 0, 8, ids[0]);
@@ -211,7 +199,7 @@ a_writer_at_work_keeps_its_parent_and_its_packs(void)
     CHECK_INT(r.dropped_backups, ==, 1);
     CHECK_INT(r.removed_packs, ==, 0); /* the child needs both of its packs */
     check(repo, second, &d);
-    check_sound(repo);
+    testing_check_sound(repo);
     testing_disk_fini(&d);
     testing_dir_remove();
 }

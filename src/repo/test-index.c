@@ -23,20 +23,6 @@
 /* ---- backups --------------------------------------------------------------
  */
 
-/* Chunk with that number: random, and the same in every backup. */
-static void
-fill(uint8_t *out, unsigned c)
-{
-    uint64_t s = 88172645463325252u + c * (uint64_t)7919;
-
-    for (size_t i = 0; i < CHUNK; i += 8) {
-        s ^= s << 13;
-        s ^= s >> 7;
-        s ^= s << 17;
-        memcpy(out + i, &s, 8);
-    }
-}
-
 /* A disk of the chunks first .. first + count - 1, without a parent. */
 static uint64_t
 back_up(struct repo *repo, unsigned first, unsigned count,
@@ -53,7 +39,7 @@ back_up(struct repo *repo, unsigned first, unsigned count,
     CHECK_OK(repo_backup_add_disk(b, "d", count * CHUNK, LOG2, &n, &err), &err);
     for (unsigned c = 0; c < count; c++) {
         CHECK_OK(repo_backup_buffer_get(b, 0, &buffer, &err), &err);
-        fill(buffer, first + c);
+        testing_fill(buffer, CHUNK, first + c);
         CHECK_OK(repo_backup_write_buffer(b, 0, c * CHUNK, buffer, CHUNK, &err),
                  &err);
     }
@@ -73,22 +59,10 @@ check_reads(struct repo *repo, const char *id, unsigned first, unsigned count)
 
     CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
     for (unsigned c = 0; c < count; c++) {
-        fill(got + CHUNK, first + c);
+        testing_fill(got + CHUNK, CHUNK, first + c);
         CHECK_OK(repo_view_read(v, 0, c * CHUNK, got, CHUNK, &err), &err);
         CHECK(memcmp(got, got + CHUNK, CHUNK) == 0);
     }
-}
-
-static void
-check_is_sound(struct repo *repo)
-{
-    struct repo_verify_sink sink = { 0 };
-    struct err err = { 0 };
-    uint64_t damages = 99;
-
-    CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
-             &err);
-    CHECK_INT(damages, ==, 0);
 }
 
 static size_t
@@ -153,7 +127,7 @@ a_second_backup_finds_the_chunks_of_the_first(void)
         check_reads(repo, b, 50, 100);
         CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
         check_reads(repo, b, 50, 100);
-        check_is_sound(repo);
+        testing_check_sound(repo);
         repo_close(TAKE(repo));
         testing_dir_remove();
     }
@@ -176,7 +150,7 @@ a_backup_that_was_not_committed_is_not_built_upon(void)
     CHECK_OK(repo_backup_add_disk(b, "d", 10 * CHUNK, LOG2, &n, &err), &err);
     for (unsigned c = 0; c < 10; c++) {
         CHECK_OK(repo_backup_buffer_get(b, 0, &buffer, &err), &err);
-        fill(buffer, c);
+        testing_fill(buffer, CHUNK, c);
         CHECK_OK(repo_backup_write_buffer(b, 0, c * CHUNK, buffer, CHUNK, &err),
                  &err);
     }
@@ -202,7 +176,7 @@ a_backup_that_was_not_committed_is_not_built_upon(void)
     CHECK_INT(r.removed, ==, 1);
     CHECK_INT(r.segments, ==, 1);
     CHECK_INT(back_up(repo, 0, 10, NULL), ==, 10);
-    check_is_sound(repo);
+    testing_check_sound(repo);
     repo_close(TAKE(repo));
     testing_dir_remove();
 }
@@ -228,7 +202,7 @@ the_index_can_be_lost_and_made_again(void)
     CHECK_OK(repo_index_maintain(repo, true, &r, &err), &err);
     CHECK_INT(r.packs, ==, 3);
     CHECK_INT(back_up(repo, 0, 100, NULL), ==, 100);
-    check_is_sound(repo);
+    testing_check_sound(repo);
     repo_close(TAKE(repo));
     testing_dir_remove();
 }
@@ -250,7 +224,7 @@ small_segments_are_merged(void)
     CHECK_OK(repo_index_maintain(repo, false, &r, &err), &err);
     CHECK_INT(r.packs, ==, 0);
     CHECK_INT(r.chunks, ==, 200);
-    check_is_sound(repo);
+    testing_check_sound(repo);
     repo_close(TAKE(repo));
     testing_dir_remove();
 }
@@ -290,7 +264,7 @@ damage_costs_space_and_nothing_else(void)
         n = (struct blob_names){ 0 };
         CHECK_INT(objects("x/", &n), ==, 1);
     }
-    check_is_sound(repo);
+    testing_check_sound(repo);
     repo_close(TAKE(repo));
     testing_dir_remove();
 }
@@ -313,7 +287,7 @@ make_liar(struct repo *repo, unsigned count,
         struct segment_hit place = { .off8 = 19, .flen = 65584 };
         uint8_t id[HASH_SIZE];
 
-        fill(chunk, c);
+        testing_fill(chunk, CHUNK, c);
         hash_hmac(&repo->keys.id, chunk, CHUNK, id);
         lie(&place, c, arg);
         segment_writer_add(w, id, &place);
@@ -356,7 +330,7 @@ lies_cost_space_and_nothing_else(void)
     /* The truth is found beside the lies. */
     CHECK_INT(back_up(repo, 0, 50, id), ==, 50);
     check_reads(repo, id, 0, 50);
-    check_is_sound(repo);
+    testing_check_sound(repo);
     repo_close(TAKE(repo));
     testing_dir_remove();
 }

@@ -66,6 +66,31 @@ testing_dir_remove(void)
     CHECK_INT(system(cmd), ==, 0); // NOLINT
 }
 
+void
+testing_fill(uint8_t *out, size_t len, uint32_t seed)
+{
+    uint64_t s = 88172645463325252u + seed * (uint64_t)7919;
+
+    for (size_t i = 0; i < len; i += 8) {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        memcpy(out + i, &s, 8);
+    }
+}
+
+void
+testing_check_sound(struct repo *repo)
+{
+    struct repo_verify_sink sink = { 0 };
+    struct err err = { 0 };
+    uint64_t damages = 99;
+
+    CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
+             &err);
+    CHECK_INT(damages, ==, 0);
+}
+
 struct blob *
 testing_blob(void)
 {

@@ -25,6 +25,11 @@ struct repo *testing_repo_create(bool is_encrypted) NODISCARD;
 struct repo *testing_repo_open(struct blob_fault_plan plan) NODISCARD;
 int testing_repo_try_open(struct repo **ret, struct err *err) NODISCARD;
 
+/* Random bytes, the same for a seed; `len` is a multiple of 8. */
+void testing_fill(uint8_t *out, size_t len, uint32_t seed);
+/* Verify at its deepest level finds nothing. */
+void testing_check_sound(struct repo *repo);
+
 /* ---- a model of a disk: a list of the chunks that are not zero ---- */
 enum testing_kind {
     TESTING_ZERO,

@@ -13,20 +13,6 @@
 /* Three packs of 64 MiB and some. */
 #define CHUNKS 800u
 
-/* Chunk `c` of the disk: random, and itself. */
-static void
-fill(uint8_t *out, unsigned c)
-{
-    uint64_t s = 88172645463325252u + c * (uint64_t)7919;
-
-    for (size_t i = 0; i < CHUNK; i += 8) {
-        s ^= s << 13;
-        s ^= s >> 7;
-        s ^= s << 17;
-        memcpy(out + i, &s, 8);
-    }
-}
-
 static unsigned threads = 2;
 
 static struct repo_backup *
@@ -51,7 +37,7 @@ write_chunks(struct repo_backup *b, unsigned count)
 
     for (unsigned c = 0; c < count; c++) {
         CHECK_OK(repo_backup_buffer_get(b, 0, &buffer, &err), &err);
-        fill(buffer, c);
+        testing_fill(buffer, CHUNK, c);
         CHECK_OK(repo_backup_write_buffer(b, 0, c * CHUNK, buffer, CHUNK, &err),
                  &err);
     }
@@ -97,19 +83,15 @@ check_reads(struct repo *repo, const char *id)
 {
     CLEANUP(mem_free) uint8_t *got = xcalloc(2, CHUNK);
     CLEANUP(repo_view_close) struct repo_view *v = NULL;
-    struct repo_verify_sink sink = { 0 };
     struct err err = { 0 };
-    uint64_t damages = 99;
 
     CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
     for (unsigned c = 0; c < CHUNKS; c++) {
-        fill(got + CHUNK, c);
+        testing_fill(got + CHUNK, CHUNK, c);
         CHECK_OK(repo_view_read(v, 0, c * CHUNK, got, CHUNK, &err), &err);
         CHECK(memcmp(got, got + CHUNK, CHUNK) == 0);
     }
-    CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
-             &err);
-    CHECK_INT(damages, ==, 0);
+    testing_check_sound(repo);
 }
 
 static uint64_t
@@ -235,7 +217,7 @@ torn_packs_are_not_used(void)
 
         CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
         for (unsigned c = 0; c < CHUNKS; c++) {
-            fill(got + CHUNK, c);
+            testing_fill(got + CHUNK, CHUNK, c);
             CHECK_OK(repo_view_read(v, 0, c * CHUNK, got, CHUNK, &err), &err);
             CHECK(memcmp(got, got + CHUNK, CHUNK) == 0);
         }
