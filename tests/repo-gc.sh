@@ -56,8 +56,11 @@ one=$!
 "$vmkeep" repo gc -q "${now[@]}" r >gc2.log 2>&1 &
 two=$!
 check "a backup is made while two collect" repo import -q --uid 4 --parent none r 2.img
-check "one collector is content" wait "$one"
-check "the other too" wait "$two"
+ended_one=0 ended_two=0 # here: a subshell cannot wait for what is not its child
+wait "$one" || ended_one=$?
+wait "$two" || ended_two=$?
+check_equal "one collector is content" "$ended_one" 0
+check_equal "the other too" "$ended_two" 0
 check "all is well" repo verify -q r
 check_equal "three backups are left" "$(ids | wc -l)" 3
 check "the new one is whole" same "$(ids | tail -1)" 2.img
