@@ -300,14 +300,35 @@ dir_sync(struct blob *b, struct err *err)
     return rc;
 }
 
+/* Whoever can write there may have put anything under a name: a FIFO or a
+ * terminal would keep us waiting for ever. */
+static int
+open_object(struct blob *b, const char *name, int *ret_fd, struct stat *ret_st,
+            struct err *err)
+{
+    CLEANUP(fd_close) int fd = -1;
+
+    if (file_open_beneath(self(b)->root_fd, name,
+                          O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, &fd, err) < 0)
+        return -1;
+    if (fstat(fd, ret_st) < 0)
+        return err_sys(err, errno, "%s: stat", name);
+    if (!S_ISREG(ret_st->st_mode))
+        return err_set(err, ERR_CORRUPT, "%s: is not a regular file", name);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
 static int
 dir_get(struct blob *b, const char *name, uint64_t off, void *data, size_t len,
         size_t *ret_len, struct err *err)
 {
     CLEANUP(fd_close) int fd = -1;
+    struct stat st;
     size_t done = 0;
 
-    if (file_open_beneath(self(b)->root_fd, name, O_RDONLY, 0, &fd, err) < 0)
+    if (open_object(b, name, &fd, &st, err) < 0)
         return -1;
     while (done < len) {
         ssize_t n =
@@ -331,12 +352,8 @@ dir_size(struct blob *b, const char *name, uint64_t *ret_size, struct err *err)
     CLEANUP(fd_close) int fd = -1;
     struct stat st;
 
-    if (file_open_beneath(self(b)->root_fd, name, O_RDONLY, 0, &fd, err) < 0)
+    if (open_object(b, name, &fd, &st, err) < 0)
         return -1;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "%s: stat", name);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_NOT_FOUND, "%s: not a file", name);
     *ret_size = (uint64_t)st.st_size;
     return 0;
 }
@@ -348,17 +365,18 @@ dir_close_p(DIR **dir)
         (void)closedir(*dir);
 }
 
+/* DT_DIR, DT_REG or something else. */
 static int
-is_directory(int dir_fd, const struct dirent *e, bool *ret, struct err *err)
+type_of(int dir_fd, const struct dirent *e, unsigned char *ret, struct err *err)
 {
     struct stat st;
 
-    *ret = e->d_type == DT_DIR;
+    *ret = e->d_type;
     if (e->d_type != DT_UNKNOWN)
         return 0;
     if (fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(err, errno, "%s: stat", e->d_name);
-    *ret = S_ISDIR(st.st_mode);
+    *ret = S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_LNK;
     return 0;
 }
 
@@ -380,7 +398,7 @@ list_below(struct blob_dir *d, const char *dir, unsigned depth,
     }
     for (;;) {
         char path[BLOB_NAME_MAX + 300]; /* NAME_MAX is 255 */
-        bool is_dir;
+        unsigned char type;
 
         errno = 0;
         e = readdir(stream); // NOLINT(concurrency-mt-unsafe): our own stream
@@ -391,11 +409,11 @@ list_below(struct blob_dir *d, const char *dir, unsigned depth,
             continue;
         (void)snprintf(path, sizeof path, "%s%s%s", dir, dir[0] == 0 ? "" : "/",
                        e->d_name);
-        if (is_directory(dirfd(stream), e, &is_dir, err) < 0)
+        if (type_of(dirfd(stream), e, &type, err) < 0)
             return -1;
-        if (!is_dir)
+        if (type == DT_REG)
             blob_names_add(names, path);
-        else if (depth < MAX_DEPTH &&
+        else if (type == DT_DIR && depth < MAX_DEPTH &&
                  list_below(d, path, depth + 1, names, err) < 0)
             return -1;
     }

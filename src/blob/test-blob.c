@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One conformance test, over every implementation. */
+#include <sys/stat.h>
+
 #include <pthread.h>
 
 #include "base/mem.h"
@@ -172,6 +174,44 @@ a_link_on_the_way_is_refused(void)
     remove_root();
 }
 
+/* Opening a FIFO would wait for a writer that never comes. */
+static void
+what_is_no_file_is_not_waited_for(void)
+{
+    static const char *const names[] = { "fifo", "dir", "socket" };
+    CLEANUP(blob_names_fini) struct blob_names list = { 0 };
+    CLEANUP(blob_free) struct blob *b = NULL;
+    struct err err = { 0 };
+    char path[128], got[4];
+    bool existed = false;
+    uint64_t size;
+    size_t n;
+
+    make_root();
+    b = open_root(false);
+    (void)alarm(30);
+    (void)snprintf(path, sizeof path, "%s/fifo", root);
+    CHECK_INT(mkfifo(path, 0600), ==, 0);
+    (void)snprintf(path, sizeof path, "%s/dir", root);
+    CHECK_INT(mkdir(path, 0700), ==, 0);
+    (void)snprintf(path, sizeof path, "%s/socket", root);
+    CHECK_INT(mknod(path, S_IFSOCK | 0600, 0), ==, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        CHECK(blob_get(b, names[i], 0, got, 4, &n, &err) < 0);
+        CHECK(err.code != ERR_NOT_FOUND);
+        CHECK(strstr(err.msg, names[i]) != NULL);
+        CHECK(blob_size(b, names[i], &size, &err) < 0);
+        CHECK(err.code != ERR_NOT_FOUND);
+        CHECK_OK(blob_put(b, names[i], "x", 1, &existed, &err), &err);
+        CHECK(existed);
+    }
+    CHECK_OK(blob_list(b, "", &list, &err), &err);
+    CHECK_INT(list.count, ==, 0);
+    CHECK_OK(blob_remove(b, "fifo", &err), &err);
+    (void)alarm(0);
+    remove_root();
+}
+
 static void
 faults_come_as_planned(void)
 {
@@ -221,6 +261,8 @@ main(void)
         { "the probe finds one winner and leaves nothing",
           the_probe_finds_one_winner_and_leaves_nothing },
         { "a link on the way is refused", a_link_on_the_way_is_refused },
+        { "what is no file is not waited for",
+          what_is_no_file_is_not_waited_for },
         { "faults come as planned", faults_come_as_planned },
     };
 

@@ -8,6 +8,8 @@
 #include "repo/commitlog-private.h"
 #include "repo/repo-id.h"
 
+#define MISSING_MAX 50000 /* this many, and half of the log, may be lost */
+
 void NO_TSA
 commitlog_lock_take(struct commitlog *l)
 {
@@ -85,11 +87,14 @@ read_next_locked(struct commitlog *l, bool must_exist, bool *ret_found,
     commitlog_name(l->next_seq, name);
     if (blob_get(l->blob, name, 0, l->scratch, COMMITLOG_SIZE_MAX + 1, &len,
                  err) < 0) {
-        if (err->code != ERR_NOT_FOUND)
+        bool is_no_file = err->code == ERR_CORRUPT || err->code == ERR_INVALID;
+
+        if (err->code != ERR_NOT_FOUND && !(must_exist && is_no_file))
             return -1;
         *ret_found = must_exist;
         if (must_exist) {
-            logstate_note_damage(&l->state, l->next_seq, "is missing");
+            logstate_note_damage(&l->state, l->next_seq,
+                                 is_no_file ? err->msg : "is missing");
             l->has_head = false;
             l->next_seq++;
         }
@@ -108,12 +113,15 @@ read_next_locked(struct commitlog *l, bool must_exist, bool *ret_found,
     return 0;
 }
 
-/* The highest number that exists, or 0. */
+/* The highest number that exists, or 0. Each missing one is looked for and
+ * noted: a name like log/00000000000099999999, which anybody who can write
+ * there can make, must not keep us busy for ever. */
 static int
 find_highest_locked(struct commitlog *l, uint64_t *ret, struct err *err)
     REQUIRES(commitlog_lock)
 {
     CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    uint64_t present = 0;
 
     if (blob_list(l->blob, "log/", &n, err) < 0)
         return -1;
@@ -123,9 +131,17 @@ find_highest_locked(struct commitlog *l, uint64_t *ret, struct err *err)
         char name[32];
 
         commitlog_name(seq, name);
-        if (strcmp(name, n.names[i]) == 0 && seq > *ret)
+        if (strcmp(name, n.names[i]) != 0)
+            continue;
+        present++;
+        if (seq > *ret)
             *ret = seq;
     }
+    if (*ret / 2 > present + MISSING_MAX)
+        return err_set(
+            err, ERR_CORRUPT,
+            "log/: there is an entry %llu, but only %llu entries in all: remove it if it is not the repository's",
+            (unsigned long long)*ret, (unsigned long long)present);
     return 0;
 }
 
@@ -138,10 +154,6 @@ commitlog_refresh_locked(struct commitlog *l, struct err *err)
     if (!l->is_loaded) {
         if (find_highest_locked(l, &highest, err) < 0)
             return -1;
-        /* A number like 10^19 would keep us busy for ever. */
-        if (highest > 100000000)
-            return err_set(err, ERR_CORRUPT, "log/: entry %llu is out of range",
-                           (unsigned long long)highest);
     }
     while (found) {
         struct err ignored;

@@ -91,6 +91,7 @@ enum damage {
     CUT,
     ZERO_TAIL,
     REMOVE,
+    FIFO, /* in its place: who opens it waits for ever */
     DAMAGES
 };
 
@@ -143,9 +144,10 @@ inflict(enum damage kind, const char *name, const uint8_t *data, size_t len)
         bad_len = at;
     else if (kind == ZERO_TAIL)
         memset(bad + at, 0, len - at);
-    if (kind == REMOVE) {
+    if (kind == REMOVE || kind == FIFO) {
         path_of(name, path);
         CHECK_INT(unlink(path), ==, 0);
+        CHECK(kind == REMOVE || mkfifo(path, 0600) == 0);
         return true;
     }
     if (bad_len == len && memcmp(bad, data, len) == 0)
@@ -292,7 +294,7 @@ damage_one(const char *name, enum damage kind, bool is_last_entry)
 
     data = save(name, &len);
     /* A log without its last entry is a whole, older log. */
-    if (!(kind == REMOVE && is_last_entry) && inflict(kind, name, data, len)) {
+    if (!(kind >= REMOVE && is_last_entry) && inflict(kind, name, data, len)) {
         if (testing_repo_try_open(&repo, &err) == 0)
             check_damaged(repo, name, kind);
         else /* no repo.cfg, or no slot for our key */
@@ -509,6 +511,34 @@ a_crash_leaves_the_old_state_or_the_new(void)
            ARRAY_SIZE(kinds));
 }
 
+/* Anybody who can write there can make such a name; looking for each entry
+ * before it took minutes and all of the memory. */
+static void
+an_entry_far_beyond_the_log_is_refused_at_once(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(blob_free) struct blob *b = NULL;
+    CLEANUP(mem_free) struct repo_entry *entries = NULL;
+    struct err err = { 0 };
+    size_t n, damage;
+    bool existed;
+
+    testing_seed(seed);
+    make_repo(false, 1);
+    b = testing_blob();
+    CHECK_OK(blob_put(b, "log/00000000000099999999", "x", 1, &existed, &err),
+             &err);
+    (void)alarm(60);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_ERR(repo_list(repo, &entries, &n, &damage, &err), &err, ERR_CORRUPT);
+    (void)alarm(0);
+    CHECK(strstr(err.msg, "99999999") != NULL);
+    CHECK_OK(blob_remove(b, "log/00000000000099999999", &err), &err);
+    CHECK_OK(repo_list(repo, &entries, &n, &damage, &err), &err);
+    CHECK_INT(n, ==, 1);
+    forget_repo(1);
+}
+
 static void
 a_read_error_is_an_error(void)
 {
@@ -545,6 +575,8 @@ main(int argc, char **argv)
         { "a crash leaves the old state or the new",
           a_crash_leaves_the_old_state_or_the_new },
         { "a read error is an error", a_read_error_is_an_error },
+        { "an entry far beyond the log is refused at once",
+          an_entry_far_beyond_the_log_is_refused_at_once },
     };
 
     if (argc > 1)
