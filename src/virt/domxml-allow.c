@@ -6,7 +6,11 @@
  * devices of the host and raw arguments of QEMU. So elements and attributes
  * pass by being listed here, and no listed one carries a path, a host device,
  * a socket or a program. What needs one (disks, NVRAM, the emulator) is put in
- * by domxml-rebuild.c from its caller's values.
+ * by domxml-rebuild.c from its caller's values. A value with a slash in it is
+ * a path to somebody: libvirt joins a channel's name to a directory, removes
+ * what is there and gives it to QEMU's user; QEMU opens a keymap that has one;
+ * glibc does it with a time zone. So only those are let through that are known
+ * not to be.
  *
  * Left out on purpose, though harmless for some: memoryBacking, cputune,
  * numatune, seclabel (this host's affair); hostdev, filesystem, shmem, vsock,
@@ -210,6 +214,29 @@ has_word(const char *list, const char *word)
     return false;
 }
 
+/* As in the data base of time zones: Europe/Berlin, Etc/GMT+1. */
+static bool
+is_timezone(const char *s)
+{
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz"
+                         "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/");
+
+    return n > 0 && s[n] == 0 && s[0] != '/';
+}
+
+/* `name` is let through at `path`; may it have this value? */
+static bool
+is_value_harmless(const char *path, const char *name, const char *value)
+{
+    if (strcmp(name, "timezone") == 0)
+        return is_timezone(value);
+    if (strcmp(path, "devices/graphics") == 0 && strcmp(name, "passwd") == 0)
+        return true;
+    if (strcmp(path, "devices/interface/filterref/parameter") == 0)
+        return true; /* an address with its mask; libvirt checks the letters */
+    return strchr(value, '/') == NULL;
+}
+
 static void
 copy_attrs(const xmlNode *from, xmlNode *to, const struct rule *rule,
            const char *path, struct buf *dropped)
@@ -223,8 +250,13 @@ copy_attrs(const xmlNode *from, xmlNode *to, const struct rule *rule,
             continue;
         }
         value = domxml_xml_attr(from, name);
-        if (value != NULL)
+        if (value == NULL)
+            continue;
+        if (is_value_harmless(path, name, value))
             domxml_xml_set(to, name, value);
+        else
+            buf_printf(dropped, "%s: attribute %s: \"%.80s\" may be a path\n",
+                       path, name, value);
     }
 }
 

@@ -370,6 +370,52 @@ firmware_is_this_hosts(void)
     }
 }
 
+/* Whoever makes one of these a path has libvirt or QEMU, as root, open, remove
+ * or give away that file. */
+static void
+no_value_is_a_path(void)
+{
+    static const struct {
+        const char *xml, *wanted, *unwanted;
+    } rows[] = {
+        { "<devices><channel type='unix'><target type='virtio' "
+          "name='../../../../../etc/shadow'/></channel></devices>",
+          "<channel", "shadow" },
+        { "<devices><channel type='unix'><target type='virtio' "
+          "name='org.qemu.guest_agent.0'/></channel></devices>",
+          "name=\"org.qemu.guest_agent.0\"", "/org" },
+        { "<devices><graphics type='vnc' keymap='/etc/shadow'/></devices>",
+          "<graphics", "shadow" },
+        { "<devices><graphics type='vnc' keymap='en-us' passwd='a/b'/>"
+          "</devices>",
+          "keymap=\"en-us\" passwd=\"a/b\"", "shadow" },
+        { "<clock offset='timezone' timezone=':/etc/shadow'/>", "timezone",
+          "shadow" },
+        { "<clock offset='timezone' timezone='../../../etc/shadow'/>",
+          "timezone", "shadow" },
+        { "<clock offset='timezone' timezone='Europe/Berlin'/>",
+          "timezone=\"Europe/Berlin\"", "shadow" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        CLEANUP(mem_free)
+        char *xml =
+            xasprintf("<domain type='kvm'><name>a</name><memory>1024</memory>"
+                      "<os><type>hvm</type></os>%s</domain>",
+                      rows[i].xml);
+        CLEANUP(mem_free) char *out = NULL;
+        CLEANUP(mem_free) char *dropped = NULL;
+        struct domxml_rebuild how = { .name = "b" };
+
+        CHECK_OK(domxml_rebuild(xml, &how, &out, &dropped, &err), &err);
+        if (strstr(out, rows[i].wanted) == NULL ||
+            strstr(out, rows[i].unwanted) != NULL)
+            test_fail(__FILE__, __LINE__, rows[i].xml, out);
+        CHECK((strstr(xml, "shadow") != NULL) ==
+              (strstr(dropped, "shadow") != NULL));
+    }
+}
+
 static void
 a_serial_number_can_be_given(void)
 {
@@ -419,6 +465,7 @@ main(void)
         { "volumes have paths", volumes_have_paths },
         { "firmware is this host's", firmware_is_this_hosts },
         { "a block job has a destination", a_block_job_has_a_destination },
+        { "no value is a path", no_value_is_a_path },
         { "a serial number can be given", a_serial_number_can_be_given },
     };
 
