@@ -62,9 +62,11 @@ END
     wait_until 10 v snapshot show s2 -o json
     set_status virtualmachinesnapshots s2 '{"phase":"Failed","readyToUse":false,"error":{"message":"the guest agent did not answer"}}'
 ) &
-check_equal "a snapshot that fails exits with 13" "$(status_of snapshot create web-1 s2 --wait)" 13
+check_equal "a snapshot that fails exits with 13" "$(status_of snapshot create web-1 s2 --wait --description $'\033]0;x\007')" 13
 wait $!
 check "and says why" says 'failed: the guest agent did not answer'
+v snapshot show s2 >>"$T/out" 2>&1
+check "what others wrote commands no terminal" eval "says '^Description: +.]0;x' && ! grep -q $'[\033\007]' '$T/out'"
 check_equal "--timeout ends the waiting with 11" "$(status_of snapshot create web-1 s3 --wait --timeout 500ms)" 11
 check_equal "a snapshot of no machine exits with 3" "$(status_of snapshot create nope)" 3
 check "and says where to look" says 'vmkeep vm list'

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/words.h"
 #include "codec/yamlx.h"
 
 const struct cli_option cli_global_options[] = {
@@ -120,13 +121,17 @@ cli_print(const struct cli *c, json_t *v)
 void
 cli_say(const struct cli *c, const char *fmt, ...)
 {
+    CLEANUP(mem_free) char *text = NULL;
+    struct buf line = BUF_INIT;
     va_list ap;
 
     if (c->format != CLI_TABLE && c->format != CLI_WIDE)
         return;
     (void)fflush(stdout); /* in the order in which they were said */
     va_start(ap, fmt);
-    (void)vfprintf(stderr, fmt, ap);
+    buf_vprintf(&line, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    text = buf_take_str(&line);
+    words_clean_lines(text);
+    (void)fprintf(stderr, "%s\n", text);
 }

@@ -263,8 +263,15 @@ end_dry_run(struct cli *c, const struct plan *p, const json_t *last)
     const json_t *lines = jsonx_get(last, "status.vmkeep.preflight");
     struct err unused = { 0 };
 
-    for (size_t i = 0; i < json_array_size(lines); i++)
-        puts(json_string_value(json_array_get(lines, i)));
+    for (size_t i = 0; i < json_array_size(lines); i++) {
+        CLEANUP(mem_free)
+        char *line = xstrdup(json_string_value(json_array_get(lines, i)));
+
+        if (line == NULL)
+            continue;
+        words_clean(line);
+        puts(line);
+    }
     cmd_print_lines("Left out:", jsonx_get(last, "status.vmkeep.dropped"));
     if (client_call(c->client, "DELETE", path, NULL, NULL, &unused) < 0)
         cli_say(c, "restore \"%s\" stays: %s", p->name, unused.msg);

@@ -260,8 +260,12 @@ cmd_progress_end(struct cmd_progress *p)
 void
 cmd_print_field(const char *label, const char *value)
 {
-    if (value != NULL && *value != 0)
-        printf("%-14s%s\n", label, value);
+    CLEANUP(mem_free) char *text = value == NULL ? NULL : xstrdup(value);
+
+    if (text == NULL || *text == 0)
+        return;
+    words_clean(text);
+    printf("%-14s%s\n", label, text);
 }
 
 void

@@ -10,6 +10,7 @@
 #include "cli/help.h"
 #include "cli/libexec.h"
 #include "cli/table.h"
+#include "cli/words.h"
 
 #define DEFAULT_SOCKET "/run/vmkeep/vmkeepd.sock"
 
@@ -55,9 +56,12 @@ print_causes(const json_t *status)
         return;
     for (size_t i = 0; i < json_array_size(causes); i++) {
         const json_t *cause = json_array_get(causes, i);
+        CLEANUP(mem_free)
+        char *text = xasprintf("%s: %s", jsonx_str_or(cause, "field", ""),
+                               jsonx_str_or(cause, "message", ""));
 
-        fprintf(stderr, "  * %s: %s\n", jsonx_str_or(cause, "field", ""),
-                jsonx_str_or(cause, "message", ""));
+        words_clean_lines(text);
+        fprintf(stderr, "  * %s\n", text);
     }
 }
 
@@ -80,8 +84,10 @@ static int
 complain(const struct cli *c, const struct err *err)
 {
     const char *hint = hint_of(c, err);
+    CLEANUP(mem_free) char *text = xstrdup(err->msg);
 
-    fprintf(stderr, "vmkeep: %s\n", err->msg);
+    words_clean_lines(text);
+    fprintf(stderr, "vmkeep: %s\n", text);
     print_causes(client_status(c->client));
     if (hint != NULL)
         fprintf(stderr, "  %s\n", hint);

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cli/words.h"
 
 #define MAX_COLUMNS 16
 #define GAP         3 /* blanks between columns, as kubectl */
@@ -50,16 +51,6 @@ table_free(struct table *t)
     free(t);
 }
 
-/* A terminal obeys control characters, and names come from anywhere. */
-static void
-clean(char *s)
-{
-    for (; *s != 0; s++) {
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = '?';
-    }
-}
-
 void
 table_add(struct table *t, enum table_tone tone, const char *fmt, ...)
 {
@@ -74,7 +65,7 @@ table_add(struct table *t, enum table_tone tone, const char *fmt, ...)
     t->cells = xrealloc(t->cells, t->n + 1, sizeof *t->cells);
     t->cells[t->n].tone = tone;
     t->cells[t->n].text = buf_take_str(&text);
-    clean(t->cells[t->n].text);
+    words_clean(t->cells[t->n].text);
     t->n++;
 }
 

@@ -37,6 +37,19 @@ columns_are_as_wide_as_they_need_to_be(void)
 }
 
 static void
+a_terminal_gets_no_commands(void)
+{
+    char text[] = "a\033[2J\nb\xc2\x9b"
+                  "1mc\177 m\xc3\xa4rchen \xc2\xa7";
+    char lines[] = "a\rb\nc\td";
+
+    words_clean(text);
+    CHECK(strcmp(text, "a?[2J?b??1mc? m\xc3\xa4rchen \xc2\xa7") == 0);
+    words_clean_lines(lines);
+    CHECK(strcmp(lines, "a?b\nc?d") == 0);
+}
+
+static void
 sizes_are_for_people(void)
 {
     static const struct {
@@ -64,6 +77,7 @@ main(void)
     static const struct test_case cases[] = {
         { "columns are as wide as they need to be",
           columns_are_as_wide_as_they_need_to_be },
+        { "a terminal gets no commands", a_terminal_gets_no_commands },
         { "sizes are for people", sizes_are_for_people },
     };
 

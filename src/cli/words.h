@@ -15,3 +15,9 @@ void words_age(const char *stamp, char buf[WORDS_SIZE]);
 char *words_join(const json_t *list, const char *separator) NODISCARD;
 /* The condition of a type, or NULL. */
 const json_t *words_condition(const json_t *object, const char *type);
+
+/* A terminal obeys control characters, and names, texts and errors come from
+ * anywhere: each becomes a question mark, in place. */
+void words_clean(char *s);
+/* The same, but for the ends of lines. */
+void words_clean_lines(char *s);
