@@ -215,3 +215,30 @@ backup_status_object(const struct backup_meta *meta, const char *name,
     jsonx_set(o, "status.vmkeep.synced", json_true());
     return o;
 }
+
+/* A member that is missing hurts nobody, and an older vmkeep may not have
+ * written it; one of another type cannot be decoded. */
+static bool
+is_harmless(const struct cause *c)
+{
+    return strcmp(c->reason, "FieldValueRequired") == 0 &&
+           strncmp(c->field, "spec", 4) != 0;
+}
+
+int
+backup_status_check(const json_t *object, struct err *err)
+{
+    struct causes causes = { 0 };
+
+    (void)kind_check_schema(&kind_vmbackup, object, &causes, NULL);
+    for (size_t i = 0; i < causes.n; i++)
+        if (!is_harmless(&causes.v[i]))
+            return err_set(
+                err, ERR_CORRUPT,
+                "its metadata makes no VirtualMachineBackup: %s: %.100s",
+                causes.v[i].field, causes.v[i].message);
+    if (strcmp(jsonx_str_or(object, "spec.type", "backup"), "backup") != 0)
+        return err_set(err, ERR_CORRUPT,
+                       "its metadata is not that of a backup: spec.type");
+    return 0;
+}

@@ -39,3 +39,9 @@ void backup_status_found(json_t *object);
  * status; the caller's. */
 json_t *backup_status_object(const struct backup_meta *meta, const char *name,
                              const struct backup_status_place *place) NODISCARD;
+
+/* What is in a repository was written by whoever can write there. Is this a
+ * VirtualMachineBackup of type backup, by the published schema? Clients cannot
+ * decode a list with one that is not.
+ *   errors  CORRUPT, with the field */
+int backup_status_check(const json_t *object, struct err *err) NODISCARD;

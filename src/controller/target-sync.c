@@ -111,7 +111,8 @@ create(struct ctl *ctl, const struct backup_meta *meta, const char *name,
     CLEANUP(object_unref) struct object *made = NULL;
     struct obj_write how = { .part = OBJ_ALL };
 
-    if (obj_create(ctl->store, &kind_vmbackup.gvr, meta->ns, o, &how, &made,
+    if (backup_status_check(o, err) < 0 ||
+        obj_create(ctl->store, &kind_vmbackup.gvr, meta->ns, o, &how, &made,
                    err) < 0)
         return -1;
     eventrec_normal(ctl->events, made, "BackupFound",

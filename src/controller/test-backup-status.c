@@ -109,6 +109,59 @@ progress_never_falls_and_is_100_only_at_the_end(void)
     CHECK_INT(jsonx_int(o, "status.progress", 0), ==, 99);
 }
 
+/* Metadata as whoever can write to the target may have made it. */
+static void
+adopted_objects_have_the_published_shape(void)
+{
+    static const struct {
+        const char *spec, *source, *volumes;
+        bool is_good;
+    } rows[] = {
+        { "{\"source\":{\"apiGroup\":\"kubevirt.io\","
+          "\"kind\":\"VirtualMachine\",\"name\":\"v\"},"
+          "\"type\":\"backup\"}",
+          "{\"metadata\":{\"name\":\"v\"},\"spec\":{}}",
+          "[{\"name\":\"b-volume-v\",\"volumeName\":\"vda\","
+          "\"volumeSize\":1}]",
+          true },
+        { "{\"source\":\"v\"}", "{}", "[]", false },
+        { "{}", "{}", "[]", false },
+        { "{\"source\":{\"kind\":\"VirtualMachine\",\"name\":[]}}", "{}", "[]",
+          false },
+        { "{\"source\":{\"kind\":\"VirtualMachine\",\"name\":\"v\"},"
+          "\"type\":\"snapshot\"}",
+          "{}", "[]", false },
+        { "{\"source\":{\"kind\":\"VirtualMachine\",\"name\":\"v\"}}",
+          "{\"metadata\":{\"labels\":{\"a\":1}}}", "[]", false },
+        { "{\"source\":{\"kind\":\"VirtualMachine\",\"name\":\"v\"}}", "{}",
+          "[{\"volumeName\":1}]", false },
+        { "{\"source\":{\"kind\":\"VirtualMachine\",\"name\":\"v\"}}", "{}",
+          "[\"vda\"]", false },
+    };
+    struct repo_entry entry = { .id = "" };
+    struct backup_status_place place = { "t", "file:///t", "u", &entry };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct err err = { 0 };
+        static char ns[] = "default", name[] = "b", uid[] = "u";
+        struct backup_meta meta = { .ns = ns, .name = name, .uid = uid };
+        CLEANUP(json_decref) json_t *o = NULL;
+
+        meta.vm_uuid = uid;
+        meta.spec = jsonx_parse(rows[i].spec, strlen(rows[i].spec), &err);
+        meta.source = jsonx_parse(rows[i].source, strlen(rows[i].source), &err);
+        meta.volume_backups =
+            jsonx_parse(rows[i].volumes, strlen(rows[i].volumes), &err);
+        o = backup_status_object(&meta, "b", &place);
+        if ((backup_status_check(o, &err) == 0) != rows[i].is_good)
+            test_fail(__FILE__, __LINE__, rows[i].spec, err.msg);
+        CHECK(rows[i].is_good || err.code == ERR_CORRUPT);
+        json_decref(meta.spec);
+        json_decref(meta.source);
+        json_decref(meta.volume_backups);
+    }
+}
+
 int
 main(void)
 {
@@ -118,6 +171,8 @@ main(void)
         { "what was lost can come back", what_was_lost_can_come_back },
         { "progress never falls, and is 100 only at the end",
           progress_never_falls_and_is_100_only_at_the_end },
+        { "adopted objects have the published shape",
+          adopted_objects_have_the_published_shape },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));
