@@ -90,19 +90,40 @@ identify_local(const struct auth *a, struct request *rq, struct reply *rp)
     return true;
 }
 
+/* Whose token it is, the caller's to free; NULL: none, or not a valid one. */
+static char *
+token_user(const struct auth *a, const struct request *rq)
+{
+    const char *header = request_header(rq, "Authorization");
+
+    if (header == NULL || a->tokens == NULL ||
+        strncasecmp(header, "Bearer ", 7) != 0)
+        return NULL;
+    return tokens_find(a->tokens, header + 7 + strspn(header + 7, " "));
+}
+
+bool
+auth_is_stranger(const struct auth *a, const struct request *rq)
+{
+    CLEANUP(mem_free) char *name = NULL;
+
+    if (rq->is_local)
+        return false;
+    name = token_user(a, rq);
+    return name == NULL;
+}
+
 static bool
 identify_token(const struct auth *a, struct request *rq, struct reply *rp)
 {
-    const char *header = request_header(rq, "Authorization");
     CLEANUP(mem_free) char *name = NULL;
 
-    if (header == NULL) {
+    if (request_header(rq, "Authorization") == NULL) {
         user_set(&rq->user, "system:anonymous");
         user_add_group(&rq->user, USER_GROUP_ANONYMOUS);
         return true;
     }
-    if (strncasecmp(header, "Bearer ", 7) == 0 && a->tokens != NULL)
-        name = tokens_find(a->tokens, header + 7 + strspn(header + 7, " "));
+    name = token_user(a, rq);
     if (name == NULL) {
         status_reply(rp, 401, "Unauthorized", "Unauthorized");
         return false;

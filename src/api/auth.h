@@ -25,6 +25,9 @@ int64_t auth_group(const struct auth *a);
  * for administrators and refused to everybody else. */
 bool auth_identify(const struct auth *a, struct request *rq, struct reply *rp);
 
+/* On TLS, without a valid token: nothing that it sends is kept for it. */
+bool auth_is_stranger(const struct auth *a, const struct request *rq);
+
 /* A new bearer token for `user`; see tokens.h. UNAVAILABLE: no TLS. */
 int auth_mint(const struct auth *a, const char *user,
               char ret_token[TOKEN_SIZE], struct err *err) NODISCARD;

@@ -27,6 +27,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/auth.h"
+#include "api/ctx.h"
 #include "api/status.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -36,6 +38,7 @@
 #define LISTENERS_MAX  4
 #define POOL_THREADS   4 /* per listener */
 #define CONNS_MAX      2048
+#define CONNS_LOCAL    256 /* of them nobody on TLS can take */
 #define IDLE_TIMEOUT_S 120
 #define HEADER_MEMORY  (64u << 10) /* per connection; more headers: 431 */
 #define STREAM_BLOCK   (64u << 10)
@@ -436,6 +439,17 @@ take_body(struct conn *c, const char *data, size_t len)
     return c->received <= BODY_PATIENCE;
 }
 
+/* 2,048 strangers would have us keep 6 GiB of bodies, for a 401 each. */
+static bool
+is_body_unwanted(struct conn *c)
+{
+    bool has_body =
+        announced(c) > 0 || request_header(&c->rq, "Transfer-Encoding") != NULL;
+
+    return announced(c) > BODY_PATIENCE ||
+           (has_body && auth_is_stranger(c->rq.api->auth, &c->rq));
+}
+
 static enum MHD_Result
 on_request(void *arg, struct MHD_Connection *mhd, const char *url,
            const char *method, const char *version, const char *data,
@@ -450,7 +464,7 @@ on_request(void *arg, struct MHD_Connection *mhd, const char *url,
         c->rq.method = method_of(method);
         c->is_too_big = announced(c) > SERVER_BODY_MAX;
         c->state = CONN_BODY;
-        return announced(c) > BODY_PATIENCE ? answer(c) : MHD_YES;
+        return is_body_unwanted(c) ? answer(c) : MHD_YES;
     case CONN_BODY:
         if (*len == 0)
             return answer(c);
@@ -529,7 +543,8 @@ server_listen(struct server *s, const struct server_listener *l,
         flags, 0, NULL, NULL, on_request, to, MHD_OPTION_EXTERNAL_LOGGER,
         log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, l->fd,
         MHD_OPTION_THREAD_POOL_SIZE, POOL_THREADS, MHD_OPTION_CONNECTION_LIMIT,
-        CONNS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S,
+        l->is_local ? CONNS_MAX : CONNS_MAX - CONNS_LOCAL,
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, to, MHD_OPTION_NOTIFY_COMPLETED,
         on_done, to, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, to,
