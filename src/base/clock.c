@@ -83,15 +83,29 @@ clock_sleep_ms(uint64_t ms)
     clock_sleep_until(clock_mono_ms() + ms);
 }
 
+/* Does it lie in the years 0 to 9999, which RFC 3339 can write? */
+static bool
+is_stamp(int64_t unix_s, struct tm *ret)
+{
+    time_t t = (time_t)unix_s;
+
+    return gmtime_r(&t, ret) != NULL && ret->tm_year >= -1900 &&
+           ret->tm_year <= 9999 - 1900;
+}
+
 void
 clock_format_rfc3339(int64_t unix_s, char buf[CLOCK_RFC3339_SIZE])
 {
-    time_t t = (time_t)unix_s;
     struct tm tm;
 
-    if (gmtime_r(&t, &tm) == NULL ||
-        strftime(buf, CLOCK_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+    if (!is_stamp(unix_s, &tm)) {
         (void)snprintf(buf, CLOCK_RFC3339_SIZE, "1970-01-01T00:00:00Z");
+        return;
+    }
+    /* strftime()'s %Y has no leading zeros. */
+    (void)snprintf(buf, CLOCK_RFC3339_SIZE, "%02d%02d",
+                   (tm.tm_year + 1900) / 100, (tm.tm_year + 1900) % 100);
+    (void)strftime(buf + 4, CLOCK_RFC3339_SIZE - 4, "-%m-%dT%H:%M:%SZ", &tm);
 }
 
 static bool
@@ -163,7 +177,7 @@ parse_stamp(const char *s, int64_t *ret_unix_s)
     t = timegm(&back); /* normalises: 30 February becomes 2 March */
     if (back.tm_mon != tm.tm_mon || back.tm_mday != tm.tm_mday ||
         back.tm_hour != tm.tm_hour || back.tm_min != tm.tm_min ||
-        back.tm_sec != tm.tm_sec)
+        back.tm_sec != tm.tm_sec || !is_stamp((int64_t)t - offset_s, &back))
         return -1;
     *ret_unix_s = (int64_t)t - offset_s;
     return 0;

@@ -38,6 +38,8 @@ stamps_are_parsed_strictly(void)
         "2026-08-01T10:00:07+ 2: 0",
         "2026-08-01T10:00:07+24:00",
         "2026-08-01T10:00:07+02:00x",
+        "0000-01-01T00:00:00+23:59", /* in the year -1 */
+        "9999-12-31T23:59:59-23:59", /* in the year 10000 */
     };
     struct err err = { 0 };
 
@@ -67,6 +69,24 @@ stamps_survive_a_round_trip(void)
         clock_format_rfc3339(t, text);
         CHECK_OK(clock_parse_rfc3339(text, &back, &err), &err);
         CHECK_INT(back, ==, t);
+    }
+}
+
+static void
+years_have_four_digits(void)
+{
+    static const char *const texts[] = { "0000-01-01T00:00:00Z",
+                                         "0999-12-31T23:59:59Z",
+                                         "9999-12-31T23:59:59Z" };
+    struct err err = { 0 };
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        char text[CLOCK_RFC3339_SIZE];
+        int64_t t = 0;
+
+        CHECK_OK(clock_parse_rfc3339(texts[i], &t, &err), &err);
+        clock_format_rfc3339(t, text);
+        CHECK(strcmp(text, texts[i]) == 0);
     }
 }
 
@@ -196,6 +216,7 @@ main(void)
     static const struct test_case cases[] = {
         { "stamps are parsed strictly", stamps_are_parsed_strictly },
         { "stamps survive a round trip", stamps_survive_a_round_trip },
+        { "years have four digits", years_have_four_digits },
         { "durations are those of Go", durations_are_those_of_go },
         { "ages are those of kubectl", ages_are_those_of_kubectl },
         { "the extremes fit their buffers", the_extremes_fit_their_buffers },
