@@ -210,9 +210,10 @@ manifest_quantity(const char *text, uint64_t *ret_bytes, struct err *err)
 
         if (strcmp(unit, units[i].unit) != 0)
             continue;
-        if (__builtin_mul_overflow(whole, units[i].factor, &bytes))
+        if (__builtin_mul_overflow(whole, units[i].factor, &bytes) ||
+            __builtin_add_overflow(bytes, fraction * units[i].factor / scale,
+                                   ret_bytes))
             break;
-        *ret_bytes = bytes + fraction * units[i].factor / scale;
         return 0;
     }
     return err_set(err, ERR_INVALID, "\"%.40s\" is no quantity, as 2Gi is",

@@ -119,6 +119,7 @@ quantities_are_read(void)
         { "1e3", -1 },
         { "99999999999999999999", -1 },
         { "999999999999999Ti", -1 },
+        { "18446744.9T", -1 }, /* 2^64 and a little */
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
