@@ -53,16 +53,15 @@ cut(struct run *r, struct err *err)
     CLEANUP(virt_vm_free)
     struct virt_vm *vm = virt_vm_get(r->ctl->virt, r->vm, err);
     const char *tracked[32];
-    const char *why = NULL;
-    size_t n = 0;
+    struct tracking_choice c = { .targets = tracked };
 
-    if (vm == NULL || tracking_begin(r->ctl, vm, r->args[0], r->args[1],
-                                     (const char *const *)r->args + 2, r->n - 2,
-                                     tracked, &n, &why, err) < 0)
+    if (vm == NULL ||
+        tracking_begin(r->ctl, vm, r->args[0], r->args[1],
+                       (const char *const *)r->args + 2, r->n - 2, &c, err) < 0)
         return -1;
-    printf("recording on %zu%s%s\n", n, why == NULL ? "" : ": ",
-           why == NULL ? "" : why);
-    return cut_all(r, vm, tracked, n, err);
+    printf("recording on %zu%s%s\n", c.n, c.why == NULL ? "" : ": ",
+           c.why == NULL ? "" : c.why);
+    return cut_all(r, vm, tracked, c.n, err);
 }
 
 static int

@@ -39,10 +39,7 @@ struct try_backup {
     const struct backup_cut_job *job;
     const char *uid, *vm_uuid;
     const struct guestcut *cut;
-    const char *
-        *tracked; /* targets that get a bitmap, or a copy that is kept */
-    size_t n_tracked;
-    const char *why_untracked; /* static; NULL: nothing to say */
+    struct tracking_choice tracked; /* a bitmap, or a copy that is kept */
 };
 
 /* The copies that are made now are what the next backup is compared with. */
@@ -52,9 +49,9 @@ record_by_copies(struct try_backup *t, struct err *err)
     const struct capture_disks *d = &t->cut->disks;
 
     for (size_t i = 0; i < d->n_targets; i++)
-        t->tracked[i] = d->targets[i];
-    t->n_tracked = d->n_targets;
-    t->why_untracked = NULL;
+        t->tracked.targets[i] = d->targets[i];
+    t->tracked.n = d->n_targets;
+    t->tracked.why = NULL;
     return tracking_begin_clone(t->ctl, t->vm_uuid, t->uid, t->job->repo_uuid,
                                 err);
 }
@@ -70,11 +67,11 @@ record_writes(void *arg, struct err *err)
 
     if (strcmp(t->cut->record.driver, "reflink") == 0)
         return record_by_copies(t, err);
-    if (t->n_tracked == 0)
+    if (t->tracked.n == 0)
         return 0;
     tracking_name(t->uid, name);
-    return virt_checkpoint_create(t->ctl->virt, t->vm_uuid, name, t->tracked,
-                                  t->n_tracked, err);
+    return virt_checkpoint_create(t->ctl->virt, t->vm_uuid, name,
+                                  t->tracked.targets, t->tracked.n, err);
 }
 
 static uint64_t
@@ -240,7 +237,7 @@ record(const struct try_backup *t, const struct guestcut *g, json_t *status)
                     consistency_of(g), "frozenMilliseconds",
                     (json_int_t)g->record.frozen_ms, "disks", disks_json(g, vm),
                     "host", t->ctl->config.node);
-    jsonx_set_str(cut, "untracked", t->why_untracked);
+    jsonx_set_str(cut, "untracked", t->tracked.why);
     jsonx_set_str(status, "sourceUID", t->vm_uuid);
     (void)json_object_set_new(status, "source", source_json(vm));
     (void)json_object_set_new(status, "volumeBackups",
@@ -265,15 +262,16 @@ static int
 make(struct try_backup *t, struct guestcut *g, struct err *err)
 {
     t->cut = g;
-    t->tracked = xcalloc(g->disks.n_targets + 1, sizeof *t->tracked);
+    t->tracked.targets =
+        xcalloc(g->disks.n_targets + 1, sizeof *t->tracked.targets);
     if (tracking_begin(t->ctl, g->vm, t->uid, t->job->repo_uuid,
-                       g->disks.targets, g->disks.n_targets, t->tracked,
-                       &t->n_tracked, &t->why_untracked, err) < 0)
+                       g->disks.targets, g->disks.n_targets, &t->tracked,
+                       err) < 0)
         return err_wrap(err, "change tracking");
     if (guestcut_make(g, err) < 0)
         return -1;
-    if (tracking_cut(t->ctl, t->vm_uuid, t->uid, t->tracked, t->n_tracked,
-                     err) < 0)
+    if (tracking_cut(t->ctl, t->vm_uuid, t->uid, t->tracked.targets,
+                     t->tracked.n, err) < 0)
         return err_wrap(err, "change tracking");
     return guestcut_seal(g, err);
 }
@@ -309,7 +307,7 @@ backup_cut(struct ctl *ctl, const struct backup_cut_job *job, json_t *status,
         return err_set(err, ERR_UNSUPPORTED,
                        "the virtual machine has no disk that can be backed up");
     rc = make(&t, &g, err);
-    free(t.tracked);
+    free(t.tracked.targets);
     if (rc == 0) {
         record(&t, &g, status);
         return 0;

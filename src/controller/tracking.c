@@ -192,16 +192,10 @@ forget(struct ctl *ctl, const char *vm_uuid, const char *backup_uid)
 
 /* ---- begin ---- */
 
-struct choice {
-    const char **targets;
-    size_t n;
-    const char *why;
-    bool has_snapshots;
-};
-
 static int
 choose(struct ctl *ctl, const struct virt_vm *vm, const char *const *targets,
-       size_t n, struct choice *c, struct err *err)
+       size_t n, struct tracking_choice *c, bool *ret_has_snapshots,
+       struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         const char *why = NULL;
@@ -210,16 +204,16 @@ choose(struct ctl *ctl, const struct virt_vm *vm, const char *const *targets,
         if (volume_tracking_refusal(ctl->volume, vm, targets[i], &why,
                                     &has_snapshots, err) < 0)
             return -1;
-        c->has_snapshots = c->has_snapshots || has_snapshots;
+        *ret_has_snapshots = *ret_has_snapshots || has_snapshots;
         if (why == NULL)
             c->targets[c->n++] = targets[i];
         else
             c->why = why;
     }
     /* One disk of the VM with them is enough for a revert to fail. */
-    if (c->has_snapshots || vm->live == NULL)
+    if (*ret_has_snapshots || vm->live == NULL)
         c->n = 0;
-    if (vm->live == NULL && !c->has_snapshots)
+    if (vm->live == NULL && !*ret_has_snapshots)
         c->why = "the VM is off: what it writes when it runs again is recorded "
                  "since the backup before";
     return 0;
@@ -264,21 +258,22 @@ find_all(struct ctl *ctl, struct tracking *t, struct err *err)
 int
 tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
                const char *backup_uid, const char *repo_uuid,
-               const char *const *targets, size_t n, const char **ret_targets,
-               size_t *ret_n, const char **ret_why, struct err *err)
+               const char *const *targets, size_t n,
+               struct tracking_choice *choice, struct err *err)
 {
     CLEANUP(tracking_free)
     struct tracking *t = tracking_load(ctl, vm->uuid, err);
-    struct choice c = { .targets = ret_targets };
+    struct tracking_choice c = { .targets = choice->targets };
+    bool has_snapshots = false;
 
-    if (t == NULL || choose(ctl, vm, targets, n, &c, err) < 0)
+    if (t == NULL || choose(ctl, vm, targets, n, &c, &has_snapshots, err) < 0)
         return -1;
     retire(t, &t->pending);
-    if (c.has_snapshots && t->committed != NULL && !t->committed->is_clone)
+    if (has_snapshots && t->committed != NULL && !t->committed->is_clone)
         retire(t, &t->committed);
     /* Also those that came back with an image that was rolled back: any would
      * keep the admin from reverting. */
-    if (c.has_snapshots && find_all(ctl, t, err) < 0)
+    if (has_snapshots && find_all(ctl, t, err) < 0)
         return -1;
     if (t->n_stale > 0 && save_and_clean(ctl, t, err) < 0)
         return -1;
@@ -287,8 +282,9 @@ tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
         c.why = "bitmaps of earlier backups could not be removed; stop the VM "
                 "once, and they are";
     }
-    *ret_n = c.n;
-    *ret_why = c.n == 0 ? c.why : NULL;
+    if (c.n > 0)
+        c.why = NULL;
+    *choice = c;
     if (c.n == 0)
         return 0;
     t->pending = new_point(backup_uid, repo_uuid);

@@ -77,22 +77,27 @@ struct tracking *tracking_load(struct ctl *ctl, const char *vm_uuid,
                                struct err *err) NODISCARD;
 
 /* ---- a backup's way ---- */
+
+/* Which disks get a bitmap. */
+struct tracking_choice {
+    const char **targets; /* pointers into the cut's */
+    size_t n;             /* 0: no checkpoint is to be made */
+    /* Then why, a sentence for the status, static: VM off, raw disks, internal
+     * snapshots (then the old bitmaps go as well), a stale bitmap that cannot
+     * be removed now. Else NULL. */
+    const char *why;
+};
+
 /* Which of the cut's disks get a bitmap, and write them down as pending. An
  * earlier pending one of another backup is removed first, stale ones too.
  *
- *   targets      the cut's
- *   ret_targets  those that get a bitmap, pointers into `targets`, the array
- *                is the caller's (n entries)
- *   ret_n        0: no checkpoint is to be made, *ret_why says why (a sentence
- *                for the status, static): VM off, raw disks, internal
- *                snapshots (then the old bitmaps go as well), a stale bitmap
- *                that cannot be removed now
+ *   targets  the cut's
+ *   choice   ->targets is an array of n entries, which the caller has set
  */
 int tracking_begin(struct ctl *ctl, const struct virt_vm *vm,
                    const char *backup_uid, const char *repo_uuid,
                    const char *const *targets, size_t n,
-                   const char **ret_targets, size_t *ret_n,
-                   const char **ret_why, struct err *err) NODISCARD;
+                   struct tracking_choice *choice, struct err *err) NODISCARD;
 /* The cut copies the disks: what is pending are those copies, and no bitmap was
  * made since tracking_begin(). */
 int tracking_begin_clone(struct ctl *ctl, const char *vm_uuid,
