@@ -201,6 +201,11 @@ file_sweep(const char *path, struct err *err)
 
     DIR *dir = fdopendir(dirfd); /* takes dirfd */
 
+    if (dir == NULL) {
+        (void)err_sys(err, errno, "%s", path);
+        (void)close(dirfd);
+        return -1;
+    }
     for (struct dirent *d; (d = readdir(dir)) != NULL;)
         if (strncmp(d->d_name, TEMP_PREFIX, sizeof TEMP_PREFIX - 1) == 0)
             (void)unlinkat(dirfd, d->d_name, 0);

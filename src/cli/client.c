@@ -279,12 +279,13 @@ stream(struct client *c, const char *collection, const char *name,
 {
     CLEANUP(http_response_fini) struct http_response r = { 0 };
     uint64_t ms = left_ms < WATCH_TIMEOUT_MS ? left_ms : WATCH_TIMEOUT_MS;
+    uint64_t seconds = ms / 1000 + 1;
     CLEANUP(mem_free) char *escaped = http_escape(name);
     CLEANUP(mem_free)
-    char *path = xasprintf("%s?watch=1&fieldSelector=metadata.name%%3D%s"
-                           "&resourceVersion=%s&timeoutSeconds=%llu",
-                           collection, escaped, rev,
-                           (unsigned long long)(ms / 1000 + 1));
+    char *path =
+        xasprintf("%s?watch=1&fieldSelector=metadata.name%%3D%s"
+                  "&resourceVersion=%s&timeoutSeconds=%llu",
+                  collection, escaped, rev, (unsigned long long)seconds);
     struct http_request rq = { .method = "GET",
                                .path = path,
                                .timeout_ms = ms + 1 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/table.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -109,6 +110,7 @@ table_print(const struct table *t, bool has_colour, FILE *out)
 {
     int widths[MAX_COLUMNS];
 
+    assert(t->columns > 0);
     for (size_t k = 0; k < t->columns; k++) {
         widths[k] = width_of(t->heads[k]);
         for (size_t i = k; i < t->n; i += t->columns) {

@@ -3,9 +3,9 @@
 #include "test.h"
 
 static const struct bar_facts facts = { .what = "Reading",
-                                        .done = 3ll << 30,
-                                        .all = 4ll << 30,
-                                        .per_second = 256ll << 20,
+                                        .done = 3LL << 30,
+                                        .all = 4LL << 30,
+                                        .per_second = 256LL << 20,
                                         .seconds_left = 4 };
 
 static void

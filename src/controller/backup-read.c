@@ -150,7 +150,8 @@ open_parent(struct read_job *r, struct err *err)
             return -1;
         log_info("backup %s: parent %s: %s", r->uid, ids[i], err->msg);
     }
-    r->parent[0] = 0;
+    free(r->parent);
+    r->parent = xstrdup("");
     return 0;
 }
 

@@ -57,7 +57,7 @@ projection_name(const char *domain, const char *uuid,
     size_t n = 0;
 
     for (const char *p = domain; *p != 0 && n < max; p++) {
-        char c = (char)tolower((unsigned char)*p);
+        char c = (char)(tolower)((unsigned char)*p); /* no macro */
 
         if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
             ret_name[n++] = c;

@@ -370,7 +370,7 @@ add_untouched(const struct restore_target *t, struct domxml_source *sources,
 {
     size_t n_new = n;
 
-    for (size_t i = 0; t->old != NULL && i < t->old->inactive->n_disks; i++) {
+    for (size_t i = 0; t->is_in_place && i < t->old->inactive->n_disks; i++) {
         const struct domxml_disk *d = &t->old->inactive->disks[i];
         bool is_new = false;
 
@@ -431,7 +431,7 @@ restore_define_xml(struct restore_target *t,
                    const struct volume_new_disk *disks, size_t n_disks,
                    char **ret_xml, struct err *err)
 {
-    size_t room = n_disks + (t->old == NULL ? 0 : t->old->inactive->n_disks);
+    size_t room = n_disks + (t->is_in_place ? t->old->inactive->n_disks : 0);
     CLEANUP(mem_free)
     struct domxml_source *sources = xcalloc(room + 1, sizeof *sources);
     size_t n = 0;

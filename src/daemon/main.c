@@ -249,6 +249,7 @@ main(int argc, char **argv)
     const char *config_path = DEFAULT_CONFIG;
     int option;
 
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread yet
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case 'c':

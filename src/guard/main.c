@@ -45,7 +45,7 @@ answer(const struct guardproto *to, enum guardproto_verb verb)
 
     /* A peer that is gone is seen by the next recv(). */
     if (send(PEER_FD, text, len, MSG_NOSIGNAL) < 0)
-        log_debug("guard: answer: %s", strerror(errno));
+        log_debug("guard: answer: %s", strerrordesc_np(errno));
 }
 
 static void
@@ -138,7 +138,7 @@ main(int argc, char **argv)
     log_init();
     signal_fd = open_signals();
     if (signal_fd < 0) {
-        log_error("guard: signalfd: %s", strerror(errno));
+        log_error("guard: signalfd: %s", strerrordesc_np(errno));
         return 1;
     }
 

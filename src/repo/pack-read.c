@@ -300,7 +300,7 @@ pack_read_tail(struct blob *blob, const struct pack_id *id,
 int
 pack_read_footer(struct blob *blob, const struct pack_id *id,
                  const struct pack_trailer *t, struct frame_ctx *ctx,
-                 const struct frame_origin *origins, unsigned origin_count,
+                 const struct frame_origin *origin,
                  struct pack_footer_entry **ret_entries, uint32_t *ret_count,
                  struct err *err)
 {
@@ -315,14 +315,14 @@ pack_read_footer(struct blob *blob, const struct pack_id *id,
         blob_get(blob, name, t->footer_off, raw, t->footer_len, &n, err) < 0)
         return -1;
     if (n < t->footer_len ||
-        frame_header_decode(raw, n, origins[0].is_encrypted, &h, err) < 0 ||
+        frame_header_decode(raw, n, origin->is_encrypted, &h, err) < 0 ||
         h.ordinal != FRAME_FOOTER_ORDINAL || h.codec != COMPRESS_STORE)
         return err_set(err, ERR_CORRUPT, "footer: unreadable");
     plain = mem_try((size_t)h.ulen + 1, "pack footer", err);
     if (plain == NULL)
         return -1;
-    if (frame_open(ctx, &origins[origin_count], 1, raw, t->footer_len, plain,
-                   h.ulen, err) < 0 ||
+    if (frame_open(ctx, origin, 1, raw, t->footer_len, plain, h.ulen, err) <
+            0 ||
         pack_footer_decode(plain, h.ulen, ret_entries, ret_count, err) < 0)
         return err->code == ERR_DENIED
                    ? -1
@@ -343,8 +343,9 @@ pack_reader_footer(struct pack_reader *r, struct frame_ctx *ctx,
     if (pack_read_tail(r->blob, id, ret, &table, err) < 0 ||
         pack_reader_head(r, id, &head, err) < 0)
         return -1;
-    rc = pack_read_footer(r->blob, id, ret, ctx, head->origins,
-                          head->origin_count, ret_entries, ret_count, err);
+    rc = pack_read_footer(r->blob, id, ret, ctx,
+                          &head->origins[head->origin_count], ret_entries,
+                          ret_count, err);
     pack_reader_unref(r, head);
     return rc;
 }

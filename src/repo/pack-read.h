@@ -55,11 +55,12 @@ void pack_reader_unref(struct pack_reader *r, struct pack_head *head)
 int pack_read_tail(struct blob *blob, const struct pack_id *id,
                    struct pack_trailer *ret, uint8_t **ret_table,
                    struct err *err) NODISCARD;
-/* The footer of a pack with that trailer and those origins.
+/* The footer of a pack with that trailer; its origin stands behind those of
+ * the key table.
  *   errors  CORRUPT */
 int pack_read_footer(struct blob *blob, const struct pack_id *id,
                      const struct pack_trailer *t, struct frame_ctx *ctx,
-                     const struct frame_origin *origins, unsigned origin_count,
+                     const struct frame_origin *origin,
                      struct pack_footer_entry **ret_entries,
                      uint32_t *ret_count, struct err *err) NODISCARD;
 /* Both, of a pack of which nothing is known yet. */

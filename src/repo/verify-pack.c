@@ -76,7 +76,7 @@ load_footer(struct scan *s, struct err *err)
 {
     return judge(s,
                  pack_read_footer(s->v->repo->blob, s->id, &s->trailer, s->ctx,
-                                  s->origins, s->origin_count, &s->entries,
+                                  &s->origins[s->origin_count], &s->entries,
                                   &s->entry_count, err),
                  err);
 }
@@ -226,8 +226,7 @@ scan_body(struct scan *s, struct err *err)
         check_stripes(s, off, s->window + s->len, n);
         s->len += n;
         off += n;
-        if (s->entries != NULL)
-            check_frames(s);
+        check_frames(s);
         slide(s);
         if (verify_read_done(s->v, n, err) < 0)
             return -1;

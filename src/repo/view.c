@@ -489,13 +489,18 @@ repo_view_is_chunk(struct repo_view *v, unsigned disk, uint64_t off,
 /* ---- extents --------------------------------------------------------------
  */
 
+/* What a disk is compared with. */
+struct other_disk {
+    struct repo_view *view;
+    unsigned disk;
+};
+
 /* Is chunk `c` of interest, and how many chunks from it on (at least one, at
  * most to the end of the subtree) say the same for certain? With `other`, of
  * interest is what differs from it. */
 static int
-look(struct repo_view *v, struct repo_view *other, unsigned disk,
-     unsigned other_disk, uint64_t c, bool *ret_is, uint64_t *ret_run,
-     struct err *err)
+look(struct repo_view *v, unsigned disk, const struct other_disk *other,
+     uint64_t c, bool *ret_is, uint64_t *ret_run, struct err *err)
 {
     unsigned top = v->root.disks[disk].top_level;
 
@@ -508,8 +513,8 @@ look(struct repo_view *v, struct repo_view *other, unsigned disk,
             span *= TREE_FANOUT;
         idx = c / span;
         if (view_entry(v, disk, entry_level, idx, &a, err) < 0 ||
-            (other != NULL &&
-             view_entry(other, other_disk, entry_level, idx, &b, err) < 0))
+            (other != NULL && view_entry(other->view, other->disk, entry_level,
+                                         idx, &b, err) < 0))
             return -1;
         if (tree_entry_is_equal(&a, &b)) {
             *ret_is = false;
@@ -527,8 +532,8 @@ look(struct repo_view *v, struct repo_view *other, unsigned disk,
         bool is;
 
         if (view_node(v, disk, 0, c / TREE_FANOUT, na, &fa, err) < 0 ||
-            (other != NULL && view_node(other, other_disk, 0, c / TREE_FANOUT,
-                                        nb, &fb, err) < 0))
+            (other != NULL && view_node(other->view, other->disk, 0,
+                                        c / TREE_FANOUT, nb, &fb, err) < 0))
             return -1;
         if (!fa)
             memset(na, 0, sizeof *na);
@@ -547,9 +552,9 @@ look(struct repo_view *v, struct repo_view *other, unsigned disk,
 }
 
 static int
-extent(struct repo_view *v, struct repo_view *other, unsigned disk,
-       unsigned other_disk, uint64_t off, uint64_t max,
-       enum repo_extent_kind *ret_kind, uint64_t *ret_len, struct err *err)
+extent(struct repo_view *v, unsigned disk, const struct other_disk *other,
+       uint64_t off, uint64_t max, enum repo_extent_kind *ret_kind,
+       uint64_t *ret_len, struct err *err)
 {
     const struct root_disk *d;
     uint64_t c, end, limit;
@@ -564,7 +569,7 @@ extent(struct repo_view *v, struct repo_view *other, unsigned disk,
     while (end < limit) {
         uint64_t run = 0;
 
-        if (look(v, other, disk, other_disk, c, &is_next, &run, err) < 0)
+        if (look(v, disk, other, c, &is_next, &run, err) < 0)
             return -1;
         if (end == off)
             is = is_next;
@@ -585,7 +590,7 @@ repo_view_extent(struct repo_view *v, unsigned disk, uint64_t off, uint64_t max,
                  enum repo_extent_kind *ret_kind, uint64_t *ret_len,
                  struct err *err)
 {
-    return extent(v, NULL, disk, 0, off, max, ret_kind, ret_len, err);
+    return extent(v, disk, NULL, off, max, ret_kind, ret_len, err);
 }
 
 int
@@ -594,19 +599,19 @@ repo_view_diff(struct repo_view *v, struct repo_view *other, unsigned disk,
                uint64_t *ret_len, struct err *err)
 {
     const struct root_disk *d, *o;
-    unsigned other_disk;
+    struct other_disk with = { .view = other };
 
     if (check_range(v, disk, off, 1, err) < 0)
         return -1;
     d = &v->root.disks[disk];
-    if (repo_view_find_disk(other, d->name, &other_disk, err) < 0)
+    if (repo_view_find_disk(other, d->name, &with.disk, err) < 0)
         return -1;
-    o = &other->root.disks[other_disk];
+    o = &other->root.disks[with.disk];
     /* Trees of different shape: everything may differ. */
     if (o->chunk_log2 != d->chunk_log2 || o->size != d->size) {
         *ret_kind = REPO_EXTENT_DATA;
         *ret_len = d->size - off < max ? d->size - off : max;
         return 0;
     }
-    return extent(v, other, disk, other_disk, off, max, ret_kind, ret_len, err);
+    return extent(v, disk, &with, off, max, ret_kind, ret_len, err);
 }

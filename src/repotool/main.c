@@ -492,8 +492,9 @@ main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     while (rc == 0 &&
+           // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread yet
            (c = getopt_long(argc, argv, "k:p:d:l:ft:qh", long_options, NULL)) !=
-               -1) { // NOLINT(concurrency-mt-unsafe)
+               -1) {
         if (c == 'h') {
             usage(stdout);
             return 0;

@@ -23,7 +23,10 @@ what_is_encoded_is_decoded(void)
         size_t n = guardproto_encode(&in, text);
         CHECK_INT(n, <, GUARDPROTO_MAX);
         CHECK_OK(guardproto_decode(text, n, &out, &err), &err);
-        CHECK(memcmp(&in, &out, sizeof in) == 0);
+        CHECK(in.verb == out.verb && in.id == out.id);
+        CHECK(strcmp(in.uuid, out.uuid) == 0);
+        CHECK(in.resume == out.resume && in.thaw == out.thaw);
+        CHECK(in.deadline_ms == out.deadline_ms);
     }
 }
 

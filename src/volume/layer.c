@@ -250,7 +250,7 @@ layer_merged(struct layer_table *t, const char *l_id, const char *c_id)
     struct layer *l = layer_find(t, l_id);
     struct layer *c = layer_find(t, c_id);
 
-    assert(l != NULL && c != NULL);
+    assert(l != NULL && c != NULL && l != c);
     free(c->path);
     free(c->format);
     c->path = TAKE(l->path);

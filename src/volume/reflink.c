@@ -120,7 +120,7 @@ copy_fd(int in, int out, const char *to, struct err *err)
         saved == EINVAL)
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: this file system cannot share blocks (%s)", to,
-                       strerror(saved));
+                       strerrordesc_np(saved));
     return err_sys(err, saved, "%s: copy by reflink", to);
 }
 
@@ -177,7 +177,7 @@ reflink_probe(const char *path, uint64_t *ret_us, struct err *err)
         if (ioctl(out, FICLONERANGE, &range) < 0)
             rc = err_set(err, ERR_UNSUPPORTED,
                          "%s: this file system cannot share blocks (%s)", path,
-                         strerror(errno));
+                         strerrordesc_np(errno));
         (void)unlink(probe);
     }
     if (rc < 0 || extents_count(in, path, &extents, err) < 0)

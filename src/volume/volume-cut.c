@@ -100,7 +100,7 @@ need_check(struct need *need, struct err *err)
     int rc = 0;
 
     for (size_t i = 0; i < need->n; i++) {
-        struct statvfs s;
+        struct statvfs s = { 0 };
         uint64_t is;
 
         if (rc == 0 && statvfs(need->v[i].path, &s) < 0)

@@ -624,7 +624,7 @@ volume_restore_open(struct volume *v, const char *vm_uuid,
                          plan_why_text(PLAN_WHY_JOB));
 }
 
-int
+int // NOLINTNEXTLINE(readability-function-size): ten parameters
 volume_restore_prepare(struct volume *v, const char *vm_uuid,
                        const char *cut_id, const char *restore_id,
                        enum volume_restore_mode mode, const char *owner_uuid,
