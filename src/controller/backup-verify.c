@@ -96,7 +96,8 @@ verify_run(struct job *job, void *arg, struct err *err)
         return -1;
     if (!is_there)
         return err_set(err, ERR_NOT_FOUND, "it is not on its target");
-    if (repo_view_open(target_repo(ref), entry.id, &view, err) < 0)
+    if (repo_view_open(target_repo(ref), entry.id, &view, err) < 0 ||
+        repo_view_pin(view, err) < 0)
         return -1;
     return read_view(v, view, err);
 }

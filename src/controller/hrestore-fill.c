@@ -413,7 +413,9 @@ hrestore_fill_make_disks(struct ctl *ctl, struct restore_source *source,
     fill_init(&f);
     rc = prepare(&f, &volume, err);
     if (rc == 0 && !volume_restore_is_finished(volume)) {
-        rc = fill_all(&f, volume, err);
+        rc = repo_view_pin(s->view, err);
+        if (rc == 0)
+            rc = fill_all(&f, volume, err);
         if (rc < 0)
             undo(&f, volume);
     }

@@ -138,7 +138,12 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     memcpy(b->id, id, sizeof b->id);
     repo_id_format(b->id, b->id_text);
     b->parent = TAKE(parent);
+    if (b->parent != NULL)
+        b->parent->is_kept = true;
     b->resume = TAKE(resume);
+    if (b->resume != NULL)
+        memcpy(b->resumed, resumed, sizeof b->resumed);
+    renew_set(&b->renew, RENEW_S);
     b->bad = bad;
     bad = (struct badset){ 0 };
     init(b, options);
@@ -385,6 +390,26 @@ leaf_for(struct repo_backup *b, struct backup_disk *d, uint64_t idx,
 /* ---- writing --------------------------------------------------------------
  */
 
+/* Say that we are still at work, each day. A collector that took us for dead
+ * is found out here and not by the commit. */
+static int
+renew(struct repo_backup *b, struct err *err)
+{
+    static const uint8_t none[16];
+    const uint8_t *parent = b->parent != NULL ? b->parent->root.id : none;
+
+    if (!renew_is_due(&b->renew))
+        return 0;
+    renew_set(&b->renew, RENEW_S);
+    if (commitlog_append_open(b->repo->log, b->id, parent, b->created_unix_s,
+                              b->resume != NULL ? b->resumed : NULL, err) == 0)
+        return 0;
+    renew_set(&b->renew, RENEW_RETRY_S);
+    return err->code != ERR_CONFLICT
+               ? 0 /* the store is away: there is time */
+               : err_wrap(err, "backup %s: taken for dead", b->id_text);
+}
+
 static int
 check_range(struct repo_backup *b, unsigned disk, uint64_t off, uint64_t len,
             struct err *err)
@@ -406,6 +431,8 @@ check_range(struct repo_backup *b, unsigned disk, uint64_t off, uint64_t len,
                        "disk %s: offset %llu after %llu: writes must ascend",
                        d->out.name, (unsigned long long)off,
                        (unsigned long long)d->cursor);
+    if (renew(b, err) < 0)
+        return -1;
     if (len == 0)
         return 0;
     if ((off & mask) != 0 || ((len & mask) != 0 && off + len != d->out.size))

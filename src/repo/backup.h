@@ -13,6 +13,7 @@
 #include "repo/dedup.h"
 #include "repo/dedupindex.h"
 #include "repo/packer.h"
+#include "repo/renew.h"
 #include "repo/resume.h"
 #include "repo/segment-writer.h"
 #include "repo/view.h"
@@ -83,6 +84,8 @@ struct repo_backup {
     struct backup_disk *disks;     /* [T:caller] REPO_DISKS_MAX */
     unsigned disk_count;           /* [T:caller] */
     struct backup_batch *batch;    /* [T:caller] being filled, or NULL */
+    uint8_t resumed[16];           /* [C] the session of `resume` */
+    struct renew renew;            /* [T:caller] when to say OPEN again */
     bool is_done;                  /* [T:caller] committed, or tried */
     bool is_committed;             /* [T:caller] */
     bool is_discarded;             /* [T:caller] remove what is stored */

@@ -157,6 +157,7 @@ uint64_t repo_backup_chunk_size(const struct repo_backup *b, unsigned disk);
  * of the one before it. `off` and `len` are multiples of the chunk size; `len`
  * may end at the disk's end instead. Copied; stored later, by the workers: an
  * error of theirs is returned by a later call or by the commit.
+ *   errors  CONFLICT (a week without a call: a collector took us for dead)
  *   blocks  while the workers are behind */
 int repo_backup_write(struct repo_backup *b, unsigned disk, uint64_t off,
                       const void *data, size_t len, struct err *err)
@@ -216,10 +217,11 @@ void repo_view_close(struct repo_view *v); /* NULL is fine */
 DEFINE_CLEANUP(repo_view_close, struct repo_view *)
 
 /* This backup is read for long: it stays, even if it is deleted meanwhile,
- * until the view is closed (or a collector believes the reader dead, a week
- * later). Two entries of the log; without it a reader has the collector's
- * grace. A repository that cannot be written to is left at that: success.
- *   errors  NOT_FOUND (it was deleted and collected); those of the store */
+ * until the view is closed, or nothing was read with it for a week. An entry of
+ * the log now, one each day while it is read, one in the end. Without it a
+ * reader has the collector's grace for an hour, and then does so by himself. A
+ * repository that cannot be written to is tried again: success.
+ *   errors  NOT_FOUND (it was deleted and collected) */
 int repo_view_pin(struct repo_view *v, struct err *err) NODISCARD;
 
 unsigned repo_view_disk_count(const struct repo_view *v);

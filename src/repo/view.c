@@ -60,11 +60,27 @@ load_root(struct repo_view *v, const struct commitlog_commit *c,
     return 0;
 }
 
+int NO_TSA
+view_open_commit(struct repo *repo, const struct commitlog_commit *c,
+                 struct repo_view **ret_view, struct err *err)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = xcalloc(1, sizeof *v);
+
+    v->repo = repo;
+    repo_id_random(v->pin);
+    renew_set(&v->renew, VIEW_PIN_S);
+    repo_id_format(c->id, v->id);
+    pthread_mutex_init(&v->mutex, NULL);
+    if (load_root(v, c, err) < 0)
+        return err_wrap(err, "backup %s: root", v->id);
+    *ret_view = TAKE(v);
+    return 0;
+}
+
 int
 repo_view_open(struct repo *repo, const char *backup_id,
                struct repo_view **ret_view, struct err *err)
 {
-    CLEANUP(repo_view_close) struct repo_view *v = NULL;
     struct commitlog_backup b;
     uint8_t id[16];
 
@@ -76,34 +92,60 @@ repo_view_open(struct repo *repo, const char *backup_id,
     if (commitlog_find(repo->log, id, &b, err) < 0 ||
         redirect_update(repo->moves, false, err) < 0)
         return -1;
-    v = xcalloc(1, sizeof *v);
-    v->repo = repo;
-    memcpy(v->id, backup_id, sizeof v->id);
-    pthread_mutex_init(&v->mutex, NULL);
-    if (load_root(v, &b.commit, err) < 0)
-        return err_wrap(err, "backup %s: root", backup_id);
-    *ret_view = TAKE(v);
-    return 0;
+    return view_open_commit(repo, &b.commit, ret_view, err);
+}
+
+/* ---- pin ------------------------------------------------------------------
+ */
+
+/* It is read, from now on or still. */
+static int
+pin(struct repo_view *v, struct err *err)
+{
+    int rc = commitlog_append_pin(v->repo->log, v->pin, v->root.id, err);
+
+    lock(v);
+    if (rc == 0)
+        v->is_pinned = true;
+    renew_set(&v->renew, rc == 0 ? RENEW_S : RENEW_RETRY_S);
+    unlock(v);
+    return rc;
 }
 
 int
 repo_view_pin(struct repo_view *v, struct err *err)
 {
     struct err ignored;
+    bool is_pinned;
 
-    if (v->is_pinned || repo_private_need_write(v->repo, &ignored) < 0)
+    lock(v);
+    is_pinned = v->is_pinned;
+    unlock(v);
+    if (is_pinned || repo_private_need_write(v->repo, &ignored) < 0)
         return 0;
-    repo_id_random(v->pin);
-    if (commitlog_append_pin(v->repo->log, v->pin, v->root.id, err) < 0) {
-        if (err->code == ERR_DENIED) /* a store that we may only read */
-            return 0;
-        return err_wrap(err, "backup %s", v->id);
-    }
-    v->is_pinned = true;
-    return 0;
+    if (pin(v, err) == 0 || err->code != ERR_NOT_FOUND)
+        return 0; /* or keep() tries again */
+    return err_wrap(err, "backup %s", v->id);
 }
 
+/* Who reads for long says so, and again each day. What cannot be said now is
+ * tried again. */
 static void
+keep(struct repo_view *v)
+{
+    struct err ignored;
+    bool is_due;
+
+    lock(v);
+    is_due = !v->is_kept && renew_is_due(&v->renew);
+    if (is_due)
+        renew_set(&v->renew, RENEW_RETRY_S); /* nobody else does it */
+    unlock(v);
+    if (is_due && repo_private_need_write(v->repo, &ignored) == 0)
+        (void)!pin(v, &ignored);
+}
+
+static void NO_TSA
 unpin(struct repo_view *v)
 {
     struct err ignored;
@@ -284,6 +326,7 @@ view_node(struct repo_view *v, unsigned disk, unsigned level, uint64_t idx,
     struct tree_entry e;
     bool is_cached;
 
+    keep(v);
     lock(v);
     is_cached = node_find_locked(v, disk, level, idx, ret);
     unlock(v);

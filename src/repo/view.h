@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* repo/view.h: an open backup, for the files of repo/ only; see repo.h. */
 #pragma once
+#include "repo/renew.h"
 #include "repo/repo-private.h"
 
 #define VIEW_NODES  64
 #define VIEW_CHUNKS 8
+#define VIEW_PIN_S  3600 /* who has read for so long pins the backup */
 
 extern struct role view_lock;
 
@@ -26,13 +28,19 @@ struct repo_view {
     struct repo *repo; /* [C] */
     struct root root;  /* [C] */
     char id[REPO_ID_SIZE];
-    bool is_pinned;        /* [T:caller] */
-    uint8_t pin[16];       /* [T:caller] */
+    uint8_t pin[16];       /* [C] who we are in a PIN */
+    bool is_kept;          /* [C] by the OPEN of a writer: needs no PIN */
     pthread_mutex_t mutex; /* what view_lock stands for */
+    bool is_pinned GUARDED_BY(view_lock);
+    struct renew renew GUARDED_BY(view_lock); /* when to pin (again) */
     uint64_t clock GUARDED_BY(view_lock);
     struct view_node_slot nodes[VIEW_NODES] GUARDED_BY(view_lock);
     struct view_chunk_slot chunks[VIEW_CHUNKS] GUARDED_BY(view_lock);
 };
+
+/* A backup that may be deleted; what the log says of it is known. */
+int view_open_commit(struct repo *repo, const struct commitlog_commit *c,
+                     struct repo_view **ret_view, struct err *err) NODISCARD;
 
 /* Chunks of a disk, and bytes of chunk `c`. */
 uint64_t view_chunks(const struct root_disk *d);

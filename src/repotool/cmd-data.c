@@ -326,7 +326,7 @@ cmd_export(const struct repotool *t, struct err *err)
 
     if (repotool_open(t, false, &repo, err) < 0 ||
         repo_view_open(repo, t->args[1], &v, err) < 0 ||
-        choose_disk(t, v, &disk, err) < 0)
+        repo_view_pin(v, err) < 0 || choose_disk(t, v, &disk, err) < 0)
         return -1;
     if (t->metadata != NULL && export_metadata(t, v, err) < 0)
         return -1;
