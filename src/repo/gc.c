@@ -186,12 +186,39 @@ append_next(struct gc *gc, struct err *err)
     return 0;
 }
 
+static int
+choose(struct gc *gc, struct err *err)
+{
+    const struct logstate *s;
+
+    if (commitlog_state_take(gc->repo->log, &s, err) < 0)
+        return -1;
+    gc_choose(gc, s);
+    commitlog_state_give(gc->repo->log);
+    return 0;
+}
+
+/* Before something is taken away: are the summaries right? */
+static int
+choose_checked(struct gc *gc, const struct commitlog_commit *backups, size_t n,
+               struct err *err)
+{
+    bool grew = false;
+
+    if (choose(gc, err) < 0)
+        return -1;
+    if (gc->next.pack_count == 0)
+        return 0;
+    if (gc_check(gc, backups, n, &grew, err) < 0)
+        return -1;
+    return grew ? choose(gc, err) : 0;
+}
+
 /* Once. *ret_done false: the log went on, look again. */
 static int
 try_condemn(struct gc *gc, bool *ret_done, struct err *err)
 {
     CLEANUP(mem_free) struct commitlog_commit *backups = NULL;
-    const struct logstate *s;
     size_t n = 0;
 
     if (look(gc, &backups, &n, err) < 0)
@@ -203,10 +230,8 @@ try_condemn(struct gc *gc, bool *ret_done, struct err *err)
             repo_id_format(backups[i].id, id);
             return err_wrap(err, "backup %s", id);
         }
-    if (commitlog_state_take(gc->repo->log, &s, err) < 0)
+    if (choose_checked(gc, backups, n, err) < 0)
         return -1;
-    gc_choose(gc, s);
-    commitlog_state_give(gc->repo->log);
     gc->result->dropped_backups = (unsigned)gc->next.drop_count;
     gc->result->condemned_packs = gc->next.pack_count;
     *ret_done = true;
@@ -360,6 +385,8 @@ repo_gc(struct repo *repo, const struct repo_gc_options *options,
                             : repo_private_need_delete(repo, err) < 0)
         return -1;
     rc = run(&gc, err);
+    gc_check_end(&gc);
+    gc_check_free(&gc);
     packset_fini(&gc.named);
     free(gc.marked);
     free(gc.packs);

@@ -3,6 +3,8 @@
  *
  * Any number of collectors and writers may be at work at once, on any hosts;
  * nobody waits and nothing is locked. Source: docs/formats/log.md, "Rules".
+ * What a backup needs its pack summary says; before anything is condemned each
+ * summary is compared with the trees, once.
  * Threads: any. Blocks on the store.
  */
 #pragma once
@@ -28,6 +30,7 @@ struct repo_gc_options {
 struct repo_gc_result {
     unsigned killed_sessions;
     unsigned dropped_backups; /* that cannot be taken back any more */
+    unsigned wrong_summaries; /* backups that say less than they need */
     uint64_t live_packs;      /* that exist and are needed, */
     uint64_t open_packs;      /* or belong to somebody at work, */
     uint64_t condemned_packs; /* or were condemned by this run, */
@@ -39,6 +42,8 @@ struct repo_gc_result {
 struct repo_gc_sink {
     /* A pack was removed, or would be; other than 0 cancels. */
     int (*removed)(void *arg, const char *object, uint64_t bytes);
+    /* The pack summary of that backup is wrong. What it lacks is kept. */
+    void (*doubt)(void *arg, const char *backup, const char *what);
     void *arg;
 };
 

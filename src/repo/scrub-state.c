@@ -1,24 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the pass is: one small object below hint/, with a number in its name
- * because objects never change. Nothing depends on it: a lost one means a pass
- * from the begin, one that lies a pass that skips something once. */
+/* Where the pass is: a hint. A lost one means a pass from the begin, one that
+ * lies a pass that skips something once. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "codec/jsonx.h"
-#include "repo/repo-private.h"
+#include "repo/hint.h"
 #include "repo/scrub-private.h"
 
 #define PREFIX   "hint/scrub/"
 #define HINT_MAX 4096
-
-static uint64_t
-number_of(const char *name)
-{
-    return strtoull(name + strlen(PREFIX), NULL, 10);
-}
 
 static void
 decode(const char *text, size_t len, struct scrub_state *ret)
@@ -43,25 +35,12 @@ decode(const char *text, size_t len, struct scrub_state *ret)
 int
 scrub_state_load(struct repo *repo, struct scrub_state *ret, struct err *err)
 {
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-    char text[HINT_MAX];
-    size_t len = 0;
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
 
     *ret = (struct scrub_state){ 0 };
-    if (blob_list(repo->blob, PREFIX, &n, err) < 0)
+    if (hint_load(repo, PREFIX, HINT_MAX, &text, &ret->number, err) < 0)
         return -1;
-    for (size_t i = 0; i < n.count; i++)
-        if (number_of(n.names[i]) > ret->number)
-            ret->number = number_of(n.names[i]);
-    for (size_t i = 0; i < n.count; i++) {
-        if (number_of(n.names[i]) != ret->number)
-            continue;
-        if (blob_get(repo->blob, n.names[i], 0, text, sizeof text, &len, err) ==
-            0)
-            decode(text, len, ret);
-        else if (err->code != ERR_NOT_FOUND)
-            return -1;
-    }
+    decode(text.data, text.len, ret);
     return 0;
 }
 
@@ -93,17 +72,11 @@ int
 scrub_state_save(struct repo *repo, struct scrub_state *s, struct err *err)
 {
     CLEANUP(mem_free) char *text = encode(s);
-    char name[64], old[64];
-    bool existed;
 
-    (void)snprintf(old, sizeof old, PREFIX "%llu",
-                   (unsigned long long)s->number);
-    (void)snprintf(name, sizeof name, PREFIX "%llu",
-                   (unsigned long long)s->number + 1);
-    if (blob_put(repo->blob, name, text, strlen(text), &existed, err) < 0)
+    if (hint_store(repo, PREFIX, s->number, text, strlen(text), err) < 0)
         return -1;
     s->number++; /* another one's pass counts as well as ours */
-    return s->number > 1 ? blob_remove(repo->blob, old, err) : 0;
+    return 0;
 }
 
 int

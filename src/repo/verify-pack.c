@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "codec/crc.h"
 #include "codec/le.h"
+#include "repo/logstate.h"
 #include "repo/verify.h"
 
 #define READ_SIZE (8 * PACK_STRIPE)
@@ -249,6 +250,24 @@ scan(struct scan *s, struct err *err)
     return rc == 0 ? scan_body(s, err) : rc;
 }
 
+/* Condemned since we began: it may have gone at any time. */
+static int
+look_for(void *arg, const struct logstate *s, struct err *err)
+{
+    return packset_get(&s->condemned, arg) != 0
+               ? 0
+               : err_set(err, ERR_NOT_FOUND, "is missing");
+}
+
+static bool
+is_collected(struct verify *v, const struct pack_id *id)
+{
+    struct pack_id pack = *id;
+    struct err ignored;
+
+    return commitlog_look(v->repo->log, true, look_for, &pack, &ignored) == 0;
+}
+
 int
 verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
             const struct pack_id *id, struct err *err)
@@ -260,7 +279,7 @@ verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
     pack_name(id, s.name);
     rc = scan(&s, err);
     if (rc < 0 && err->code == ERR_NOT_FOUND) {
-        if (!commitlog_is_condemned(v->repo->log, id))
+        if (!is_collected(v, id))
             damage_pack(&s, "is missing");
         rc = 0;
     }

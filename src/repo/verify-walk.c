@@ -11,6 +11,8 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "repo/copies.h"
+#include "repo/repo-id.h"
+#include "repo/summary-check.h"
 #include "repo/verify.h"
 #include "repo/view.h"
 
@@ -27,6 +29,7 @@ struct footer {
 struct walk {
     struct verify *v;
     struct map *lost; /* node id in hex, with the chunk size: uint64_t * */
+    struct summary_check *summaries;
     struct footer footers[FOOTERS];
     uint64_t clock;
     struct frame_ctx *ctx;
@@ -371,15 +374,55 @@ note_loss(struct loss **losses, size_t *count, const struct repo_entry *entry,
     (void)snprintf(l->disk, sizeof l->disk, "%s", disk);
 }
 
+/* A collector goes by the summary. What is wrong with it is no loss: not yet.
+ */
+static int
+check_summary(struct walk *w, const struct commitlog_commit *backup,
+              const char *id, struct err *err)
+{
+    char text[SUMMARY_FAULT_TEXT];
+    struct summary_fault fault;
+
+    if (summary_check_backup(w->summaries, backup, NULL, &fault, err) < 0) {
+        if (!is_damage(err))
+            return -1;
+        verify_damage(w->v, id, err->msg);
+    } else if (fault.disk[0] != 0) {
+        summary_fault_format(&fault, text);
+        verify_damage(w->v, id, text);
+    }
+    return 0;
+}
+
+/* *ret_found false: it was deleted since we began. */
+static int
+find_backup(struct walk *w, const struct repo_entry *entry,
+            struct commitlog_backup *ret, bool *ret_found, struct err *err)
+{
+    uint8_t id[16];
+
+    *ret_found = repo_id_parse(entry->id, id) &&
+                 commitlog_find(w->v->repo->log, id, ret, err) == 0;
+    if (!*ret_found && err->code != ERR_NOT_FOUND)
+        return -1;
+    return redirect_update(w->v->repo->moves, false, err);
+}
+
 static int
 walk_backup(struct walk *w, const struct repo_entry *entry,
             struct loss **losses, size_t *count, struct err *err)
 {
     CLEANUP(repo_view_close) struct repo_view *view = NULL;
     CLEANUP(mem_free) void *metadata = NULL;
-    size_t len;
+    struct commitlog_backup backup;
+    size_t len, before = *count;
+    bool is_found;
 
-    if (repo_view_open(w->v->repo, entry->id, &view, err) < 0) {
+    if (find_backup(w, entry, &backup, &is_found, err) < 0)
+        return -1;
+    if (!is_found)
+        return 0;
+    if (view_open_commit(w->v->repo, &backup.commit, &view, err) < 0) {
         if (!is_damage(err))
             return -1;
         verify_damage(w->v, entry->id, err->msg);
@@ -402,7 +445,9 @@ walk_backup(struct walk *w, const struct repo_entry *entry,
         if (lost > 0)
             note_loss(losses, count, entry, d->name, lost);
     }
-    return 0;
+    if (w->v->level < REPO_VERIFY_TREES || *count > before)
+        return 0;
+    return check_summary(w, &backup.commit, entry->id, err);
 }
 
 static void
@@ -414,6 +459,7 @@ walk_fini(struct walk *w)
     for (size_t i = 0; map_next(w->lost, &i, &key, &value);)
         free(value);
     map_free(w->lost);
+    summary_check_free(w->summaries);
     for (unsigned i = 0; i < FOOTERS; i++)
         free(w->footers[i].entries);
     repo_private_ctx_put(w->v->repo, w->ctx);
@@ -424,6 +470,7 @@ verify_walk(struct verify *v, struct err *err)
 {
     struct walk w = { .v = v,
                       .lost = map_new(),
+                      .summaries = summary_check_new(v->repo),
                       .ctx = repo_private_ctx_take(v->repo) };
     CLEANUP(mem_free) struct repo_entry *entries = NULL;
     CLEANUP(mem_free) struct loss *losses = NULL;
