@@ -162,20 +162,6 @@ free_leaves(struct backup_disk *d)
     }
 }
 
-static void
-remove_packs(struct repo_backup *b, char kind)
-{
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-    char prefix[64];
-    struct err ignored;
-
-    (void)snprintf(prefix, sizeof prefix, "%c/%s/", kind, b->id_text);
-    if (blob_list(b->repo->blob, prefix, &n, &ignored) < 0)
-        return;
-    for (size_t i = 0; i < n.count; i++)
-        (void)!blob_remove(b->repo->blob, n.names[i], &ignored);
-}
-
 /* A courtesy to the collector of garbage; it copes without. */
 static void
 end_session(struct repo_backup *b)
@@ -190,8 +176,7 @@ end_session(struct repo_backup *b)
     if (commitlog_append_discard(b->repo->log, b->id, &ignored) < 0)
         return;
     segment_writer_discard(b->listed);
-    remove_packs(b, 'p');
-    remove_packs(b, 'm');
+    repo_private_remove_packs(b->repo, b->id);
 }
 
 void

@@ -11,7 +11,6 @@
  */
 #include "repo/compact.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -559,21 +558,6 @@ group_run(struct group *g, bool *ret_done, struct err *err)
     return 0; /* somebody else was faster */
 }
 
-static void
-remove_packs(struct group *g, char kind)
-{
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-    char session[UUID_STR_SIZE], prefix[64];
-    struct err ignored;
-
-    repo_id_format(g->session, session);
-    (void)snprintf(prefix, sizeof prefix, "%c/%s/", kind, session);
-    if (blob_list(g->c->repo->blob, prefix, &n, &ignored) < 0)
-        return;
-    for (size_t i = 0; i < n.count; i++)
-        (void)!blob_remove(g->c->repo->blob, n.names[i], &ignored);
-}
-
 /* What was written is of no use. If the REDIRECT arrived after all, or somebody
  * ended the session, the log refuses this. */
 static void
@@ -583,8 +567,7 @@ group_discard(struct group *g)
 
     if (commitlog_append_discard(g->c->repo->log, g->session, &ignored) < 0)
         return;
-    remove_packs(g, 'p');
-    remove_packs(g, 'm');
+    repo_private_remove_packs(g->c->repo, g->session);
 }
 
 static void

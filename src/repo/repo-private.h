@@ -51,6 +51,10 @@ void repo_private_ctx_put(struct repo *repo, struct frame_ctx *ctx);
 /* How many workers: `wanted`, or one per core; 1..16. */
 unsigned repo_private_threads(unsigned wanted);
 
+/* The packs of a session that nobody may take up any more. Best effort: what
+ * stays is garbage. */
+void repo_private_remove_packs(struct repo *repo, const uint8_t session[16]);
+
 /* Is the frame that a tree says is at `loc`, wherever it was moved to, on the
  * list?  blocks on the store, if a map of moves is read */
 bool repo_private_is_bad(struct repo *repo, const struct badset *bad,

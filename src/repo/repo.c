@@ -354,6 +354,28 @@ repo_private_threads(unsigned wanted)
     return wanted > 16 ? 16 : wanted;
 }
 
+static void
+remove_below(struct repo *repo, char kind, const uint8_t session[16])
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    char id[REPO_ID_SIZE], prefix[64];
+    struct err ignored;
+
+    repo_id_format(session, id);
+    (void)snprintf(prefix, sizeof prefix, "%c/%s/", kind, id);
+    if (blob_list(repo->blob, prefix, &n, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < n.count; i++)
+        (void)!blob_remove(repo->blob, n.names[i], &ignored);
+}
+
+void
+repo_private_remove_packs(struct repo *repo, const uint8_t session[16])
+{
+    remove_below(repo, 'p', session);
+    remove_below(repo, 'm', session);
+}
+
 /* ---- list and delete ----------------------------------------------------- */
 
 void
