@@ -4,12 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "controller/objutil.h"
 #include "controller/target.h"
-#include "repo/compact.h"
-#include "repo/gc.h"
-#include "repo/repo-index.h"
+#include "repo/collect.h"
 #include "repo/retain.h"
 #include "repo/scrub.h"
 
@@ -182,33 +181,45 @@ on_removed(void *arg, const char *object, uint64_t bytes)
     return job_is_cancelled(w->job);
 }
 
-/* First what no backup has any more is condemned, so that the compactor does
- * not carry it along; what it rewrites is condemned the next time. */
+static void
+on_doubt(void *arg, const char *backup, const char *what)
+{
+    const struct work *w = arg;
+
+    log_warn("backup target %s: backup %s: %s; what it lacks is kept",
+             w->target, backup, what);
+}
+
+static void
+on_index_failed(void *arg, const struct err *why)
+{
+    const struct work *w = arg;
+
+    log_warn("backup target %s: the index: %s", w->target, why->msg);
+}
+
 static int
 gc_run(struct job *job, void *arg, struct err *err)
 {
     struct work *w = arg;
     CLEANUP(target_release) struct target_ref *ref = NULL;
-    struct repo_gc_options o = repo_gc_defaults();
-    struct repo_gc_sink sink = { .removed = on_removed, .arg = w };
-    struct repo_compact_options compact = { 0 };
-    struct repo_compact_sink compact_sink = { .progress = on_progress,
-                                              .arg = w };
-    struct repo_compact_result moved;
-    struct repo_index_result index;
-    struct repo_gc_result r;
+    struct repo_collect_options o = { .gc = repo_gc_defaults() };
+    struct repo_collect_sink sink = {
+        .gc = { .removed = on_removed, .doubt = on_doubt, .arg = w },
+        .compact = { .progress = on_progress, .arg = w },
+        .index_failed = on_index_failed,
+        .arg = w,
+    };
+    struct repo_collect_result r;
 
     w->job = job;
-    o.undelete_s = w->undelete_s;
+    o.gc.undelete_s = w->undelete_s;
     if (target_open(w->ctl, w->target, &ref, err) < 0 ||
-        repo_gc(target_repo(ref), &o, &sink, &r, err) < 0 ||
-        repo_compact(target_repo(ref), &compact, &compact_sink, &moved, err) <
-            0 ||
-        repo_index_maintain(target_repo(ref), false, &index, err) < 0)
+        repo_collect(target_repo(ref), &o, &sink, &r, err) < 0)
         return -1;
     job_note_set(job, json_pack("{s:I, s:I}", "removedPacks",
-                                (json_int_t)r.removed_packs, "freedBytes",
-                                (json_int_t)r.removed_bytes));
+                                (json_int_t)r.gc.removed_packs, "freedBytes",
+                                (json_int_t)r.gc.removed_bytes));
     return 0;
 }
 

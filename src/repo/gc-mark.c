@@ -113,6 +113,28 @@ is_needed(const struct gc *gc, const struct logstate *s,
            packset_get(movers, &session) != 0;
 }
 
+/* What a damaged frame of a pack that is needed has its whole copy in. */
+static bool
+name_copies(struct gc *gc, const struct logstate *s,
+            const struct packset *movers)
+{
+    bool grew = false;
+
+    for (size_t i = 0; i < gc->bad.count; i++) {
+        const struct badset_frame *f = &gc->bad.frames[i];
+        struct pack_id bad = { .kind = f->kind, .n = f->n };
+        struct pack_id copy = packset_id_of(&f->copy, f->kind);
+
+        memcpy(bad.session, f->session, 16);
+        if (!f->has_copy || packset_get(&gc->named, &copy) != 0 ||
+            !is_needed(gc, s, movers, &bad))
+            continue;
+        packset_set(&gc->named, &copy, 1);
+        grew = true;
+    }
+    return grew;
+}
+
 void
 gc_choose(struct gc *gc, const struct logstate *s)
 {
@@ -120,7 +142,9 @@ gc_choose(struct gc *gc, const struct logstate *s)
     struct repo_gc_result *r = gc->result;
     bool is_protected = false;
 
-    find_movers(gc, s, &movers);
+    do
+        find_movers(gc, s, &movers);
+    while (name_copies(gc, s, &movers));
     gc->next.pack_count = 0;
     r->live_packs = r->open_packs = 0;
     for (size_t i = 0; i < gc->pack_count; i++) {

@@ -20,6 +20,7 @@ struct gc {
     struct packset named;
     uint8_t (*marked)[16]; /* the backups that are in it */
     size_t marked_count;
+    struct badset bad;             /* damaged frames, and whole copies */
     struct gc_checked *checked;    /* gc-check.c; NULL before it is needed */
     struct commitlog_condemn next; /* what is to be condemned */
     struct pack_id *packs;         /* that exist: sorted */

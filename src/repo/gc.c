@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "repo/copies.h"
 #include "repo/gc-private.h"
 #include "repo/repo-id.h"
 
@@ -361,8 +362,9 @@ static int
 run(struct gc *gc, struct err *err)
 {
     if (check_log(gc, err) < 0 || kill_dead(gc, err) < 0 ||
-        list_all(gc, err) < 0 || condemn(gc, err) < 0 ||
-        remove_condemned(gc, err) < 0 || count_next(gc, err) < 0)
+        copies_bad(gc->repo, &gc->bad, err) < 0 || list_all(gc, err) < 0 ||
+        condemn(gc, err) < 0 || remove_condemned(gc, err) < 0 ||
+        count_next(gc, err) < 0)
         return -1;
     return gc->options->is_dry_run ? 0 : blob_sync(gc->repo->blob, err);
 }
@@ -387,6 +389,7 @@ repo_gc(struct repo *repo, const struct repo_gc_options *options,
     rc = run(&gc, err);
     gc_check_end(&gc);
     gc_check_free(&gc);
+    badset_fini(&gc.bad);
     packset_fini(&gc.named);
     free(gc.marked);
     free(gc.packs);

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "codec/le.h"
+#include "repo/copies.h"
 #include "repo/repo-id.h"
 #include "repo/repo-private.h"
 
@@ -18,7 +19,9 @@ struct livewalk {
     struct repo *repo;
     struct livewalk_sink sink;
     struct frame_ctx *ctx;
-    uint8_t *seen; /* `slots` keys of KEY bytes; zeros: empty */
+    struct badset bad; /* damaged frames, and whole copies */
+    bool has_bad;      /* it was loaded */
+    uint8_t *seen;     /* `slots` keys of KEY bytes; zeros: empty */
     size_t slots, count;
 };
 
@@ -41,6 +44,7 @@ livewalk_free(struct livewalk *w)
     if (w == NULL)
         return;
     repo_private_ctx_put(w->repo, w->ctx);
+    badset_fini(&w->bad);
     free(w->seen);
     free(w);
 }
@@ -88,6 +92,12 @@ hand_out(struct livewalk *w, enum frame_kind kind, const struct tree_entry *e,
     bool moved;
 
     if (e->type != TREE_REF)
+        return 0;
+    if (redirect_resolve(w->repo->moves, kind, &there.loc, &moved, err) < 0 ||
+        w->sink.frame(w->sink.arg, kind, &there, err) < 0)
+        return -1;
+    /* Who cannot read it reads the copy: then that is needed too. */
+    if (!badset_copy_of(&w->bad, kind, &there.loc, &there.loc))
         return 0;
     if (redirect_resolve(w->repo->moves, kind, &there.loc, &moved, err) < 0)
         return -1;
@@ -158,6 +168,9 @@ livewalk_backup(struct livewalk *w, const struct commitlog_commit *c,
 {
     char id[UUID_STR_SIZE];
 
+    if (!w->has_bad && copies_bad(w->repo, &w->bad, err) < 0)
+        return -1;
+    w->has_bad = true;
     if (walk_root(w, c, err) == 0)
         return 0;
     repo_id_format(c->id, id);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "repo/collect.h"
 #include "repo/pack.h"
 #include "repo/repo-private.h"
 #include "repo/scrub.h"
@@ -249,6 +250,57 @@ a_missing_pack_is_found_by_the_walk(void)
     testing_dir_remove();
 }
 
+/* The backup with the copy goes, and what is left of its pack is rewritten. */
+static void
+a_copy_stays_while_somebody_needs_it(void)
+{
+    struct repo *repo;
+    char a[REPO_ID_SIZE], b[REPO_ID_SIZE];
+    const char *gone = b;
+    struct heard h = { 0 };
+    struct repo_scrub_result r;
+    struct repo_collect_options o = { .compact = { .dead_percent = 1,
+                                                   .rest_percent = 100 } };
+    struct repo_collect_sink sink = { 0 };
+    struct repo_collect_result c;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    make_disk();
+    (void)backup(repo, NULL, 0, a);
+    hurt(a, 9 * CHUNK);
+    CHECK_OK(scrub(repo, &h, &r, &err), &err);
+    /* The workers store in about that order. Of what is the same only the
+     * damaged one is stored again. */
+    for (uint64_t i = 0; i < CHUNKS; i++)
+        if (i < 5 || i > 13)
+            testing_disk_set(&disk, i, TESTING_RANDOM, 1000 + i);
+    (void)backup(repo, NULL, 0, b);
+    h = (struct heard){ 0 };
+    CHECK_OK(scrub(repo, &h, &r, &err), &err);
+    CHECK_INT(r.healed, ==, 1);
+    CHECK_INT(h.affected, ==, 0);
+    make_disk();
+    CHECK(is_whole(repo, a));
+    CHECK_OK(repo_delete(repo, &gone, 1, &err), &err);
+    CHECK_OK(repo_collect(repo, &o, &sink, &c, &err), &err);
+    CHECK(is_whole(repo, a));
+    CHECK_INT(c.compact.packs_rewritten, >=, 1);
+    CHECK_INT(c.compact.bytes_written, <, 4 * CHUNK);
+    CHECK_INT(c.gc.removed_bytes, >, (CHUNKS - 10) * CHUNK);
+    repo_close(repo);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK(is_whole(repo, a));
+    /* Nobody needs it any more: it goes with the rest. */
+    gone = a;
+    CHECK_OK(repo_delete(repo, &gone, 1, &err), &err);
+    CHECK_OK(repo_collect(repo, &o, &sink, &c, &err), &err);
+    CHECK_INT(c.gc.live_packs, ==, 0);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
 static void
 a_pass_goes_on_where_it_was_stopped(void)
 {
@@ -314,6 +366,8 @@ main(void)
         { "a damaged chunk heals", a_damaged_chunk_heals },
         { "a missing pack is found by the walk",
           a_missing_pack_is_found_by_the_walk },
+        { "a copy stays while somebody needs it",
+          a_copy_stays_while_somebody_needs_it },
         { "a pass goes on where it was stopped",
           a_pass_goes_on_where_it_was_stopped },
         { "it keeps its rate", it_keeps_its_rate },

@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
-#include "repo/repo-index.h"
+#include "repo/collect.h"
 #include "repotool/repotool.h"
 
 int
@@ -38,14 +37,38 @@ on_removed(void *arg, const char *object, uint64_t bytes)
 }
 
 static void
-say(const struct repotool *t, const struct repo_gc_result *r)
+on_doubt(void *arg, const char *backup, const char *what)
+{
+    (void)arg;
+    (void)fprintf(
+        stderr,
+        "vmkeep repo: warning: backup %s: %s. What it lacks is kept; make a new backup and delete this one.\n",
+        backup, what);
+}
+
+static void
+on_index_failed(void *arg, const struct err *why)
+{
+    (void)arg;
+    (void)fprintf(stderr, "vmkeep repo: warning: the index: %s\n", why->msg);
+}
+
+static void
+say(const struct repotool *t, const struct repo_collect_result *result)
 {
     const char *would = t->is_dry_run ? "would be " : "";
+    const struct repo_compact_result *c = &result->compact;
+    const struct repo_gc_result *r = &result->gc;
 
     if (r->killed_sessions > 0)
         printf("%u writers that were believed dead %sended\n",
                r->killed_sessions, would);
     printf("%u deleted backups %sgone for good\n", r->dropped_backups, would);
+    if (c->packs_rewritten > 0)
+        printf("%llu packs of %llu bytes %swritten anew as %llu bytes\n",
+               (unsigned long long)c->packs_rewritten,
+               (unsigned long long)c->bytes_rewritten, would,
+               (unsigned long long)c->bytes_written);
     printf("%llu packs are needed, %llu belong to writers at work\n",
            (unsigned long long)r->live_packs,
            (unsigned long long)r->open_packs);
@@ -58,49 +81,52 @@ say(const struct repotool *t, const struct repo_gc_result *r)
 }
 
 static void
-say_json(const struct repo_gc_result *r)
+say_json(const struct repo_collect_result *result)
 {
+    const struct repo_compact_result *c = &result->compact;
+    const struct repo_gc_result *r = &result->gc;
+
     printf("{\"killedSessions\": %u, \"droppedBackups\": %u, "
            "\"livePacks\": %llu, \"openPacks\": %llu, "
            "\"condemnedPacks\": %llu, \"waitingPacks\": %llu, "
-           "\"removedPacks\": %llu, \"removedBytes\": %llu}\n",
+           "\"removedPacks\": %llu, \"removedBytes\": %llu, "
+           "\"rewrittenPacks\": %llu, \"rewrittenBytes\": %llu, "
+           "\"writtenBytes\": %llu, \"wrongSummaries\": %u}\n",
            r->killed_sessions, r->dropped_backups,
            (unsigned long long)r->live_packs, (unsigned long long)r->open_packs,
            (unsigned long long)r->condemned_packs,
            (unsigned long long)r->waiting_packs,
            (unsigned long long)r->removed_packs,
-           (unsigned long long)r->removed_bytes);
-}
-
-/* Segments of the index that list only what has gone go too. */
-static void
-tidy_index(struct repo *repo)
-{
-    struct repo_index_result r;
-    struct err err;
-
-    if (repo_index_maintain(repo, false, &r, &err) < 0)
-        (void)fprintf(stderr, "vmkeep repo: warning: the index: %s\n", err.msg);
+           (unsigned long long)r->removed_bytes,
+           (unsigned long long)c->packs_rewritten,
+           (unsigned long long)c->bytes_rewritten,
+           (unsigned long long)c->bytes_written, r->wrong_summaries);
 }
 
 int
 cmd_gc(const struct repotool *t, struct err *err)
 {
     struct repotool arg = *t;
-    struct repo_gc_sink sink = { .removed = on_removed, .arg = &arg };
-    struct repo_gc_options o = t->gc;
+    struct repo_collect_sink sink = {
+        .gc = { .removed = on_removed, .doubt = on_doubt, .arg = &arg },
+        .index_failed = on_index_failed,
+    };
+    struct repo_collect_options o = {
+        .gc = t->gc,
+        .keeps_packs = t->keeps_packs,
+        .compact = { .dead_percent = t->dead_percent },
+    };
     CLEANUP(repo_close) struct repo *repo = NULL;
-    struct repo_gc_result r;
+    struct repo_collect_result r;
+    int rc;
 
-    o.is_dry_run = t->is_dry_run;
-    if (repotool_open(t, false, &repo, err) < 0 ||
-        repo_gc(repo, &o, &sink, &r, err) < 0)
+    o.gc.is_dry_run = t->is_dry_run;
+    if (repotool_open(t, false, &repo, err) < 0)
         return -1;
-    if (!t->is_dry_run)
-        tidy_index(repo);
+    rc = repo_collect(repo, &o, &sink, &r, err);
     if (t->is_json)
         say_json(&r);
     else
         say(t, &r);
-    return 0;
+    return rc;
 }

@@ -45,7 +45,7 @@ static const struct {
     { "compact", "DIR", 1, 1, cmd_compact,
       "write packs anew of which little is needed" },
     { "gc", "DIR", 1, 1, cmd_gc,
-      "remove what no backup needs; others may go on meanwhile" },
+      "give back what no backup needs; others may go on meanwhile" },
     { "hold", "DIR BACKUP REASON", 3, 3, cmd_hold,
       "nobody can delete it until it is released" },
     { "release", "DIR BACKUP...", 2, 1025, cmd_release, "end a hold" },
@@ -95,7 +95,8 @@ static const char options_help[] =
     "      --keep-monthly N\n"
     "      --keep-yearly N\n"
     "      --keep-within TIME      forget: what is younger before the newest: 36h, 30d, 1y6m\n"
-    "      --dead PERCENT          compact: packs of which that much is not needed (25)\n"
+    "      --dead PERCENT          compact, gc: packs of which that much is not needed (25)\n"
+    "      --no-compact            gc: only whole packs that nobody needs\n"
     "      --rate MIB              check: so many MiB a second\n"
     "      --restart               check: from the begin, not where the last one stopped\n"
     "      --undelete-window TIME  gc: a deleted backup can be taken back so long (2d)\n"
@@ -278,6 +279,7 @@ enum {
     OPT_DRY_RUN,
     OPT_DELETED,
     OPT_DEAD,
+    OPT_NO_COMPACT,
     OPT_RATE,
     OPT_RESTART,
     OPT_KEEP, /* and the six that follow; see cmd_retain_option() */
@@ -308,6 +310,7 @@ static const struct option long_options[] = {
     { "json", no_argument, NULL, OPT_JSON },
     { "dry-run", no_argument, NULL, OPT_DRY_RUN },
     { "dead", required_argument, NULL, OPT_DEAD },
+    { "no-compact", no_argument, NULL, OPT_NO_COMPACT },
     { "deleted", no_argument, NULL, OPT_DELETED },
     { "rate", required_argument, NULL, OPT_RATE },
     { "restart", no_argument, NULL, OPT_RESTART },
@@ -437,6 +440,9 @@ take_option(struct repotool *t, int c, struct err *err)
         return 0;
     case OPT_DEAD:
         return number(optarg, 1, 100, &t->dead_percent, err);
+    case OPT_NO_COMPACT:
+        t->keeps_packs = true;
+        return 0;
     case OPT_DELETED:
         t->shows_deleted = true;
         return 0;

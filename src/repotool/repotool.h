@@ -30,6 +30,7 @@ struct repotool {
     int zstd_level;
     unsigned verify_level;
     unsigned dead_percent; /* 0: as repo_compact() likes */
+    bool keeps_packs;      /* gc: rewrite none */
     bool is_unencrypted;
     bool is_quiet;
     bool is_json;
