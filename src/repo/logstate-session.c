@@ -299,12 +299,14 @@ logstate_check_abort(const struct logstate *s, const struct commitlog_entry *e,
 {
     enum logstate_end end = logstate_end_of(s, e->body);
 
-    if (end == LOGSTATE_COMMITTED)
+    if (end == LOGSTATE_COMMITTED &&
+        logstate_has_rule(s, LOGSTATE_RULE_DISCARD))
         return err_set(err, ERR_CONFLICT, "this session did commit");
     if (e->type == COMMITLOG_KILL && end != LOGSTATE_OPEN)
         return err_set(err, ERR_CONFLICT, "this session has ended");
     if (e->body_len == DISCARD_SIZE) {
-        if (end != LOGSTATE_OPEN)
+        if ((end == LOGSTATE_ENDED || end == LOGSTATE_DISCARDED) &&
+            logstate_has_rule(s, LOGSTATE_RULE_TAKEN))
             return err_set(err, ERR_CONFLICT, "this session has ended");
         if (s->damage_count > 0) /* what ended it may be among that */
             return err_set(err, ERR_CONFLICT, "the log is damaged");

@@ -53,6 +53,8 @@ enum logstate_rule {
     LOGSTATE_RULE_DROPPED = 1 << 7,   /* I2: only deleted backups are dropped */
     LOGSTATE_RULE_VOID = 1 << 8,      /* OPEN on what is gone */
     LOGSTATE_RULE_COVERED = 1 << 9,   /* I4: a REDIRECT knows every COMMIT */
+    LOGSTATE_RULE_DISCARD = 1 << 10,  /* what committed is not discarded */
+    LOGSTATE_RULE_TAKEN = 1 << 11,    /* nor what somebody else ended */
 };
 
 /* A pack that was rewritten. */
