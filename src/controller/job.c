@@ -9,9 +9,12 @@
  */
 #include "controller/job.h"
 
+#include <sys/resource.h>
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/effect.h"
@@ -156,6 +159,15 @@ dispatch_locked(struct jobs *jobs) REQUIRES(job_lock)
     }
 }
 
+/* Guests come first: what takes minutes gives way to them, and so do the
+ * threads and programs that it starts, for both inherit this. Linux counts it
+ * per thread. It cannot be taken back without CAP_SYS_NICE. */
+static void
+give_way(void)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), JOB_NICE);
+}
+
 static void *
 job_main(void *arg)
 {
@@ -165,6 +177,7 @@ job_main(void *arg)
     int rc;
 
     (void)pthread_setname_np(pthread_self(), "job");
+    give_way();
     effect_flow_set(job->flow);
     rc = job_check(job, &err);
     if (rc == 0)

@@ -7,7 +7,8 @@
  * looks between two chunks whether it has been cancelled. When it ends, and
  * when its progress is worth a look, its owner's queue gets a key. Its outcome
  * stays until job_forget(). Jobs die with the process: what must survive is in
- * the objects and in the repository.
+ * the objects and in the repository. Its threads have a nice value of JOB_NICE,
+ * so that a guest which wants the processor has it.
  *
  *   WAITING -> RUNNING -> DONE | FAILED;  WAITING -> FAILED (cancelled)
  *
@@ -28,6 +29,7 @@ extern struct role job_lock;
 
 #define JOB_POKE_MS      5000 /* progress pokes the owner that often, ... */
 #define JOB_POKE_PERCENT 5    /* ... or when so much more is done */
+#define JOB_NICE         10   /* setpriority(2) */
 
 enum job_state {
     JOB_NONE,    /* no such job */

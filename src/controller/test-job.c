@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/resource.h>
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,6 +90,28 @@ no_more_run_at_once_than_allowed(void)
     CHECK_INT(s.most, ==, 2);
     job_pool_free(jobs);
     CHECK_INT(s.freed, ==, 6);
+}
+
+static int
+ask_niceness(struct job *job, void *arg, struct err *err)
+{
+    *(int *)arg = getpriority(PRIO_PROCESS, 0); /* of this thread */
+    return job_check(job, err);
+}
+
+static void
+a_job_gives_way_to_guests(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    int before = getpriority(PRIO_PROCESS, 0), inside = -1;
+    struct job_spec spec = { .key = "a", .fn = ask_niceness, .arg = &inside };
+    struct err err;
+
+    CHECK_OK(job_start(jobs, &spec, &err), &err);
+    CHECK_INT(wait_for_end(jobs, "a", &err), ==, JOB_DONE);
+    CHECK_INT(inside, >=, JOB_NICE);
+    CHECK_INT(getpriority(PRIO_PROCESS, 0), ==, before); /* only the job */
+    job_pool_free(jobs);
 }
 
 static void
@@ -251,6 +275,7 @@ main(void)
     static const struct test_case cases[] = {
         { "no more run at once than allowed",
           no_more_run_at_once_than_allowed },
+        { "a job gives way to guests", a_job_gives_way_to_guests },
         { "a key has one job until it is forgotten",
           a_key_has_one_job_until_it_is_forgotten },
         { "an error is kept", an_error_is_kept },
