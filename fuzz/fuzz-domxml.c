@@ -12,16 +12,12 @@ static void
 check_edits(const char *xml)
 {
     CLEANUP(mem_free) char *redacted = NULL;
-    CLEANUP(mem_free) char *back = NULL;
     CLEANUP(mem_free) char *again = NULL;
-    CLEANUP(json_decref) json_t *secrets = NULL;
-    CLEANUP(json_decref) json_t *none = NULL;
     struct err err;
 
-    FUZZ_CHECK(domxml_redact(xml, &redacted, &secrets, &err) == 0);
-    FUZZ_CHECK(domxml_redact(redacted, &again, &none, &err) == 0);
-    FUZZ_CHECK(json_object_size(none) == 0);
-    FUZZ_CHECK(domxml_unredact(redacted, secrets, &back, &err) == 0);
+    FUZZ_CHECK(domxml_redact(xml, &redacted, &err) == 0);
+    FUZZ_CHECK(domxml_redact(redacted, &again, &err) == 0);
+    FUZZ_CHECK(strcmp(redacted, again) == 0);
 }
 
 static void

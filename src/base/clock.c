@@ -264,39 +264,6 @@ clock_parse_duration(const char *s, int64_t *ret_ms, struct err *err)
     return 0;
 }
 
-void
-clock_format_duration(int64_t ms, char buf[CLOCK_DURATION_SIZE])
-{
-    const char *sign = ms < 0 ? "-" : "";
-    uint64_t u = ms < 0 ? -(uint64_t)ms : (uint64_t)ms;
-    uint64_t h = u / 3600000u, m = u / 60000u % 60u, s = u / 1000u % 60u;
-    unsigned frac = (unsigned)(u % 1000u);
-    char secs[16];
-
-    if (u > 0 && u < 1000u) {
-        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%ums", sign, frac);
-        return;
-    }
-    if (frac == 0)
-        (void)snprintf(secs, sizeof secs, "%us", (unsigned)s);
-    else {
-        int n = snprintf(secs, sizeof secs, "%u.%03u", (unsigned)s, frac);
-
-        while (secs[n - 1] == '0')
-            n--;
-        secs[n] = 's';
-        secs[n + 1] = 0;
-    }
-    if (h > 0)
-        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%lluh%llum%s", sign,
-                       (unsigned long long)h, (unsigned long long)m, secs);
-    else if (m > 0)
-        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%llum%s", sign,
-                       (unsigned long long)m, secs);
-    else
-        (void)snprintf(buf, CLOCK_DURATION_SIZE, "%s%s", sign, secs);
-}
-
 static void
 two_units(char buf[CLOCK_AGE_SIZE], int64_t major, char a, int64_t minor,
           char b)

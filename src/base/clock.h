@@ -7,9 +7,8 @@
 
 #include "base/err.h"
 
-#define CLOCK_RFC3339_SIZE  21 /* "2026-08-01T10:00:07Z" and NUL */
-#define CLOCK_AGE_SIZE      48 /* "3d2h" and NUL */
-#define CLOCK_DURATION_SIZE 40 /* "2562047h47m16.854s" and NUL */
+#define CLOCK_RFC3339_SIZE 21 /* "2026-08-01T10:00:07Z" and NUL */
+#define CLOCK_AGE_SIZE     48 /* "3d2h" and NUL */
 
 uint64_t clock_mono_ns(void);
 uint64_t clock_mono_ms(void);
@@ -36,8 +35,6 @@ int clock_parse_rfc3339(const char *s, int64_t *ret_unix_s, struct err *err)
  * INVALID for a number without a unit other than 0, or out of range. */
 int clock_parse_duration(const char *s, int64_t *ret_ms, struct err *err)
     NODISCARD;
-/* Go's Duration.String() for whole milliseconds: "5m0s", "1.5s", "0s". */
-void clock_format_duration(int64_t ms, char buf[CLOCK_DURATION_SIZE]);
 
 /* The age as kubectl prints it: "5s", "7m15s", "3h12m", "2d3h", "40d". */
 void clock_format_age(int64_t age_s, char buf[CLOCK_AGE_SIZE]);

@@ -312,16 +312,3 @@ queue_wait_idle(struct queue *q, uint64_t timeout_ms)
     unlock(q);
     return is_idle;
 }
-
-unsigned
-queue_failures(struct queue *q, const char *key)
-{
-    struct entry *e;
-    unsigned n;
-
-    lock(q);
-    e = map_get(q->entries, key);
-    n = e == NULL ? 0 : e->failures;
-    unlock(q);
-    return n;
-}

@@ -41,5 +41,3 @@ void queue_add_after(struct queue *q, const char *key, uint64_t after_ms)
 /* Wait until nothing is due or worked on; false after `timeout_ms`. Keys that
  * wait for a later time do not count. For tests. */
 bool queue_wait_idle(struct queue *q, uint64_t timeout_ms) EXCLUDES(queue_lock);
-/* How often `key` has failed in a row: the controller's word for "again". */
-unsigned queue_failures(struct queue *q, const char *key) EXCLUDES(queue_lock);

@@ -90,52 +90,43 @@ years_have_four_digits(void)
     }
 }
 
-/* Source: time.ParseDuration and time.Duration.String of Go. */
+/* Source: time.ParseDuration of Go. */
 static void
 durations_are_those_of_go(void)
 {
     static const struct {
         const char *text;
         int64_t ms;
-        const char *go;
     } good[] = {
-        { "0", 0, "0s" },
-        { "5m", 300000, "5m0s" },
-        { "1h30m", 5400000, "1h30m0s" },
-        { "1.5h", 5400000, "1h30m0s" },
-        { "90s", 90000, "1m30s" },
-        { "300ms", 300, "300ms" },
-        { "1.5s", 1500, "1.5s" },
-        { "-2s", -2000, "-2s" },
-        { "+2s", 2000, "2s" },
-        { ".5s", 500, "500ms" },
-        { "1.s", 1000, "1s" },
-        { "1h0.25s", 3600250, "1h0m0.25s" },
-        { "1500us", 2, "2ms" },
-        { "\xc2\xb5s", -1, NULL },
-        { "2000\xc2\xb5s", 2, "2ms" },
-        { "2000\xce\xbcs", 2, "2ms" },
-        { "2562047h", 9223369200000, "2562047h0m0s" },
+        { "0", 0 },
+        { "5m", 300000 },
+        { "1h30m", 5400000 },
+        { "1.5h", 5400000 },
+        { "90s", 90000 },
+        { "300ms", 300 },
+        { "1.5s", 1500 },
+        { "-2s", -2000 },
+        { "+2s", 2000 },
+        { ".5s", 500 },
+        { "1.s", 1000 },
+        { "1h0.25s", 3600250 },
+        { "1500us", 2 },
+        { "2000\xc2\xb5s", 2 },
+        { "2000\xce\xbcs", 2 },
+        { "2562047h", 9223369200000 },
     };
     static const char *const bad[] = {
-        "",     "5",   "s",   "-",      "1x",   "1h2",         "1e3s",
-        "0x1s", "1 s", "inf", "1.2.3s", "--1s", "9999999999h", ".s",
+        "",       "5",    "s",           "-",   "1x",
+        "1h2",    "1e3s", "0x1s",        "1 s", "inf",
+        "1.2.3s", "--1s", "9999999999h", ".s",  "\xc2\xb5s",
     };
     struct err err = { 0 };
 
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-        char text[CLOCK_DURATION_SIZE];
         int64_t ms = 0;
 
-        if (good[i].go == NULL) {
-            CHECK_ERR(clock_parse_duration(good[i].text, &ms, &err), &err,
-                      ERR_INVALID);
-            continue;
-        }
         CHECK_OK(clock_parse_duration(good[i].text, &ms, &err), &err);
         CHECK_INT(ms, ==, good[i].ms);
-        clock_format_duration(ms, text);
-        CHECK(strcmp(text, good[i].go) == 0);
     }
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         int64_t ms = 42;
@@ -185,12 +176,8 @@ ages_are_those_of_kubectl(void)
 static void
 the_extremes_fit_their_buffers(void)
 {
-    char duration[CLOCK_DURATION_SIZE], age[CLOCK_AGE_SIZE],
-        stamp[CLOCK_RFC3339_SIZE];
+    char age[CLOCK_AGE_SIZE], stamp[CLOCK_RFC3339_SIZE];
 
-    clock_format_duration(INT64_MIN, duration);
-    CHECK(duration[0] == '-');
-    clock_format_duration(INT64_MAX, duration);
     clock_format_age(INT64_MAX, age);
     clock_format_age(INT64_MIN, age);
     CHECK(strcmp(age, "<invalid>") == 0);

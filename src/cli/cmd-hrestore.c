@@ -16,8 +16,8 @@
 #define WAIT_MS      86400000
 #define WAIT_STOP_MS 300000
 
-bool
-cmd_hrestore_has_failed(const json_t *restore)
+static bool
+has_failed(const json_t *restore)
 {
     const json_t *c = words_condition(restore, "InProgress");
 
@@ -33,7 +33,7 @@ cmd_hrestore_state(const json_t *restore)
 
     if (jsonx_bool(restore, "status.complete"))
         return "Complete";
-    if (cmd_hrestore_has_failed(restore))
+    if (has_failed(restore))
         return "Failed";
     return *phase == 0 ? "Pending" : phase;
 }
@@ -49,7 +49,7 @@ tone_of(const json_t *restore)
 {
     if (jsonx_bool(restore, "status.complete"))
         return TABLE_GOOD;
-    return cmd_hrestore_has_failed(restore) ? TABLE_BAD : TABLE_WARN;
+    return has_failed(restore) ? TABLE_BAD : TABLE_WARN;
 }
 
 /* ---- show ---- */
@@ -237,8 +237,7 @@ static int
 seen_restore(void *arg, const json_t *object, struct err *err)
 {
     struct hrestore_wait *w = arg;
-    bool is_over = cmd_hrestore_has_failed(object) ||
-                   jsonx_bool(object, "status.complete");
+    bool is_over = has_failed(object) || jsonx_bool(object, "status.complete");
 
     if (object == NULL)
         return err_set(err, ERR_NOT_FOUND,
@@ -300,7 +299,7 @@ wait_restore(struct cli *c, const struct plan *p, struct err *err)
         end_dry_run(c, p, last);
     else if (!p->is_dry_run && !cli_print(c, last))
         cmd_hrestore_print(c, last);
-    if (cmd_hrestore_has_failed(last))
+    if (has_failed(last))
         return err_set(err, ERR_CANCELLED,
                        p->is_dry_run ? "the restore would fail: %s"
                                      : "the restore failed: %s",

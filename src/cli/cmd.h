@@ -66,7 +66,6 @@ int cmd_hrestore_create(struct cli *c, const json_t *backup, const char *name,
 void cmd_hrestore_print(const struct cli *c, const json_t *restore);
 /* "Complete", "Failed" or what it does. */
 const char *cmd_hrestore_state(const json_t *restore);
-bool cmd_hrestore_has_failed(const json_t *restore);
 /* Why it failed, or what it waits for. */
 const char *cmd_hrestore_message(const json_t *restore);
 

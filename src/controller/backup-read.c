@@ -275,7 +275,6 @@ static int
 take_definition(struct read_job *r, struct err *err)
 {
     CLEANUP(secrets_free_text) char *xml = NULL;
-    CLEANUP(json_decref) json_t *secrets = NULL;
 
     if (secrets_get(recover_secrets(r->ctl), r->uid, &xml, err) < 0)
         return err_wrap(err, "the definition that was kept at the cut");
@@ -286,7 +285,7 @@ take_definition(struct read_job *r, struct err *err)
         r->meta->domain_xml = xstrdup(xml);
         return 0;
     }
-    return domxml_redact(xml, &r->meta->domain_xml, &secrets, err);
+    return domxml_redact(xml, &r->meta->domain_xml, err);
 }
 
 static int

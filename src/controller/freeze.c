@@ -342,15 +342,8 @@ is_untouched(const struct err *why, bool *ret_is_foreign)
 }
 
 int
-freeze_begin(struct freeze *f, const char *vm_uuid,
+freeze_begin(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
              struct freeze_hold *ret_hold, struct err *err)
-{
-    return freeze_begin_for(f, vm_uuid, 0, ret_hold, err);
-}
-
-int
-freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
-                 struct freeze_hold *ret_hold, struct err *err)
 {
     struct freeze_hold h = { .frozen = 0 };
 

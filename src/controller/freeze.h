@@ -60,17 +60,13 @@ struct freeze_hold {
 /* Journal, arm, freeze. On an error nothing is frozen, or a thaw is owed and
  * the background sees to it (a freeze that timed out may happen later).
  *
+ *   hold_ms   how long it is to be held: the guard waits that much longer
  *   ret_hold  is_foreign: nothing was done, freeze_end() does nothing
  *   errors    TIMEOUT (hung agent); UNAVAILABLE (no agent, no guard); BUSY (a
  *             thaw is still owed); the agent's own ("command Freeze failed")
  */
-int freeze_begin(struct freeze *f, const char *vm_uuid,
+int freeze_begin(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
                  struct freeze_hold *ret_hold, struct err *err)
-    NODISCARD EXCLUDES(freeze_lock);
-/* The same for a freeze that is held for up to `hold_ms`: the guard waits that
- * much longer. */
-int freeze_begin_for(struct freeze *f, const char *vm_uuid, uint64_t hold_ms,
-                     struct freeze_hold *ret_hold, struct err *err)
     NODISCARD EXCLUDES(freeze_lock);
 /* Thaw, at once; cannot fail: what does not succeed now is owed. */
 void freeze_end(struct freeze *f, struct freeze_hold *hold)

@@ -187,17 +187,6 @@ guardclient_free(struct guardclient *g)
 }
 
 int
-guardclient_start(struct guardclient *g, struct err *err)
-{
-    take_turn(g);
-
-    int rc = ensure(g, err);
-
-    give_turn(g);
-    return rc;
-}
-
-int
 guardclient_arm(struct guardclient *g, const struct guardclient_duty *duty,
                 uint64_t *ret_id, struct err *err)
 {

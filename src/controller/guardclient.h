@@ -23,10 +23,6 @@ struct guardclient *guardclient_new(const char *path, const char *uri)
 void guardclient_free(struct guardclient *g);
 DEFINE_CLEANUP(guardclient_free, struct guardclient *)
 
-/* Start it now, so that the first arm is quick. */
-int guardclient_start(struct guardclient *g, struct err *err)
-    NODISCARD EXCLUDES(guardclient_lock);
-
 /* What the guard shall do when we die or the deadline passes. */
 struct guardclient_duty {
     const char *vm_uuid;

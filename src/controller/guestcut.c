@@ -77,8 +77,6 @@ int
 guestcut_look(struct ctl *ctl, const struct guestcut_job *job,
               struct guestcut *g, struct err *err)
 {
-    CLEANUP(json_decref) json_t *secrets = NULL;
-
     memset(g, 0, sizeof *g);
     g->ctl = ctl;
     g->job = *job;
@@ -89,7 +87,7 @@ guestcut_look(struct ctl *ctl, const struct guestcut_job *job,
         return err_set(err, ERR_BUSY,
                        "the virtual machine is between two states");
     if (virt_xml_secure(ctl->virt, job->vm_uuid, &g->xml_secure, err) < 0 ||
-        domxml_redact(g->xml_secure, &g->xml_redacted, &secrets, err) < 0)
+        domxml_redact(g->xml_secure, &g->xml_redacted, err) < 0)
         return -1;
     capture_choose(g->vm, job->exclude, &g->disks);
     g->cut_disks = xcalloc(g->disks.n_targets + 1, sizeof *g->cut_disks);
@@ -152,7 +150,7 @@ freeze_and_commit(struct guestcut *g, struct err *err)
     struct snapshot_moment *m = &g->record.moment;
 
     if (wants_freeze(g) &&
-        freeze_begin_for(f, g->vm->uuid, g->job.hold_ms, &g->hold, err) < 0) {
+        freeze_begin(f, g->vm->uuid, g->job.hold_ms, &g->hold, err) < 0) {
         g->is_freeze_failure = true;
         return -1;
     }

@@ -19,7 +19,7 @@ struct guestcut_job {
     const char *exclude;       /* capture_choose() */
     enum volume_cut_kind kind; /* copies, or layers only */
     bool never_freezes;
-    uint64_t hold_ms; /* freeze_begin_for(); 0: the rule */
+    uint64_t hold_ms; /* freeze_begin(); 0: the rule */
     /* Called just before the freeze, when nothing is left but that: what must
      * be there when the disks are cut. Undone by the caller if the cut fails.
      * NULL: none. */

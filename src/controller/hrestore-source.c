@@ -76,13 +76,12 @@ squeeze(char *xml)
 static char *
 comparable(const char *xml)
 {
-    CLEANUP(json_decref) json_t *secrets = NULL;
     CLEANUP(secrets_free_text) char *same = NULL;
     char *plain = NULL;
     struct err unused;
 
     same = without_files(xml, &unused);
-    if (same == NULL || domxml_redact(same, &plain, &secrets, &unused) < 0)
+    if (same == NULL || domxml_redact(same, &plain, &unused) < 0)
         return NULL;
     squeeze(plain);
     return plain;

@@ -18,8 +18,9 @@
 static const int64_t freeze_pause_ms[SNAPSHOT_FREEZE_TRIES] = { 0, 5000, 20000,
                                                                 60000 };
 
-bool
-snapshot_plan_is_expired(const struct snapshot_seen *s)
+/* Is the deadline of something that is not done over? */
+static bool
+is_expired(const struct snapshot_seen *s)
 {
     return s->deadline_ms != 0 && s->now_ms >= s->created_ms + s->deadline_ms;
 }
@@ -185,7 +186,7 @@ snapshot_plan_make(const struct snapshot_seen *s, struct snapshot_plan *p)
 
     if (s->is_deleting)
         plan_deleting(s, p);
-    else if (s->has_failed || (!is_done && snapshot_plan_is_expired(s)))
+    else if (s->has_failed || (!is_done && is_expired(s)))
         plan_failed(s, p);
     else if (is_done)
         plan_succeeded(s, p);

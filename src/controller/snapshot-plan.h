@@ -81,9 +81,6 @@ struct snapshot_plan {
 void snapshot_plan_make(const struct snapshot_seen *seen,
                         struct snapshot_plan *ret_plan);
 
-/* Is the deadline of something that is not done over? */
-bool snapshot_plan_is_expired(const struct snapshot_seen *seen);
-
 /* How the guest was when it was cut. */
 struct snapshot_moment {
     bool is_online;          /* running or paused */

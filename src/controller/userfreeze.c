@@ -111,8 +111,8 @@ userfreeze_begin(struct userfreeze *u, const struct object *vm,
     if (timeout_ms == 0 || timeout_ms > USERFREEZE_MAX_MS)
         timeout_ms = USERFREEZE_MAX_MS;
     h = xcalloc(1, sizeof *h);
-    if (freeze_begin_for(recover_freeze(u->ctl), object_uid(vm), timeout_ms,
-                         &h->hold, err) < 0) {
+    if (freeze_begin(recover_freeze(u->ctl), object_uid(vm), timeout_ms,
+                     &h->hold, err) < 0) {
         free(h);
         return -1;
     }

@@ -314,12 +314,6 @@ mover_moves(const struct mover *m, size_t *ret_count)
     return m->moves;
 }
 
-uint32_t
-mover_next_n(const struct mover *m)
-{
-    return m->n;
-}
-
 uint64_t
 mover_stored(const struct mover *m)
 {

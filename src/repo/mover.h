@@ -44,5 +44,4 @@ int mover_finish(struct mover *m, struct err *err) NODISCARD;
 /* What was put into packs that are written, in that order; borrowed. */
 const struct movemap_move *mover_moves(const struct mover *m, size_t *ret_count)
     NODISCARD;
-uint32_t mover_next_n(const struct mover *m); /* of the next pack */
 uint64_t mover_stored(const struct mover *m); /* bytes of packs */

@@ -56,8 +56,7 @@ struct owned {
 
 struct cache_watch {
     struct cache *cache;
-    struct ring *ring; /* [C] */
-    pthread_cond_t cond;
+    struct ring *ring;    /* [C] */
     uint64_t seq;         /* the next event to hand out */
     uint64_t min_rev;     /* events up to it are skipped */
     bool is_expired;      /* the end was handed out, or is to be */
@@ -340,7 +339,6 @@ collect_wakes_locked(struct cache *c, const struct ring *ring,
     for (struct cache_watch *w = c->watches; w != NULL; w = w->next) {
         if (ring != NULL && w->ring != ring && w->ring != &c->all)
             continue;
-        pthread_cond_signal(&w->cond);
         if (w->wake == NULL || w->is_awake)
             continue;
         w->is_awake = true;
@@ -647,7 +645,6 @@ cache_watch_new(struct cache *c, const struct gvr *gvr, uint64_t after_rev,
     w->ring = r == NULL ? &c->all : &r->ring;
     w->wake = wake;
     w->arg = arg;
-    cond_init(&w->cond);
     lock(c);
     floor = w->ring->floor_rev;
     w->seq = after_rev == 0 ? w->ring->next_seq : w->ring->first_seq;
@@ -658,7 +655,6 @@ cache_watch_new(struct cache *c, const struct gvr *gvr, uint64_t after_rev,
     }
     unlock(c);
     if (after_rev != 0 && after_rev < floor) {
-        (void)pthread_cond_destroy(&w->cond);
         free(w);
         return err_set_null(err, ERR_NOT_FOUND,
                             "too old resource version: %" PRIu64 " (%" PRIu64
@@ -684,7 +680,6 @@ cache_watch_free(struct cache_watch *w)
     while (w->waking > 0)
         (void)pthread_cond_wait(&c->idle_cond, &c->mutex);
     unlock(c);
-    (void)pthread_cond_destroy(&w->cond);
     free(w);
 }
 
@@ -726,22 +721,6 @@ cache_watch_next(struct cache_watch *w, struct cache_event *ret_event)
     lock(w->cache);
     is_there = next_locked(w, ret_event);
     unlock(w->cache);
-    return is_there;
-}
-
-bool
-cache_watch_wait(struct cache_watch *w, uint64_t timeout_ms,
-                 struct cache_event *ret_event)
-{
-    uint64_t until = deadline(timeout_ms);
-    struct cache *c = w->cache;
-    bool is_there;
-
-    lock(c);
-    while (!(is_there = next_locked(w, ret_event)) &&
-           cond_wait_locked(c, &w->cond, until))
-        ;
-    unlock(c);
     return is_there;
 }
 

@@ -59,8 +59,5 @@ struct cache_watch *cache_watch_new(struct cache *c, const struct gvr *gvr,
 void cache_watch_free(struct cache_watch *w);
 /* The next event; false: none now. */
 bool cache_watch_next(struct cache_watch *w, struct cache_event *ret_event);
-/* The same, waiting up to timeout_ms. */
-bool cache_watch_wait(struct cache_watch *w, uint64_t timeout_ms,
-                      struct cache_event *ret_event);
 /* The revision up to which everything was handed out: for bookmarks. */
 uint64_t cache_watch_rev(struct cache_watch *w);

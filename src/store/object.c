@@ -290,13 +290,6 @@ object_owner(const struct object *o, size_t i)
     return i < o->n_owners ? o->owners[i] : NULL;
 }
 
-const char *
-object_stored_text(const struct object *o, size_t *ret_len)
-{
-    *ret_len = o->len;
-    return o->text;
-}
-
 json_t *
 object_json(const struct object *o)
 {

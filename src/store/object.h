@@ -50,8 +50,6 @@ const char *object_label(const struct object *o, const char *key);
 const char *object_owner(const struct object *o, size_t i);
 /* Its key in the store: lists are ordered by it. */
 const char *object_key(const struct object *o);
-/* What the store keeps: no resourceVersion. */
-const char *object_stored_text(const struct object *o, size_t *ret_len);
 
 /* "/k/<group>/<resource>/<namespace>/<name>". Caller frees. */
 char *object_key_of(const struct gvr *gvr, const char *ns, const char *name)

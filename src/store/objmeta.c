@@ -31,7 +31,8 @@ is_alnum_lower(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-/* Letters and digits at both ends, dashes too in between. */
+/* Letters and digits at both ends, dashes too in between.
+ * source: RFC 1123, 2.1; Kubernetes "object names" */
 static bool
 is_label_part(const char *s, size_t len)
 {
@@ -43,16 +44,16 @@ is_label_part(const char *s, size_t len)
     return true;
 }
 
-bool
-objmeta_is_label(const char *s)
+static bool
+is_label(const char *s)
 {
     size_t len = strlen(s);
 
     return len <= MAX_LABEL && is_label_part(s, len);
 }
 
-bool
-objmeta_is_subdomain(const char *s)
+static bool
+is_subdomain(const char *s)
 {
     if (strlen(s) > MAX_NAME)
         return false;
@@ -192,12 +193,12 @@ check_meta(const json_t *meta, struct err *err)
 static int
 check_name(const struct gvr *gvr, const char *name, struct err *err)
 {
-    if (objmeta_is_namespace(gvr) && !objmeta_is_label(name))
+    if (objmeta_is_namespace(gvr) && !is_label(name))
         return err_set(
             err, ERR_INVALID,
             "metadata.name: Invalid value: \"%s\": a lowercase RFC 1123 label must consist of at most 63 lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
             name);
-    if (!objmeta_is_subdomain(name))
+    if (!is_subdomain(name))
         return err_set(
             err, ERR_INVALID,
             "metadata.name: Invalid value: \"%s\": a lowercase RFC 1123 subdomain must consist of at most 253 lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
@@ -266,7 +267,7 @@ set_namespace(const struct gvr *gvr, const char *ns, json_t *meta,
             err, ERR_INVALID,
             "the namespace of the provided object does not match the namespace sent on the request (%s, %s)",
             said, ns);
-    if (!objmeta_is_label(ns))
+    if (!is_label(ns))
         return err_set(
             err, ERR_INVALID,
             "metadata.namespace: Invalid value: \"%s\": must be a lowercase RFC 1123 label",

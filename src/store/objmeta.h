@@ -28,6 +28,3 @@ bool objmeta_is_deleting(const json_t *object);
 bool objmeta_has_finalizers(const struct gvr *gvr, const json_t *object);
 
 bool objmeta_is_namespace(const struct gvr *gvr);
-/* source: RFC 1123, 2.1; Kubernetes "object names" */
-bool objmeta_is_subdomain(const char *s); /* at most 253 */
-bool objmeta_is_label(const char *s);     /* at most 63, no dots */

@@ -113,8 +113,9 @@ rules_is_label(const char *name)
            name[0] != '-' && name[len - 1] != '-';
 }
 
-char *
-rules_quote(const char *s)
+/* `s` as one word of a shell command. Caller frees. */
+static char *
+quote(const char *s)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=";
@@ -149,9 +150,10 @@ rules_domain_of(const json_t *vm)
     const char *name =
         json_string_value(json_object_get(notes, "vmkeep.io/domain"));
 
-    return rules_quote(name != NULL ? name
-                                    : jsonx_str_or(vm, "metadata.name", "?"));
+    return quote(name != NULL ? name : jsonx_str_or(vm, "metadata.name", "?"));
 }
+
+static bool find_difference(const json_t *a, const json_t *b, struct buf *path);
 
 static bool
 differs_in_array(const json_t *a, const json_t *b, struct buf *path)
@@ -162,8 +164,7 @@ differs_in_array(const json_t *a, const json_t *b, struct buf *path)
         return true;
     for (size_t i = 0; i < json_array_size(a); i++) {
         buf_printf(path, "[%zu]", i);
-        if (rules_find_difference(json_array_get(a, i), json_array_get(b, i),
-                                  path))
+        if (find_difference(json_array_get(a, i), json_array_get(b, i), path))
             return true;
         buf_truncate(path, len);
     }
@@ -177,17 +178,17 @@ differs_in_member(const json_t *a, const json_t *b, const char *key,
     size_t len = path->len;
 
     buf_printf(path, "%s%s", len == 0 ? "" : ".", key);
-    if (rules_find_difference(json_object_get(a, key), json_object_get(b, key),
-                              path))
+    if (find_difference(json_object_get(a, key), json_object_get(b, key), path))
         return true;
     buf_truncate(path, len);
     return false;
 }
 
-/* Recursion ends where the shorter value does; both were bounded to 100 levels
- * when they were parsed. */
-bool
-rules_find_difference(const json_t *a, const json_t *b, struct buf *path)
+/* The path of the first place where two values differ, appended to `path`;
+ * false: they are equal. Recursion ends where the shorter value does; both were
+ * bounded to 100 levels when they were parsed. */
+static bool
+find_difference(const json_t *a, const json_t *b, struct buf *path)
 {
     const char *key;
     json_t *unused;
@@ -229,7 +230,7 @@ rules_check_projected(const struct kind_request *rq, struct causes *causes)
         json_object_del(is, "runStrategy");
         json_object_del(is, "running");
     }
-    if (!rules_find_difference(was, is, &path))
+    if (!find_difference(was, is, &path))
         return;
     CLEANUP(mem_free) char *domain = rules_domain_of(rq->old);
 

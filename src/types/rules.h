@@ -36,15 +36,8 @@ bool rules_is_vm_undefined(const json_t *vm);
  * source  spec kubevirt 4.3 */
 bool rules_is_label(const char *name);
 
-/* `s` as one word of a shell command. Caller frees. */
-char *rules_quote(const char *s) NODISCARD;
-
 /* The name of the libvirt domain behind a VM or instance, quoted. */
 char *rules_domain_of(const json_t *vm) NODISCARD;
-
-/* The path of the first place where two values differ, appended to `path`;
- * false: they are equal. */
-bool rules_find_difference(const json_t *a, const json_t *b, struct buf *path);
 
 /* Something else than spec.runStrategy (or running), labels, annotations,
  * finalizers and ownerReferences of a projected object was changed. */

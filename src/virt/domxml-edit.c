@@ -2,10 +2,8 @@
 /* Changing a domain's XML in a few places and leaving the rest as it was.
  *
  * A secret has a slot: an attribute or the text of an element, found by a walk
- * over the whole document. Its place is the XPath of the element and the
- * attribute's name, which redaction does not change, so the same walk finds it
- * again. A password of a graphics device is removed, as libvirt does when it
- * is not asked for secrets; other slots are emptied.
+ * over the whole document. A password of a graphics device is removed, as
+ * libvirt does when it is not asked for secrets; other slots are emptied.
  */
 #include <string.h>
 
@@ -27,18 +25,6 @@ static const struct slot {
     { "launchSecurity", "dhCert", NULL },
 };
 
-static char *
-place_of(const xmlNode *node, const struct slot *slot)
-{
-    xmlChar *path = xmlGetNodePath(node);
-    char *place = slot->attr == NULL
-                      ? xstrdup((const char *)path)
-                      : xasprintf("%s/@%s", (const char *)path, slot->attr);
-
-    xmlFree(path);
-    return place;
-}
-
 static void
 clear(xmlNode *node, const struct slot *slot)
 {
@@ -51,32 +37,16 @@ clear(xmlNode *node, const struct slot *slot)
 }
 
 static void
-redact_slot(xmlNode *node, const struct slot *slot, json_t *secrets)
+redact_slot(xmlNode *node, const struct slot *slot)
 {
-    CLEANUP(mem_free) char *place = place_of(node, slot);
     char *value = slot->attr == NULL ? domxml_xml_text(node)
                                      : domxml_xml_attr(node, slot->attr);
 
     if (value != NULL && value[0] != 0) {
-        json_object_set_new(secrets, place, json_string(value));
         mem_wipe(value, strlen(value));
         clear(node, slot);
     }
     free(value);
-}
-
-static void
-unredact_slot(xmlNode *node, const struct slot *slot, const json_t *secrets)
-{
-    CLEANUP(mem_free) char *place = place_of(node, slot);
-    const char *value = json_string_value(json_object_get(secrets, place));
-
-    if (value == NULL)
-        return;
-    if (slot->attr == NULL)
-        domxml_xml_set_text(node, value);
-    else
-        domxml_xml_set(node, slot->attr, value);
 }
 
 static const struct slot *
@@ -111,31 +81,7 @@ next_element(const xmlNode *root, xmlNode *node)
 }
 
 int
-domxml_redact(const char *xml, char **ret_xml, json_t **ret_secrets,
-              struct err *err)
-{
-    CLEANUP(xmlFreeDoc) xmlDocPtr doc = domxml_xml_read(xml, err);
-    json_t *secrets;
-    xmlNode *root;
-
-    if (doc == NULL)
-        return -1;
-    secrets = json_object();
-    root = xmlDocGetRootElement(doc);
-    for (xmlNode *n = root; n != NULL; n = next_element(root, n)) {
-        const struct slot *slot = slot_of(n);
-
-        if (slot != NULL)
-            redact_slot(n, slot, secrets);
-    }
-    *ret_xml = domxml_xml_print(doc);
-    *ret_secrets = secrets;
-    return 0;
-}
-
-int
-domxml_unredact(const char *xml, const json_t *secrets, char **ret_xml,
-                struct err *err)
+domxml_redact(const char *xml, char **ret_xml, struct err *err)
 {
     CLEANUP(xmlFreeDoc) xmlDocPtr doc = domxml_xml_read(xml, err);
     xmlNode *root;
@@ -147,7 +93,7 @@ domxml_unredact(const char *xml, const json_t *secrets, char **ret_xml,
         const struct slot *slot = slot_of(n);
 
         if (slot != NULL)
-            unredact_slot(n, slot, secrets);
+            redact_slot(n, slot);
     }
     *ret_xml = domxml_xml_print(doc);
     return 0;

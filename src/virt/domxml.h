@@ -78,12 +78,8 @@ struct domxml *domxml_parse_with(const char *xml, domxml_volume_fn find,
 const struct domxml_disk *domxml_disk(const struct domxml *d,
                                       const char *target); /* or NULL */
 
-/* The XML without passwords and other secrets, and the secrets as a JSON
- * object {"<place>": "<value>"}, which domxml_unredact() puts back. */
-int domxml_redact(const char *xml, char **ret_xml, json_t **ret_secrets,
-                  struct err *err) NODISCARD;
-int domxml_unredact(const char *xml, const json_t *secrets, char **ret_xml,
-                    struct err *err) NODISCARD;
+/* The XML without passwords and other secrets; the caller's. */
+int domxml_redact(const char *xml, char **ret_xml, struct err *err) NODISCARD;
 
 struct domxml_source {
     const char *target;

@@ -132,28 +132,22 @@ odd_names_and_numbers_stay_text(void)
 }
 
 static void
-secrets_go_out_and_come_back(void)
+secrets_go_and_the_rest_stays(void)
 {
     static const char *const secrets[] = { "hunter2", "sesame", "t0ken",
-                                           "biscuit" };
+                                           "biscuit", "-object" };
     CLEANUP(mem_free) char *xml = corpus("plain.xml");
     CLEANUP(mem_free) char *redacted = NULL;
     CLEANUP(mem_free) char *again = NULL;
-    CLEANUP(mem_free) char *back = NULL;
-    CLEANUP(json_decref) json_t *taken = NULL;
-    CLEANUP(json_decref) json_t *none = NULL;
 
-    CHECK_OK(domxml_redact(xml, &redacted, &taken, &err), &err);
-    CHECK_INT(json_object_size(taken), ==, 5); /* "-object" is one, too */
-    for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
+    CHECK_OK(domxml_redact(xml, &redacted, &err), &err);
+    for (size_t i = 0; i < ARRAY_SIZE(secrets); i++) {
+        CHECK(strstr(xml, secrets[i]) != NULL);
         CHECK(strstr(redacted, secrets[i]) == NULL);
+    }
     CHECK(strstr(redacted, "52:54:00:11:22:33") != NULL);
-    CHECK_OK(domxml_redact(redacted, &again, &none, &err), &err);
-    CHECK_INT(json_object_size(none), ==, 0);
+    CHECK_OK(domxml_redact(redacted, &again, &err), &err);
     check_str(again, redacted);
-    CHECK_OK(domxml_unredact(redacted, taken, &back, &err), &err);
-    for (size_t i = 0; i < ARRAY_SIZE(secrets); i++)
-        CHECK(strstr(back, secrets[i]) != NULL);
 }
 
 static void
@@ -456,7 +450,7 @@ main(void)
         { "disks are what they are", disks_are_what_they_are },
         { "hostile documents are refused", hostile_documents_are_refused },
         { "odd names and numbers stay text", odd_names_and_numbers_stay_text },
-        { "secrets go out and come back", secrets_go_out_and_come_back },
+        { "secrets go out and come back", secrets_go_and_the_rest_stays },
         { "a disk is retargeted, and nothing else",
           a_disk_is_retargeted_and_nothing_else },
         { "foreign XML is rebuilt from the list",

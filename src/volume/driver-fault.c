@@ -208,12 +208,3 @@ driver_fault_new(struct driver *inner, const char *spec, struct err *err)
     }
     return &f->base;
 }
-
-unsigned
-driver_fault_steps(const struct driver *d)
-{
-    const struct fault *f =
-        (const struct fault *)(const void *)d; /* base is first */
-
-    return f->steps;
-}

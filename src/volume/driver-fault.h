@@ -16,4 +16,3 @@
 /* Takes `inner`. errors  INVALID (spec) */
 struct driver *driver_fault_new(struct driver *inner, const char *spec,
                                 struct err *err) NODISCARD;
-unsigned driver_fault_steps(const struct driver *d); /* so far */

@@ -15,12 +15,6 @@ driver_free(struct driver *d)
         d->ops->free(d);
 }
 
-const char *
-driver_name(const struct driver *d)
-{
-    return d->ops->name;
-}
-
 /* Paths come from libvirt or the layer table: they are hostile only in what
  * letters they have, but a relative one would be a bug of ours. */
 static int

@@ -75,7 +75,6 @@ struct driver {
 
 void driver_free(struct driver *d);
 DEFINE_CLEANUP(driver_free, struct driver *)
-const char *driver_name(const struct driver *d);
 
 int driver_cut(struct driver *d, const char *uuid, const char *request,
                struct err *err) NODISCARD;

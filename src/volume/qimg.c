@@ -172,21 +172,3 @@ qimg_measure(const struct qimg_file *from, uint64_t *ret_bytes, struct err *err)
     *ret_bytes = bytes;
     return 0;
 }
-
-int
-qimg_check(const char *path, struct err *err)
-{
-    const char *const argv[] = { "qemu-img", "check", "-q", "-f",
-                                 "qcow2",    "--",    path, NULL };
-    int code;
-
-    if (spawn_run_code(argv, COPY_MS, NULL, &code, err) < 0)
-        return -1;
-    if (code == 2)
-        return err_set(err, ERR_CORRUPT, "%s: qemu-img check finds errors",
-                       path);
-    if (code != 0 && code != 3)
-        return err_set(err, ERR_INTERNAL, "%s: qemu-img check ends with %d",
-                       path, code);
-    return 0;
-}

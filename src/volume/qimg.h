@@ -49,5 +49,3 @@ int qimg_convert(const struct qimg_file *from, const char *to,
 /* How many bytes qimg_convert() will need at most. */
 int qimg_measure(const struct qimg_file *from, uint64_t *ret_bytes,
                  struct err *err) NODISCARD;
-/* CORRUPT when `qemu-img check` finds errors; leaks are fine. */
-int qimg_check(const char *path, struct err *err) NODISCARD;

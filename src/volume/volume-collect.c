@@ -21,6 +21,9 @@ enum {
     UNLINKS_AT_ONCE = 16
 };
 
+/* Unlink the file of a row that nobody names and drop the row; why not: text
+ * in *ret_why, and nothing is changed. `with_domain`: only if libvirt shows
+ * the domain (invariant 5: an empty answer deletes nothing). */
 static int
 remove_row(struct volume *v, struct layer_table *t, const struct plan_facts *f,
            const char *id, bool with_domain, const char **ret_why,
@@ -58,9 +61,10 @@ remove_row(struct volume *v, struct layer_table *t, const struct plan_facts *f,
     return volume_save(v, t, err);
 }
 
-int
-volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
-                  bool with_domain, const char **ret_why, struct err *err)
+/* The same, with facts of now. */
+static int
+look_and_remove_row(struct volume *v, struct layer_table *t, const char *id,
+                    bool with_domain, const char **ret_why, struct err *err)
 {
     CLEANUP(plan_facts_fini) struct plan_facts f = { .files = NULL };
 
@@ -189,7 +193,7 @@ volume_trash_empty(struct volume *v, const char *vm_uuid, int64_t now_s,
 
         if (t->layers[i].state == LAYER_TRASH &&
             t->layers[i].until_s <= now_s &&
-            volume_remove_row(v, t, t->layers[i].id, true, &why, err) < 0)
+            look_and_remove_row(v, t, t->layers[i].id, true, &why, err) < 0)
             return -1;
     }
     return 0;
@@ -238,7 +242,7 @@ volume_detached_delete(struct volume *v, const char *vm_uuid, const char *path,
     if (l == NULL || l->state != LAYER_DETACHED)
         return err_set(err, ERR_NOT_FOUND, "%s: not a detached disk of VM %s",
                        path, vm_uuid);
-    if (volume_remove_row(v, t, l->id, false, &why, err) < 0)
+    if (look_and_remove_row(v, t, l->id, false, &why, err) < 0)
         return -1;
     if (why != NULL)
         return err_set(err, ERR_CONFLICT, "%s: not deleted: %s", path, why);

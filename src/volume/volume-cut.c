@@ -333,12 +333,6 @@ volume_cut_prepare_as(struct volume *v, enum volume_cut_kind kind,
 }
 
 bool
-volume_cut_is_finished(const struct volume_cut *cut)
-{
-    return cut->is_finished;
-}
-
-bool
 volume_cut_needs_pause(const struct volume_cut *cut)
 {
     return cut->is_copy && cut->is_live && !cut->is_finished;

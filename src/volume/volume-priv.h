@@ -146,12 +146,6 @@ int volume_settle(struct volume *v, struct layer_table *t, struct err *err)
 /* ---- volume-collect.c ---- */
 int volume_collect_table(struct volume *v, struct layer_table *t,
                          size_t *ret_left, struct err *err) NODISCARD;
-/* Unlink the file of a row that nobody names and drop the row; why not: text
- * in *ret_why, and nothing is changed. `with_domain`: only if libvirt shows
- * the domain (invariant 5: an empty answer deletes nothing). */
-int volume_remove_row(struct volume *v, struct layer_table *t, const char *id,
-                      bool with_domain, const char **ret_why, struct err *err)
-    NODISCARD;
 
 /* ---- volume-cut.c: for recovery ---- */
 /* Undo the cut in t's journal; the merges are left to a collect. */

@@ -75,9 +75,6 @@ int volume_cut_prepare_as(struct volume *v, enum volume_cut_kind kind,
 bool volume_cut_needs_pause(const struct volume_cut *cut);
 /* "overlay" or "reflink". */
 const char *volume_cut_driver(const struct volume_cut *cut);
-/* An earlier process finished this very cut: commit does nothing, finish gives
- * its result again; there is nothing to freeze for. */
-bool volume_cut_is_finished(const struct volume_cut *cut);
 /* The instant. Nothing else between freeze and thaw. */
 int volume_cut_commit(struct volume_cut *cut, struct err *err) NODISCARD;
 /* Record it; the references now hold. Idempotent after a crash by
