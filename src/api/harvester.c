@@ -62,24 +62,18 @@ reply_health(struct request *rq, struct reply *rp)
     struct obj_ref ref = { &kind_backuptarget.gvr, "", "default" };
     CLEANUP(object_unref) struct object *o = cache_get(rq->api->cache, &ref);
     CLEANUP(json_decref) json_t *v = o != NULL ? object_json(o) : NULL;
-    const json_t *list = jsonx_get(v, "status.conditions");
+    const json_t *c =
+        jsonx_find(jsonx_get(v, "status.conditions"), "type", "Ready");
 
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), "Ready") != 0)
-            continue;
-        if (strcmp(jsonx_str_or(c, "status", ""), "True") == 0)
-            reply_text(rp, 200, "ok");
-        else
-            status_reply(rp, 503, "ServiceUnavailable",
-                         "backup target default: %s",
-                         jsonx_str_or(c, "message", "not ready"));
-        return;
-    }
-    status_reply(rp, 503, "ServiceUnavailable",
-                 o == NULL ? "backup target is not set"
-                           : "backup target default was not looked at yet");
+    if (c == NULL)
+        status_reply(rp, 503, "ServiceUnavailable",
+                     o == NULL ? "backup target is not set"
+                               : "backup target default was not looked at yet");
+    else if (strcmp(jsonx_str_or(c, "status", ""), "True") == 0)
+        reply_text(rp, 200, "ok");
+    else
+        status_reply(rp, 503, "ServiceUnavailable", "backup target default: %s",
+                     jsonx_str_or(c, "message", "not ready"));
 }
 
 /* The virtual machine that is acted on, as object reference. */

@@ -210,20 +210,6 @@ consistency_of(const json_t *b)
                : "as after a power failure, or the virtual machine was off";
 }
 
-static const json_t *
-tracking_of(const json_t *b, const char *volume)
-{
-    const json_t *list = jsonx_get(b, "status.vmkeep.tracking");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *v = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(v, "volume", ""), volume) == 0)
-            return v;
-    }
-    return NULL;
-}
-
 static void
 show_disks(const struct cli *c, const json_t *b)
 {
@@ -231,12 +217,13 @@ show_disks(const struct cli *c, const json_t *b)
                                               "METHOD", "CHANGED", "READ",
                                               "STORED", "WHY",     NULL };
     const json_t *list = jsonx_get(b, "status.volumeBackups");
+    const json_t *tracking = jsonx_get(b, "status.vmkeep.tracking");
     CLEANUP(table_free) struct table *t = table_new(disk_heads);
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
         const char *name = jsonx_str_or(v, "volumeName", "");
-        const json_t *how = tracking_of(b, name);
+        const json_t *how = jsonx_find(tracking, "volume", name);
         char text[WORDS_SIZE];
 
         bytes_at(v, "volumeSize", text);

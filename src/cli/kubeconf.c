@@ -67,13 +67,8 @@ find_named(const json_t *conf, const char *list, const char *name,
 {
     const json_t *v = json_object_get(conf, list);
 
-    for (size_t i = 0; name != NULL && i < json_array_size(v); i++) {
-        const json_t *item = json_array_get(v, i);
-
-        if (strcmp(jsonx_str_or(item, "name", ""), name) == 0)
-            return json_object_get(item, what);
-    }
-    return NULL;
+    return name == NULL ? NULL
+                        : json_object_get(jsonx_find(v, "name", name), what);
 }
 
 static int

@@ -54,15 +54,7 @@ words_join(const json_t *list, const char *separator)
 const json_t *
 words_condition(const json_t *object, const char *type)
 {
-    const json_t *list = jsonx_get(object, "status.conditions");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
-            return c;
-    }
-    return NULL;
+    return jsonx_find(jsonx_get(object, "status.conditions"), "type", type);
 }
 
 /* C0, DEL, and C1 as UTF-8 has them (0x9b alone begins what ESC [ does). */

@@ -141,6 +141,19 @@ jsonx_int(const json_t *v, const char *path, int64_t def)
     return json_is_integer(n) ? (int64_t)json_integer_value(n) : def;
 }
 
+json_t *
+jsonx_find(const json_t *list, const char *key, const char *value)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *v = json_array_get(list, i);
+        const char *is = json_string_value(json_object_get(v, key));
+
+        if (is != NULL && strcmp(is, value) == 0)
+            return v;
+    }
+    return NULL;
+}
+
 void
 jsonx_set(json_t *v, const char *path, json_t *value)
 {

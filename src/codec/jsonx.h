@@ -33,6 +33,10 @@ const char *jsonx_str_or(const json_t *v, const char *path, const char *def);
 bool jsonx_bool(const json_t *v, const char *path); /* absent: false */
 int64_t jsonx_int(const json_t *v, const char *path, int64_t def);
 
+/* The first member of a list of objects whose `key` is the text `value`; NULL:
+ * none. Borrowed. */
+json_t *jsonx_find(const json_t *list, const char *key, const char *value);
+
 /* Set `path` to `value` (stolen), making objects on the way. `value` NULL or
  * a missing parent that is no object: nothing happens. */
 void jsonx_set(json_t *v, const char *path, json_t *value);

@@ -52,6 +52,21 @@ hostile_text_is_refused(void)
 }
 
 static void
+a_member_of_a_list_is_found_by_its_name(void)
+{
+    struct err e;
+    static const char text[] =
+        "[1,{\"a.b\":\"x\"},{\"n\":2},{\"n\":\"x\",\"i\":1},{\"n\":\"x\"}]";
+    CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), &e);
+
+    CHECK_INT(jsonx_int(jsonx_find(v, "n", "x"), "i", 0), ==, 1);
+    CHECK(jsonx_find(v, "a.b", "x") == json_array_get(v, 1));
+    CHECK(jsonx_find(v, "n", "y") == NULL);
+    CHECK(jsonx_find(v, "n", "") == NULL);
+    CHECK(jsonx_find(NULL, "n", "x") == NULL);
+}
+
+static void
 depth_and_number_of_values(void)
 {
     struct err e;
@@ -72,6 +87,8 @@ main(void)
         { "paths reach members and elements",
           paths_reach_members_and_elements },
         { "set makes objects on the way", set_makes_objects_on_the_way },
+        { "a member of a list is found by its name",
+          a_member_of_a_list_is_found_by_its_name },
         { "hostile text is refused", hostile_text_is_refused },
     };
 

@@ -24,6 +24,7 @@
 #include "controller/backup-meta.h"
 #include "controller/guestcut.h"
 #include "controller/objutil.h"
+#include "controller/projection.h"
 #include "controller/recover.h"
 #include "controller/tracking.h"
 #include "virt/checkpoint.h"
@@ -106,7 +107,7 @@ disks_json(const struct guestcut *g, const json_t *vm)
         json_t *o = json_pack("{s:s, s:I}", "target", target, "size",
                               (json_int_t)g->cut_disks[i].virtual_size);
 
-        jsonx_set_str(o, "claim", capture_claim_of(vm, target));
+        jsonx_set_str(o, "claim", projection_claim_of(vm, target));
         jsonx_set_str(o, "bus", d == NULL ? NULL : d->bus);
         (void)json_array_append_new(list, o);
     }
@@ -172,7 +173,7 @@ volumes_json(const struct guestcut *g, const json_t *vm, const char *backup)
 
     for (size_t i = 0; i < g->disks.n_targets; i++) {
         const char *target = g->disks.targets[i];
-        const char *claim = capture_claim_of(vm, target);
+        const char *claim = projection_claim_of(vm, target);
         CLEANUP(mem_free)
         char *name =
             xasprintf("%s-volume-%s", backup, claim == NULL ? target : claim);

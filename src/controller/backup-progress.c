@@ -14,28 +14,16 @@ set_number(json_t *object, const char *path, uint64_t n)
     jsonx_set(object, path, json_integer((json_int_t)n));
 }
 
-static const json_t *
-note_of(const json_t *note, const char *volume)
-{
-    const json_t *list = json_object_get(note, "disks");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *d = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(d, "volume", ""), volume) == 0)
-            return d;
-    }
-    return NULL;
-}
-
 static void
 tell_volumes(json_t *object, const json_t *note)
 {
     const json_t *list = jsonx_get(object, "status.volumeBackups");
+    const json_t *disks = json_object_get(note, "disks");
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_t *v = json_array_get(list, i);
-        const json_t *d = note_of(note, jsonx_str_or(v, "volumeName", ""));
+        const json_t *d =
+            jsonx_find(disks, "volume", jsonx_str_or(v, "volumeName", ""));
 
         if (d != NULL)
             jsonx_set(v, "progress", json_integer(jsonx_int(d, "progress", 0)));

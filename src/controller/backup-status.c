@@ -27,13 +27,8 @@ set(json_t *object, const char *type, bool is_true, const char *reason,
                            message, 0))
         return;
     list = jsonx_get(object, "status.conditions");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
-            (void)json_object_set_new(c, "lastUpdateTime",
-                                      objutil_time(clock_wall_s()));
-    }
+    (void)json_object_set_new(jsonx_find(list, "type", type), "lastUpdateTime",
+                              objutil_time(clock_wall_s()));
 }
 
 static void

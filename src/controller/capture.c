@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "controller/projection.h"
 
 #define VM_DOMAIN "spec.template.spec.domain"
 
@@ -83,20 +84,6 @@ capture_volume_snapshot_name(const char *snapshot_uid, const char *volume)
     return xasprintf("vmsnapshot-%s-volume-%s", snapshot_uid, volume);
 }
 
-const char *
-capture_claim_of(const json_t *vm, const char *volume)
-{
-    const json_t *list = jsonx_get(vm, "spec.template.spec.volumes");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *v = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(v, "name", ""), volume) == 0)
-            return jsonx_str(v, "persistentVolumeClaim.claimName");
-    }
-    return NULL;
-}
-
 /* ---- the content ---- */
 
 /* The VM as it was: no managedFields, an empty status. */
@@ -123,7 +110,7 @@ definition(const struct capture_input *in)
 static json_t *
 claim_part(const struct capture_input *in, const char *volume)
 {
-    const char *name = capture_claim_of(in->vm, volume);
+    const char *name = projection_claim_of(in->vm, volume);
     const json_t *claim =
         name == NULL ? NULL : json_object_get(in->claims, name);
     const json_t *spec = json_object_get(claim, "spec");

@@ -69,6 +69,3 @@ json_t *capture_content(const struct capture_input *in) NODISCARD;
 char *capture_content_name(const char *snapshot_uid) NODISCARD;
 char *capture_volume_snapshot_name(const char *snapshot_uid, const char *volume)
     NODISCARD;
-
-/* The name of the claim behind `volume` of a VM object; NULL: none. */
-const char *capture_claim_of(const json_t *vm, const char *volume);

@@ -61,15 +61,7 @@ ctl_vm_by_uid(struct ctl *ctl, const char *uid)
 static json_t *
 find_condition(const json_t *object, const char *type)
 {
-    json_t *list = jsonx_get(object, "status.conditions");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
-            return c;
-    }
-    return NULL;
+    return jsonx_find(jsonx_get(object, "status.conditions"), "type", type);
 }
 
 const char *

@@ -31,6 +31,7 @@
 #include "base/mem.h"
 #include "controller/firmware.h"
 #include "controller/objutil.h"
+#include "controller/projection.h"
 #include "controller/recover.h"
 #include "controller/tidy.h"
 
@@ -228,7 +229,7 @@ guestcut_claims(const struct guestcut *g, const json_t *vm)
     json_t *claims = json_object();
 
     for (size_t i = 0; i < g->disks.n_targets; i++) {
-        const char *name = capture_claim_of(vm, g->disks.targets[i]);
+        const char *name = projection_claim_of(vm, g->disks.targets[i]);
         struct obj_ref ref = objutil_ref(&kind_pvc, ns, name);
         CLEANUP(object_unref)
         struct object *o = name == NULL ? NULL : cache_get(g->ctl->cache, &ref);

@@ -71,15 +71,10 @@ see_spec(struct hrestore_pass *p)
 static bool
 has_failed(const json_t *status)
 {
-    const json_t *list = json_object_get(status, "conditions");
+    const json_t *c =
+        jsonx_find(json_object_get(status, "conditions"), "type", "InProgress");
 
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), "InProgress") == 0)
-            return strcmp(jsonx_str_or(c, "reason", ""), "Error") == 0;
-    }
-    return false;
+    return strcmp(jsonx_str_or(c, "reason", ""), "Error") == 0;
 }
 
 static void

@@ -13,13 +13,7 @@
 static const json_t *
 find(const json_t *status, const char *type)
 {
-    const json_t *list = json_object_get(status, "conditions");
-
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (strcmp(jsonx_str_or(json_array_get(list, i), "type", ""), type) ==
-            0)
-            return json_array_get(list, i);
-    return NULL;
+    return jsonx_find(json_object_get(status, "conditions"), "type", type);
 }
 
 /* Times move as Harvester moves them: lastTransitionTime with the status,
@@ -132,18 +126,6 @@ hrestore_status_claim(const char *backup, const char *uid, const char *volume)
     return xasprintf("restore-%s-%s", uid, volume);
 }
 
-static const json_t *
-volume_backup(const json_t *backup, const char *volume)
-{
-    const json_t *list = jsonx_get(backup, "status.volumeBackups");
-
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (strcmp(jsonx_str_or(json_array_get(list, i), "volumeName", ""),
-                   volume) == 0)
-            return json_array_get(list, i);
-    return NULL;
-}
-
 /* The claim as it was, under its new name and without what was the old
  * volume's. */
 static json_t *
@@ -172,7 +154,8 @@ json_t *
 hrestore_status_row(const json_t *backup,
                     const struct hrestore_status_volume *v)
 {
-    const json_t *vb = volume_backup(backup, v->volume);
+    const json_t *vb = jsonx_find(jsonx_get(backup, "status.volumeBackups"),
+                                  "volumeName", v->volume);
     json_t *row =
         json_pack("{s:s, s:i, s:I}", "volumeName", v->volume, "progress",
                   (int)v->percent, "volumeSize", (json_int_t)v->size);

@@ -17,6 +17,7 @@
 #include "controller/hrestore-status.h"
 #include "controller/job.h"
 #include "controller/objutil.h"
+#include "controller/projection.h"
 #include "controller/restore-define.h"
 #include "controller/secrets.h"
 
@@ -194,7 +195,7 @@ deleted_volumes(const struct hrestore_pass *p, const struct hrestore_source *s)
     json_t *list = json_array();
 
     for (size_t i = 0; i < s->base.n_targets; i++) {
-        const char *claim = capture_claim_of(p->vm_json, s->base.targets[i]);
+        const char *claim = projection_claim_of(p->vm_json, s->base.targets[i]);
 
         if (!p->seen.is_new && !p->seen.is_retain && claim != NULL)
             (void)json_array_append_new(list, json_string(claim));

@@ -158,15 +158,7 @@ objutil_find(struct ctl *ctl, const struct kind *k, const char *ns,
 static json_t *
 find_condition(const json_t *status, const char *type)
 {
-    const json_t *list = json_object_get(status, "conditions");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
-            return c;
-    }
-    return NULL;
+    return jsonx_find(json_object_get(status, "conditions"), "type", type);
 }
 
 void

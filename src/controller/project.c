@@ -604,16 +604,13 @@ apply_claim(void *arg, json_t *object, struct err *err)
     const struct claim_change *c = arg;
     const json_t *volumes = jsonx_get(object, "spec.template.spec.volumes");
 
-    for (size_t i = 0; i < json_array_size(volumes); i++) {
-        json_t *v = json_array_get(volumes, i);
+    json_t *v = jsonx_find(volumes, "name", c->volume);
 
-        if (strcmp(jsonx_str_or(v, "name", ""), c->volume) == 0) {
-            jsonx_set_str(v, "persistentVolumeClaim.claimName", c->claim);
-            return 0;
-        }
-    }
-    return err_set(err, ERR_NOT_FOUND, "volume %s is not in the VM's spec",
-                   c->volume);
+    if (v == NULL)
+        return err_set(err, ERR_NOT_FOUND, "volume %s is not in the VM's spec",
+                       c->volume);
+    jsonx_set_str(v, "persistentVolumeClaim.claimName", c->claim);
+    return 0;
 }
 
 int

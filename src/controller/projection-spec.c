@@ -104,13 +104,8 @@ network_of(const struct domxml_nic *nic, size_t i)
 static const char *
 old_claim(const json_t *volumes, const char *name)
 {
-    for (size_t i = 0; i < json_array_size(volumes); i++) {
-        const json_t *v = json_array_get(volumes, i);
-
-        if (strcmp(jsonx_str_or(v, "name", ""), name) == 0)
-            return jsonx_str(v, "persistentVolumeClaim.claimName");
-    }
-    return NULL;
+    return jsonx_str(jsonx_find(volumes, "name", name),
+                     "persistentVolumeClaim.claimName");
 }
 
 /* NULL: the disk has no volume (an empty drive). */

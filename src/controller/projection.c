@@ -34,13 +34,8 @@ projection_claim_of(const json_t *vm_object, const char *volume)
 {
     const json_t *volumes = jsonx_get(vm_object, "spec.template.spec.volumes");
 
-    for (size_t i = 0; i < json_array_size(volumes); i++) {
-        const json_t *v = json_array_get(volumes, i);
-
-        if (strcmp(jsonx_str_or(v, "name", ""), volume) == 0)
-            return jsonx_str(v, "persistentVolumeClaim.claimName");
-    }
-    return NULL;
+    return jsonx_str(jsonx_find(volumes, "name", volume),
+                     "persistentVolumeClaim.claimName");
 }
 
 char *

@@ -91,15 +91,8 @@ put_claim_mark(void *arg, json_t *claim, struct err *err)
 static const json_t *
 override_of(const json_t *restore, const char *volume)
 {
-    const json_t *list = jsonx_get(restore, "spec.volumeRestoreOverrides");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *o = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(o, "volumeName", ""), volume) == 0)
-            return o;
-    }
-    return NULL;
+    return jsonx_find(jsonx_get(restore, "spec.volumeRestoreOverrides"),
+                      "volumeName", volume);
 }
 
 int
@@ -156,10 +149,8 @@ set_owner(void *arg, json_t *restore, struct err *err)
     json_t *list = jsonx_get(restore, "metadata.ownerReferences");
 
     (void)err;
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (strcmp(jsonx_str_or(json_array_get(list, i), "uid", ""),
-                   object_uid(vm)) == 0)
-            return 1;
+    if (jsonx_find(list, "uid", object_uid(vm)) != NULL)
+        return 1;
     if (list == NULL) {
         list = json_array();
         jsonx_set(restore, "metadata.ownerReferences", list);

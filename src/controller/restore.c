@@ -38,6 +38,7 @@
 #include "controller/loop.h"
 #include "controller/objutil.h"
 #include "controller/project.h"
+#include "controller/projection.h"
 #include "controller/recover.h"
 #include "controller/restore-apply.h"
 #include "controller/restore-mark.h"
@@ -361,15 +362,8 @@ note_failure(struct pass *p, const struct err *why, struct err *err)
 static const json_t *
 override_of(const json_t *restore, const char *volume)
 {
-    const json_t *list = jsonx_get(restore, "spec.volumeRestoreOverrides");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *o = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(o, "volumeName", ""), volume) == 0)
-            return o;
-    }
-    return NULL;
+    return jsonx_find(jsonx_get(restore, "spec.volumeRestoreOverrides"),
+                      "volumeName", volume);
 }
 
 static char *
@@ -383,7 +377,7 @@ claim_name(const struct restore_job *job, const char *volume)
         jsonx_str(override_of(r, volume), "restoreName"),
         jsonx_str_or(r, "metadata.uid", ""),
         jsonx_str_or(r, "spec.target.name", ""), volume,
-        capture_claim_of(job->source->vm, volume), claim);
+        projection_claim_of(job->source->vm, volume), claim);
     return xstrdup(claim);
 }
 

@@ -45,6 +45,7 @@
 #include "controller/loop.h"
 #include "controller/objutil.h"
 #include "controller/project.h"
+#include "controller/projection.h"
 #include "controller/recover.h"
 #include "controller/snapshot-cut.h"
 #include "controller/snapshot-plan.h"
@@ -236,7 +237,7 @@ see_trouble(struct pass *p)
     for (size_t i = 0; i < disks.n_targets; i++) {
         const struct domxml_disk *d = domxml_disk(
             vm->live != NULL ? vm->live : vm->inactive, disks.targets[i]);
-        const char *claim = capture_claim_of(p->vm_json, disks.targets[i]);
+        const char *claim = projection_claim_of(p->vm_json, disks.targets[i]);
 
         if (d == NULL || d->chain_len == 0 || d->chain[0].path == NULL ||
             access(d->chain[0].path, F_OK) == 0)

@@ -38,15 +38,7 @@ rules_check_spec_unchanged(const struct kind_request *rq, struct causes *causes)
 const json_t *
 rules_condition(const json_t *object, const char *type)
 {
-    const json_t *list = jsonx_get(object, "status.conditions");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
-            return c;
-    }
-    return NULL;
+    return jsonx_find(jsonx_get(object, "status.conditions"), "type", type);
 }
 
 bool
