@@ -15,8 +15,6 @@ const struct kind extra_access_review = {
              "SelfSubjectAccessReview", false, false, false },
     .versions = v1,
     .singular = "selfsubjectaccessreview",
-    .short_names = none,
-    .categories = none,
     .verbs = create,
     .columns = no_columns,
 };
@@ -26,8 +24,6 @@ const struct kind extra_rules_review = {
              "SelfSubjectRulesReview", false, false, false },
     .versions = v1,
     .singular = "selfsubjectrulesreview",
-    .short_names = none,
-    .categories = none,
     .verbs = create,
     .columns = no_columns,
 };
@@ -37,8 +33,6 @@ const struct kind extra_self_review = {
              "SelfSubjectReview", false, false, false },
     .versions = v1,
     .singular = "selfsubjectreview",
-    .short_names = none,
-    .categories = none,
     .verbs = create,
     .columns = no_columns,
 };
@@ -49,7 +43,6 @@ const struct kind extra_crd = {
     .versions = v1,
     .singular = "customresourcedefinition",
     .short_names = crd_names,
-    .categories = none,
     .verbs = read_only,
     .columns = no_columns,
 };
@@ -60,8 +53,6 @@ const struct kind extra_pod = {
     .gvr = { "", "v1", "pods", "Pod", true, false, false },
     .versions = v1,
     .singular = "pod",
-    .short_names = none,
-    .categories = none,
     .verbs = none,
     .columns = no_columns,
 };
@@ -71,8 +62,6 @@ const struct kind extra_sub_vm = {
              "VirtualMachine", true, false, false },
     .versions = v1,
     .singular = "",
-    .short_names = none,
-    .categories = none,
     .verbs = none,
     .columns = no_columns,
 };
@@ -82,8 +71,6 @@ const struct kind extra_sub_vmi = {
              "VirtualMachineInstance", true, false, false },
     .versions = v1,
     .singular = "",
-    .short_names = none,
-    .categories = none,
     .verbs = none,
     .columns = no_columns,
 };

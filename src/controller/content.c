@@ -251,14 +251,7 @@ static const struct loop_spec spec = {
     .work = content_work,
 };
 
-static void *
-content_start(struct ctl *ctl, struct err *err)
-{
-    return loop_part_start(ctl, &spec, err);
-}
-
 const struct ctl_part content_part = {
     .name = "content",
-    .start = content_start,
-    .stop = loop_part_stop,
+    .loop = &spec,
 };

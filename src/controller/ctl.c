@@ -4,6 +4,30 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "controller/loop.h"
+
+static void *
+part_start(const struct ctl_part *part, struct ctl *ctl, struct err *err)
+{
+    struct loop *l;
+
+    if (part->loop == NULL)
+        return part->start(ctl, err);
+    l = loop_new(ctl, part->loop, NULL);
+    if (loop_start(l, err) == 0)
+        return l;
+    loop_free(l);
+    return NULL;
+}
+
+static void
+part_stop(const struct ctl_part *part, void *state)
+{
+    if (part->loop == NULL)
+        part->stop(state);
+    else
+        loop_free(state);
+}
 
 int
 ctl_start(struct ctl *ctl, const struct ctl_part *const *parts, struct err *err)
@@ -11,7 +35,8 @@ ctl_start(struct ctl *ctl, const struct ctl_part *const *parts, struct err *err)
     ctl->parts = parts;
     ctl->n_started = 0;
     for (size_t i = 0; parts[i] != NULL; i++) {
-        void *state = i == CTL_MAX_PARTS ? NULL : parts[i]->start(ctl, err);
+        void *state =
+            i == CTL_MAX_PARTS ? NULL : part_start(parts[i], ctl, err);
 
         if (state == NULL) {
             ctl_stop(ctl);
@@ -27,7 +52,7 @@ ctl_stop(struct ctl *ctl)
 {
     while (ctl->n_started > 0) {
         ctl->n_started--;
-        ctl->parts[ctl->n_started]->stop(ctl->states[ctl->n_started]);
+        part_stop(ctl->parts[ctl->n_started], ctl->states[ctl->n_started]);
     }
 }
 

@@ -38,6 +38,7 @@ struct ctl_config {
 
 /* All [C]: set before ctl_start(), borrowed. */
 struct jobs;
+struct loop_spec;
 struct recover;
 struct targets;
 struct ctl {
@@ -60,6 +61,8 @@ struct ctl {
 /* One controller. */
 struct ctl_part {
     const char *name;
+    /* All of it, if it has no state but its loop; start and stop are NULL. */
+    const struct loop_spec *loop;
     /* Returns its state, NULL with err. The store is filled, recovery of
      * freezes and volumes is done. */
     void *(*start)(struct ctl *ctl, struct err *err);

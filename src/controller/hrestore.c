@@ -430,21 +430,7 @@ static const struct loop_spec spec = {
     .work = hrestore_work,
 };
 
-static void *
-hrestore_start(struct ctl *ctl, struct err *err)
-{
-    return loop_part_start(ctl, &spec, err);
-}
-
-static void
-hrestore_stop(void *loop)
-{
-    job_forget_queue(loop_ctl(loop)->jobs, loop_queue(loop));
-    loop_part_stop(loop);
-}
-
 const struct ctl_part hrestore_part = {
     .name = "hrestore",
-    .start = hrestore_start,
-    .stop = hrestore_stop,
+    .loop = &spec,
 };

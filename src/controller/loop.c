@@ -202,23 +202,6 @@ loop_free(struct loop *l)
     free(l);
 }
 
-void *
-loop_part_start(struct ctl *ctl, const struct loop_spec *spec, struct err *err)
-{
-    struct loop *l = loop_new(ctl, spec, NULL);
-
-    if (loop_start(l, err) == 0)
-        return l;
-    loop_free(l);
-    return NULL;
-}
-
-void
-loop_part_stop(void *loop)
-{
-    loop_free(loop);
-}
-
 struct ctl *
 loop_ctl(struct loop *l)
 {

@@ -31,11 +31,6 @@ struct loop *loop_new(struct ctl *ctl, const struct loop_spec *spec, void *arg)
 int loop_start(struct loop *l, struct err *err) NODISCARD;
 void loop_free(struct loop *l); /* stops first; NULL is fine */
 
-/* start() and stop() of a `struct ctl_part` that has no state but its loop. */
-void *loop_part_start(struct ctl *ctl, const struct loop_spec *spec,
-                      struct err *err) NODISCARD;
-void loop_part_stop(void *loop);
-
 struct ctl *loop_ctl(struct loop *l);
 
 void loop_add(struct loop *l, const char *ns, const char *name);

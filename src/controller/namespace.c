@@ -139,14 +139,7 @@ static const struct loop_spec spec = {
     .work = work,
 };
 
-static void *
-namespace_start(struct ctl *ctl, struct err *err)
-{
-    return loop_part_start(ctl, &spec, err);
-}
-
 const struct ctl_part namespace_part = {
     .name = "namespace",
-    .start = namespace_start,
-    .stop = loop_part_stop,
+    .loop = &spec,
 };

@@ -651,14 +651,7 @@ static const struct loop_spec spec = {
     .work = restore_work,
 };
 
-static void *
-restore_start(struct ctl *ctl, struct err *err)
-{
-    return loop_part_start(ctl, &spec, err);
-}
-
 const struct ctl_part restore_part = {
     .name = "restore",
-    .start = restore_start,
-    .stop = loop_part_stop,
+    .loop = &spec,
 };

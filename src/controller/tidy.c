@@ -144,4 +144,6 @@ tidy_stop(void *state)
     queue_free(q);
 }
 
-const struct ctl_part tidy_part = { "tidy", tidy_start, tidy_stop };
+const struct ctl_part tidy_part = { .name = "tidy",
+                                    .start = tidy_start,
+                                    .stop = tidy_stop };

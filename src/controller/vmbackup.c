@@ -779,14 +779,7 @@ static const struct loop_spec spec = {
     .work = backup_work,
 };
 
-static void *
-backup_start(struct ctl *ctl, struct err *err)
-{
-    return loop_part_start(ctl, &spec, err);
-}
-
 const struct ctl_part vmbackup_part = {
     .name = "backup",
-    .start = backup_start,
-    .stop = loop_part_stop,
+    .loop = &spec,
 };

@@ -12,9 +12,6 @@
 static const char *const versions[] = { "v1alpha1", NULL };
 static const char *const short_names[] = { "vmaction", "vmactions", NULL };
 static const char *const categories[] = { "vmkeep", NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "VM", "string", ".spec.virtualMachineName", "To which.", 0 },
     { "Action", "string", ".spec.action", "What to do.", 0 },
@@ -61,7 +58,7 @@ const struct kind kind_action = {
     .singular = "virtualmachineaction",
     .short_names = short_names,
     .categories = categories,
-    .verbs = verbs,
+    .verbs = rules_verbs,
     .columns = columns,
     .validate = validate,
     .schema_json = schema_virtualmachineaction,

@@ -13,9 +13,6 @@
 static const char *const versions[] = { "v1alpha1", NULL };
 static const char *const short_names[] = { "vmkt", NULL };
 static const char *const categories[] = { "vmkeep", NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "Path", "string", ".spec.directory.path", "Where it is.", 0 },
     { "Ready", "string", NULL, "It can be written now.", 0 },
@@ -274,7 +271,7 @@ const struct kind kind_backuptarget = {
     .singular = "backuptarget",
     .short_names = short_names,
     .categories = categories,
-    .verbs = verbs,
+    .verbs = rules_verbs,
     .columns = columns,
     .cell = cell,
     .set_defaults = set_defaults,

@@ -4,15 +4,11 @@
  */
 #include <string.h>
 
-#include "types/kind.h"
+#include "types/rules.h"
 #include "types/schema.h"
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "ev", NULL };
-static const char *const categories[] = { NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "Last Seen", "date", ".lastTimestamp", "When it happened last.", 0 },
     { "Type", "string", ".type", "Normal or Warning.", 0 },
@@ -60,8 +56,7 @@ const struct kind kind_event = {
     .versions = versions,
     .singular = "event",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .verbs = rules_verbs,
     .columns = columns,
     .cell = cell,
     .validate = validate,

@@ -24,10 +24,6 @@
 
 static const char *const versions[] = { "v1beta1", NULL };
 static const char *const short_names[] = { "vmrestore", "vmrestores", NULL };
-static const char *const categories[] = { "all", NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "TARGET_KIND", "string", ".spec.target.kind", "VirtualMachine.", 0 },
     { "TARGET_NAME", "string", ".spec.target.name", "What is restored.", 0 },
@@ -356,8 +352,8 @@ const struct kind kind_hrestore = {
     .versions = versions,
     .singular = "virtualmachinerestore",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .categories = rules_in_all,
+    .verbs = rules_verbs,
     .columns = columns,
     .cell = cell,
     .validate = validate,

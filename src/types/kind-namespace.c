@@ -12,7 +12,6 @@
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "ns", NULL };
-static const char *const categories[] = { NULL };
 static const char *const verbs[] = { "create", "delete", "get",   "list",
                                      "patch",  "update", "watch", NULL };
 static const struct kind_column columns[] = {
@@ -76,7 +75,6 @@ const struct kind kind_namespace = {
     .versions = versions,
     .singular = "namespace",
     .short_names = short_names,
-    .categories = categories,
     .verbs = verbs,
     .columns = columns,
     .validate = validate,

@@ -11,9 +11,6 @@
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "no", NULL };
-static const char *const categories[] = { NULL };
-static const char *const verbs[] = { "get",    "list",  "patch",
-                                     "update", "watch", NULL };
 static const struct kind_column columns[] = {
     { "Status", "string", NULL, "Ready: it is connected to libvirt.", 0 },
     { "Roles", "string", NULL, "What it is for.", 0 },
@@ -58,8 +55,7 @@ const struct kind kind_node = {
     .versions = versions,
     .singular = "node",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .verbs = rules_projected_verbs,
     .is_projected = true,
     .columns = columns,
     .cell = cell,

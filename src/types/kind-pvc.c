@@ -11,7 +11,6 @@
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "pvc", NULL };
-static const char *const categories[] = { NULL };
 static const char *const verbs[] = { "delete", "get",   "list", "patch",
                                      "update", "watch", NULL };
 static const struct kind_column columns[] = {
@@ -95,7 +94,6 @@ const struct kind kind_pvc = {
     .versions = versions,
     .singular = "persistentvolumeclaim",
     .short_names = short_names,
-    .categories = categories,
     .verbs = verbs,
     .is_projected = true,
     .columns = columns,

@@ -9,9 +9,6 @@
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "sc", NULL };
-static const char *const categories[] = { NULL };
-static const char *const verbs[] = { "get",    "list",  "patch",
-                                     "update", "watch", NULL };
 static const struct kind_column columns[] = {
     { "Provisioner", "string", ".provisioner", "Who makes its disks.", 0 },
     { "ReclaimPolicy", "string", ".reclaimPolicy",
@@ -54,8 +51,7 @@ const struct kind kind_storageclass = {
     .versions = versions,
     .singular = "storageclass",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .verbs = rules_projected_verbs,
     .is_projected = true,
     .columns = columns,
     .validate = validate,

@@ -13,9 +13,6 @@
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "vm", "vms", NULL };
-static const char *const categories[] = { "all", NULL };
-static const char *const verbs[] = { "get",    "list",  "patch",
-                                     "update", "watch", NULL };
 static const struct kind_column columns[] = {
     { "Age", "date", ".metadata.creationTimestamp", "Since when.", 0 },
     { "Status", "string", ".status.printableStatus",
@@ -134,8 +131,8 @@ const struct kind kind_vm = {
     .versions = versions,
     .singular = "virtualmachine",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .categories = rules_in_all,
+    .verbs = rules_projected_verbs,
     .is_projected = true,
     .columns = columns,
     .cell = cell,

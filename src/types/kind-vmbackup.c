@@ -21,10 +21,6 @@
 
 static const char *const versions[] = { "v1beta1", NULL };
 static const char *const short_names[] = { "vmbackup", "vmbackups", NULL };
-static const char *const categories[] = { "all", NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "SOURCE_KIND", "string", ".spec.source.kind", "VirtualMachine.", 0 },
     { "SOURCE_NAME", "string", ".spec.source.name", "Of what it is.", 0 },
@@ -302,8 +298,8 @@ const struct kind kind_vmbackup = {
     .versions = versions,
     .singular = "virtualmachinebackup",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .categories = rules_in_all,
+    .verbs = rules_verbs,
     .columns = columns,
     .cell = cell,
     .set_defaults = set_defaults,

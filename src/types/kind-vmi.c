@@ -10,9 +10,6 @@
 
 static const char *const versions[] = { "v1", NULL };
 static const char *const short_names[] = { "vmi", "vmis", NULL };
-static const char *const categories[] = { "all", NULL };
-static const char *const verbs[] = { "get",    "list",  "patch",
-                                     "update", "watch", NULL };
 static const struct kind_column columns[] = {
     { "Age", "date", ".metadata.creationTimestamp", "Since when.", 0 },
     { "Phase", "string", ".status.phase", "Running ...", 0 },
@@ -64,8 +61,8 @@ const struct kind kind_vmi = {
     .versions = versions,
     .singular = "virtualmachineinstance",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .categories = rules_in_all,
+    .verbs = rules_projected_verbs,
     .is_projected = true,
     .columns = columns,
     .cell = cell,

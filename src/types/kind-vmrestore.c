@@ -17,10 +17,6 @@
 
 static const char *const versions[] = { "v1beta1", "v1alpha1", NULL };
 static const char *const short_names[] = { "vmrestore", "vmrestores", NULL };
-static const char *const categories[] = { "all", NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "TargetKind", "string", ".spec.target.kind", "VirtualMachine.", 0 },
     { "TargetName", "string", ".spec.target.name", "What is restored.", 0 },
@@ -294,8 +290,8 @@ const struct kind kind_vmrestore = {
     .versions = versions,
     .singular = "virtualmachinerestore",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .categories = rules_in_all,
+    .verbs = rules_verbs,
     .columns = columns,
     .cell = cell,
     .set_defaults = set_defaults,

@@ -11,10 +11,6 @@
 
 static const char *const versions[] = { "v1beta1", "v1alpha1", NULL };
 static const char *const short_names[] = { "vmsnapshot", "vmsnapshots", NULL };
-static const char *const categories[] = { "all", NULL };
-static const char *const verbs[] = { "create", "delete", "deletecollection",
-                                     "get",    "list",   "patch",
-                                     "update", "watch",  NULL };
 static const struct kind_column columns[] = {
     { "SourceKind", "string", ".spec.source.kind", "VirtualMachine.", 0 },
     { "SourceName", "string", ".spec.source.name", "Of what it is.", 0 },
@@ -61,8 +57,8 @@ const struct kind kind_vmsnapshot = {
     .versions = versions,
     .singular = "virtualmachinesnapshot",
     .short_names = short_names,
-    .categories = categories,
-    .verbs = verbs,
+    .categories = rules_in_all,
+    .verbs = rules_verbs,
     .columns = columns,
     .validate = validate,
     .schema_json = schema_virtualmachinesnapshot,

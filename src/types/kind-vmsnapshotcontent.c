@@ -10,7 +10,6 @@
 static const char *const versions[] = { "v1beta1", "v1alpha1", NULL };
 static const char *const short_names[] = { "vmsnapshotcontent",
                                            "vmsnapshotcontents", NULL };
-static const char *const categories[] = { "all", NULL };
 static const char *const verbs[] = { "delete", "deletecollection",
                                      "get",    "list",
                                      "patch",  "update",
@@ -42,7 +41,7 @@ const struct kind kind_vmsnapshotcontent = {
     .versions = versions,
     .singular = "virtualmachinesnapshotcontent",
     .short_names = short_names,
-    .categories = categories,
+    .categories = rules_in_all,
     .verbs = verbs,
     .is_projected = true,
     .columns = columns,

@@ -63,8 +63,8 @@ struct kind {
     struct gvr gvr;
     const char *const *versions; /* served, preferred first, NULL at end */
     const char *singular;
-    const char *const *short_names; /* NULL at end */
-    const char *const *categories;  /* NULL at end */
+    const char *const *short_names; /* NULL at end; NULL: none */
+    const char *const *categories;  /* NULL at end; NULL: none */
     const char *const *verbs;       /* what discovery lists */
     /* libvirt (or vmkeep) is its source: validate() refuses CREATE with
      * UNSUPPORTED, which the API answers as 405, before any other check, and

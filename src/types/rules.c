@@ -5,6 +5,13 @@
 
 #include "base/mem.h"
 
+const char *const rules_verbs[] = { "create", "delete", "deletecollection",
+                                    "get",    "list",   "patch",
+                                    "update", "watch",  NULL };
+const char *const rules_projected_verbs[] = { "get",    "list",  "patch",
+                                              "update", "watch", NULL };
+const char *const rules_in_all[] = { "all", NULL };
+
 void
 rules_check_vm_ref(const json_t *ref, const char *field, struct causes *causes)
 {

@@ -5,6 +5,12 @@
 
 #define RULES_KUBEVIRT_GROUP "kubevirt.io"
 
+/* Lists for struct kind: what users make, what libvirt makes, and what
+ * `kubectl get all` lists. */
+extern const char *const rules_verbs[];
+extern const char *const rules_projected_verbs[];
+extern const char *const rules_in_all[];
+
 /* A VirtualMachine named by group, kind and name at `field` ("spec.source").
  * source  spec kubevirt 4.1, 4.3 */
 void rules_check_vm_ref(const json_t *ref, const char *field,
