@@ -13,6 +13,7 @@
 #include "base/effect.h"
 #include "virt/block.h"
 #include "virt/virt.h"
+#include "volume/splitbrain.h"
 
 #define AGENT_MS 10000
 
@@ -352,7 +353,7 @@ check(const struct call *c)
     CLEANUP(virt_vm_free)
     struct virt_vm *vm = virt_vm_get(c->v, c->uuid, c->err);
 
-    return vm == NULL ? -1 : virt_check_chain(c->v, vm, c->err);
+    return vm == NULL ? -1 : splitbrain_check(c->v, vm, c->err);
 }
 
 static int

@@ -93,10 +93,3 @@ virt_open_files_fini_p(struct virt_open_files *f)
 int virt_open_files(struct virt *v, const char *uuid,
                     struct virt_open_files *ret_files, struct err *err)
     NODISCARD;
-
-/* Does libvirt's idea of each disk agree with what QEMU holds open? The top of
- * each chain must be open for writing, and no other file of a chain may be.
- * CONFLICT with a text for the admin: which disk, which file QEMU writes,
- * which one libvirt believes in, and the way to repair it. NULL vm->live: 0. */
-int virt_check_chain(struct virt *v, const struct virt_vm *vm, struct err *err)
-    NODISCARD;

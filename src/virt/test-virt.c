@@ -79,6 +79,7 @@ the_inventory_is_read(void)
     CLEANUP(virt_close) struct virt *v = opened(NULL);
     CLEANUP(mem_free) char *uuid = only_domain(v);
     CLEANUP(virt_vm_free) struct virt_vm *vm = virt_vm_get(v, uuid, &err);
+    CLEANUP(virt_open_files_fini) struct virt_open_files files = { 0 };
 
     CHECK(vm != NULL);
     CHECK(strcmp(vm->inactive->name, "test") == 0);
@@ -86,7 +87,7 @@ the_inventory_is_read(void)
     CHECK(vm->live != NULL && vm->is_persistent);
     CHECK(virt_vm_get(v, "11111111-2222-3333-4444-555555555555", &err) == NULL);
     CHECK_INT(err.code, ==, ERR_NOT_FOUND);
-    CHECK_ERR(virt_check_chain(v, vm, &err), &err, ERR_NOT_FOUND);
+    CHECK_ERR(virt_open_files(v, uuid, &files, &err), &err, ERR_NOT_FOUND);
 }
 
 static void

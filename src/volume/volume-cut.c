@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "volume/splitbrain.h"
 #include "volume/volume-priv.h"
 
 /* A cut: prepare writes what will be done into the journal, commit does it in
@@ -198,7 +199,7 @@ check_domain(struct volume *v, const struct virt_vm *vm, struct err *err)
     }
     if (vm->state != VIRT_RUNNING && vm->state != VIRT_PAUSED)
         return err_set(err, ERR_BUSY, "%s", plan_why_text(PLAN_WHY_UNSTEADY));
-    if (virt_check_chain(v->virt, vm, err) < 0 ||
+    if (splitbrain_check(v->virt, vm, err) < 0 ||
         virt_domain_job(v->virt, vm->uuid, &is_active, what, sizeof what, err) <
             0)
         return -1;
@@ -558,7 +559,7 @@ check_open(struct volume *v, const struct virt_vm *vm, const struct layer *l,
         return -1;
     if (!is_open_in(&open, id))
         return 0;
-    if (virt_check_chain(v->virt, vm, &unused) < 0)
+    if (splitbrain_check(v->virt, vm, &unused) < 0)
         return err_set(
             err, ERR_CONFLICT,
             "%s: the guest writes to it, but libvirt does not name it "

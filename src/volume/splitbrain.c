@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The split-brain check: does libvirt know which files QEMU writes to?
+/* volume/splitbrain.c: does libvirt know which files QEMU writes to?
  *
  * A libvirtd that is killed between QEMU's snapshot transaction and its own
  * record of it leaves a guest that writes to an overlay and a libvirt that
@@ -11,6 +11,8 @@
  * To tell the admin which file the guest writes to, the qcow2 headers of the
  * other files that QEMU writes are read: the one whose backing file is ours.
  */
+#include "volume/splitbrain.h"
+
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -18,9 +20,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "disk/qcow2.h"
 #include "virt/block.h"
-
-#define BACKING_MAX 1023 /* bytes; source  QEMU docs/interop/qcow2.txt */
 
 struct look {
     const struct virt_vm *vm;
@@ -48,42 +49,13 @@ is_written(const struct virt_open_files *files, const struct file_id *id)
     return false;
 }
 
-static uint64_t
-get_be(const uint8_t *p, size_t n)
-{
-    uint64_t x = 0;
-
-    while (n-- > 0)
-        x = x << 8 | *p++;
-    return x;
-}
-
-/* The backing file's name in a qcow2 header; NULL: none, or no qcow2. */
-static char *
-backing_name(int fd)
-{
-    uint8_t head[20];
-    char name[BACKING_MAX + 1] = "";
-    uint64_t off, len;
-
-    if (pread(fd, head, sizeof head, 0) != sizeof head ||
-        memcmp(head, "QFI\xfb", 4) != 0)
-        return NULL;
-    off = get_be(head + 8, 8);
-    len = get_be(head + 16, 4);
-    if (off == 0 || off > INT32_MAX || len == 0 || len > BACKING_MAX ||
-        pread(fd, name, len, (off_t)off) != (ssize_t)len)
-        return NULL;
-    return xstrdup(name);
-}
-
 /* Does the file that QEMU has open as `f` lie on the file `id`? */
 static bool
 lies_on(const struct virt_open_file *f, const struct file_id *id)
 {
     CLEANUP(fd_close)
     int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    CLEANUP(mem_free) char *name = NULL;
+    CLEANUP(qcow2_info_fini) struct qcow2_info q = { .version = 0 };
     CLEANUP(mem_free) char *dir = NULL;
     CLEANUP(mem_free) char *path = NULL;
     struct file_id backing, is;
@@ -95,11 +67,11 @@ lies_on(const struct virt_open_file *f, const struct file_id *id)
     is = virt_file_id_of_stat(&st);
     if (!file_id_equal(&is, &f->id))
         return false; /* another mount namespace's name */
-    name = backing_name(fd);
-    if (name == NULL)
+    if (qcow2_read(fd, f->path, &q, &unused) < 0 || q.backing == NULL)
         return false;
     dir = file_dirname(f->path);
-    path = name[0] == '/' ? xstrdup(name) : xasprintf("%s/%s", dir, name);
+    path = q.backing[0] == '/' ? xstrdup(q.backing)
+                               : xasprintf("%s/%s", dir, q.backing);
     return id_of(path, &backing, &unused) == 0 && file_id_equal(&backing, id);
 }
 
@@ -171,7 +143,7 @@ is_checked(const struct domxml_disk *disk)
 }
 
 int
-virt_check_chain(struct virt *v, const struct virt_vm *vm, struct err *err)
+splitbrain_check(struct virt *v, const struct virt_vm *vm, struct err *err)
 {
     CLEANUP(virt_open_files_fini) struct virt_open_files files = { 0 };
 
