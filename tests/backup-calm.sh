@@ -19,9 +19,7 @@ vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000" "target_roots = $T/
 reads_can_wait
 vmkeepd_start PATH="$slow_path"
 kubectl_start
-mkdir -p "$T/targets/a"
-target default "$T/targets/a"
-check "a target" wait_until 20 target_ready_is default "True Ready"
+target_default
 check "both VMs are there" wait_until 30 eval "field_is vm g1 .status.printableStatus Running && field_is vm g2 .status.printableStatus Running"
 
 freeze_and_thaw() { guest_freeze_and_thaw g1; }

@@ -11,27 +11,19 @@
 . "$tests_dir/lib-backup.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo virt-test
-requires_program mkfs.ext4 losetup fallocate
-truncate -s 320M "$T/small.img"
-mkfs.ext4 -q -m 0 "$T/small.img"
-mkdir "$T/small"
-mount -o loop "$T/small.img" "$T/small" || skip_all "no loop mount here"
-cleanup_fn umount -l "$T/small"
+small_filesystem
 libvirt_start
 
-mkdir -p "$T/g1" "$T/targets/a"
+mkdir -p "$T/g1"
 qemu-img create -q -f qcow2 "$T/g1/scratch.qcow2" 32M
 GUEST_EXTRA="<disk type='file' device='disk'><driver name='qemu' type='qcow2' discard='unmap'/><source file='$T/g1/scratch.qcow2'/><target dev='vdc' bus='virtio'/></disk>" guest_define g1
-uuid=$(guest_uuid g1)
-mv "$T/g1/data.qcow2" "$T/small/"
-"$(program virt-test)" retarget "$uuid" vdb "$T/small/data.qcow2" qcow2 >/dev/null
+guest_move_data g1 "$T/small"
 guest_start g1
 vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000" "target_roots = $T/targets"
 reads_can_wait
 vmkeepd_start PATH="$slow_path"
 kubectl_start
-target default "$T/targets/a"
-check "a target" wait_until 20 target_ready_is default "True Ready"
+target_default
 check "the VM is there" wait_until 30 field_is vm g1 .status.printableStatus Running
 guest_wait_agent g1
 

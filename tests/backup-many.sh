@@ -17,9 +17,8 @@ vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000" "target_roots = $T/
 reads_can_wait
 vmkeepd_start PATH="$slow_path"
 kubectl_start
-mkdir -p "$T/targets/a" "$T/copies"
-target default "$T/targets/a"
-check "a target" wait_until 20 target_ready_is default "True Ready"
+mkdir -p "$T/copies"
+target_default
 guest_wait_agent g1
 wait_until 30 field_is vm g1 .status.printableStatus Running
 RANDOM=${BACKUP_SEED:-4711}

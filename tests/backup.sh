@@ -15,9 +15,7 @@ vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000" "target_roots = $T/
 reads_can_wait
 vmkeepd_start PATH="$slow_path"
 kubectl_start
-mkdir -p "$T/targets/a"
-check "a target" target default "$T/targets/a"
-check "is ready" wait_until 20 target_ready_is default "True Ready"
+target_default
 check "the VM is there" wait_until 30 field_is vm g1 .status.printableStatus Running
 check "its agent is connected" guest_wait_agent g1
 home=$(guest_disk g1 vda)

@@ -3,6 +3,7 @@
 # check: suite=integration timeout=300
 # Claims are disk files: what a restore does to them, and what deleting one does.
 . "$(dirname "$0")/lib.sh"
+. "$tests_dir/lib-objects.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 libvirt_start
@@ -11,41 +12,18 @@ vmkeepd_configure "min_free = 64M"
 vmkeepd_start
 kubectl_start
 
-field() { k get "$1" "$2" -o "jsonpath={$3}"; }
-field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
-gone() { ! k get "$1" "$2"; }
 claim_path() { field pvc "$1" '.metadata.annotations.vmkeep\.io/path'; }
 claim_of() { field vm web ".spec.template.spec.volumes[?(@.name==\"$1\")].persistentVolumeClaim.claimName"; }
 detached() { k get pvc -l vmkeep.io/detached=true -o 'jsonpath={.items[*].metadata.name}'; }
-snapshot() {
-    k create -f - <<END
-apiVersion: snapshot.kubevirt.io/v1beta1
-kind: VirtualMachineSnapshot
-metadata: {name: $1}
-spec: {source: {apiGroup: kubevirt.io, kind: VirtualMachine, name: web}}
-END
-}
-restore() { # name snapshot [line of the spec]
-    k create -f - <<END
-apiVersion: snapshot.kubevirt.io/v1beta1
-kind: VirtualMachineRestore
-metadata: {name: $1}
-spec:
-  target: {apiGroup: kubevirt.io, kind: VirtualMachine, name: web}
-  virtualMachineSnapshotName: $2
-  ${3:-}
-END
-}
-
 check "the claims are there" wait_until 20 k get pvc web-vda web-vdb
-check "a snapshot" snapshot s1
+check "a snapshot" snapshot s1 web
 check "is ready" wait_until 60 field_is vmsnapshot s1 .status.readyToUse true
 check_equal "the claim's name stays" "$(claim_of vda)" web-vda
 check "its file is the overlay" wait_until 10 eval '[ "$(claim_path web-vda)" = "$(guest_disk web vda)" ]'
 old=$(guest_disk web vda)
 
 # ---- the default policy: new names ----
-check "a restore" restore r1 s1
+check "a restore" restore r1 web s1
 check "is complete" wait_until 60 field_is vmrestore r1 .status.complete true
 new=$(claim_of vda)
 uid=$(field vmrestore r1 .metadata.uid)
@@ -61,7 +39,7 @@ check "and nothing else" test -e "$(guest_disk web vda)"
 check "the other detached claim stays" k get pvc web-vdb
 
 # ---- in place ----
-check "a restore in place" restore r2 s1 "volumeRestorePolicy: InPlace"
+check "a restore in place" restore r2 web s1 "volumeRestorePolicy: InPlace"
 check "is complete" wait_until 60 field_is vmrestore r2 .status.complete true
 check_equal "gives the claims the names that they had in the snapshot" "$(claim_of vda) $(claim_of vdb)" "web-vda web-vdb"
 check "the claim is the new file" wait_until 10 eval '[ "$(claim_path web-vdb)" = "$(guest_disk web vdb)" ]'
@@ -78,4 +56,4 @@ sleep 1
 check "a VM with detached disks stays, Undefined" wait_until 20 field_is vm web .status.printableStatus Undefined
 check_equal "its only claim is that of the detached disk" "$(k get pvc -o 'jsonpath={.items[*].metadata.name}')" "$(detached)"
 check "which can be deleted" k delete pvc "$(detached)" --timeout=30s
-check "then it goes" wait_until 20 gone vm web
+check "then it goes" wait_until 20 is_gone vm web

@@ -9,18 +9,11 @@
 . "$tests_dir/lib-objects.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard virt-test
-requires_program mkfs.ext4 losetup fallocate
-truncate -s 320M "$T/small.img"
-mkfs.ext4 -q -m 0 "$T/small.img"
-mkdir "$T/small"
-mount -o loop "$T/small.img" "$T/small" || skip_all "no loop mount here"
-cleanup_fn umount -l "$T/small"
+small_filesystem
 libvirt_start
 
 guest_define g1
-uuid=$(guest_uuid g1)
-mv "$T/g1/data.qcow2" "$T/small/"
-"$(program virt-test)" retarget "$uuid" vdb "$T/small/data.qcow2" qcow2 >/dev/null
+guest_move_data g1 "$T/small"
 guest_start g1
 export VMKEEP_EFFECT_LOG=$T/effects
 touch "$T/effects"

@@ -13,6 +13,12 @@ target() {
         for line; do printf '  %s\n' "$line"; done
     } | k create -f - >/dev/null
 }
+# target_default: $T/targets/a is the target "default", and ready.
+target_default() {
+    mkdir -p "$T/targets/a"
+    target default "$T/targets/a"
+    check "a target" wait_until 20 target_ready_is default "True Ready"
+}
 target_ready() { k get backuptarget "$1" -o "jsonpath={range .status.conditions[?(@.type=='Ready')]}{.status} {.reason}{end}" 2>/dev/null; }
 target_ready_is() { [ "$(target_ready "$1")" = "$2" ]; }
 target_poke() { k annotate --overwrite backuptarget "$1" "vmkeep.io/test=$RANDOM" >/dev/null; }

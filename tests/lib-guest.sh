@@ -145,6 +145,21 @@ guest_define() {
     virsh -q define "$dir/domain.xml"
 }
 
+# small_filesystem: ext4 of 320 MiB in $T/small, which can be filled up.
+small_filesystem() {
+    requires_program mkfs.ext4 losetup fallocate
+    truncate -s 320M "$T/small.img"
+    mkfs.ext4 -q -m 0 "$T/small.img"
+    mkdir "$T/small"
+    mount -o loop "$T/small.img" "$T/small" || skip_all "no loop mount here"
+    cleanup_fn umount -l "$T/small"
+}
+# guest_move_data VM DIR: a stopped VM's data disk lies there from now on.
+guest_move_data() {
+    mv "$T/$1/data.qcow2" "$2/"
+    "$(program virt-test)" retarget "$(guest_uuid "$1")" vdb "$2/data.qcow2" qcow2 >/dev/null
+}
+
 guest_uuid() { virsh -q domuuid "$1" | head -n 1; }
 guest_state() { virsh -q domstate "$1" | head -n 1; }
 guest_is() { [ "$(guest_state "$1")" = "$2" ]; }

@@ -3,6 +3,7 @@
 # check: suite=integration timeout=400
 # Domains as objects: what virsh does shows up, what vanishes takes nothing with it, and power through the API.
 . "$(dirname "$0")/lib.sh"
+. "$tests_dir/lib-objects.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 requires_program qemu-img
@@ -12,11 +13,6 @@ vmkeepd_configure "min_free = 64M"
 vmkeepd_start
 kubectl_start
 
-# field KIND NAME JSONPATH; field_is ... VALUE
-field() { k get "$1" "$2" -o "jsonpath={$3}"; }
-field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
-# label_is, and annotations, have dots in their keys
-gone() { ! k get "$1" "$2"; }
 put() { k replace --raw "/apis/subresources.kubevirt.io/v1/namespaces/default/$1/$2" -f - <<<"${3:-{\}}"; }
 
 # ---- what is there ----
@@ -29,7 +25,7 @@ check_equal "a disk is a claim" "$(field vm web '.spec.template.spec.volumes[0].
 check_equal "the claim says which file" "$(field pvc web-vda '.metadata.annotations.vmkeep\.io/path')" "$T/web/root.qcow2"
 check_equal "the claim has the virtual size" "$(field pvc web-vda .status.capacity.storage)" 512Mi
 check "both disks can be snapshotted" field_is vm web '.status.volumeSnapshotStatuses[*].enabled' "true true"
-check "there is no instance" gone vmi web
+check "there is no instance" is_gone vmi web
 
 # ---- the host ----
 node=$(field vm web .status.nodeName)
@@ -38,7 +34,7 @@ check "kubectl lists it" eval "k get nodes --no-headers | grep -q '^$node  *Read
 check "kubectl describes it" eval "k describe node $node | grep -q LibvirtConnected"
 check_fails "it cannot be deleted" k delete node "$node"
 check_equal "the claim's class is one that is there" "$(field storageclass "$(field pvc web-vda .spec.storageClassName)" .provisioner)" vmkeep.io/overlay
-check "it is no custom resource" gone crd storageclasses.storage.k8s.io
+check "it is no custom resource" is_gone crd storageclasses.storage.k8s.io
 
 # ---- it runs ----
 guest_start web
@@ -77,7 +73,7 @@ check_fails "start of what runs is refused" put virtualmachines web/start
 check "runStrategy Halted shuts it down" k patch vm web --type merge -p '{"spec":{"runStrategy":"Halted"}}'
 check "it is off" wait_until 120 guest_is web "shut off"
 check "Stopped is shown" wait_until 10 field_is vm web .status.printableStatus Stopped
-check "its instance is gone" wait_until 10 gone vmi web
+check "its instance is gone" wait_until 10 is_gone vmi web
 check "virsh may start it all the same" virsh -q start web
 sleep 3
 check "and vmkeepd leaves it alone" guest_is web running
@@ -132,7 +128,7 @@ check "a snapshot" k create -f "$T/snapshot.yaml"
 check "is ready" wait_until 60 field_is vmsnapshot s1 .status.readyToUse true
 virsh dumpxml --inactive web >"$T/web.xml"
 virsh -q undefine "Web Server"
-check "an undefined domain's VM goes" wait_until 20 gone vm web-server
+check "an undefined domain's VM goes" wait_until 20 is_gone vm web-server
 virsh -q undefine web
 check "a VM with snapshots stays, Undefined" wait_until 20 field_is vm web .status.printableStatus Undefined
 check "its snapshot stays" field_is vmsnapshot s1 .status.phase Succeeded

@@ -80,8 +80,7 @@ check_epoch_locked(struct commitlog *l, const struct commitlog_entry *e,
 
 static int
 append_locked(struct commitlog *l, enum commitlog_type type,
-              const struct buf *body, commitlog_look_fn admit, void *arg,
-              struct err *err) REQUIRES(commitlog_lock)
+              const struct buf *body, struct err *err) REQUIRES(commitlog_lock)
 {
     struct commitlog_entry e = {
         .type = (unsigned)type,
@@ -107,7 +106,6 @@ append_locked(struct commitlog *l, enum commitlog_type type,
         if (commitlog_refresh_locked(l, err) < 0 ||
             check_epoch_locked(l, &e, err) < 0 ||
             logstate_check(&l->state, &e, err) < 0 ||
-            (admit != NULL && admit(arg, &l->state, err) < 0) ||
             try_put_locked(l, &e, &is_done, err) < 0)
             return -1;
     }
@@ -117,23 +115,15 @@ append_locked(struct commitlog *l, enum commitlog_type type,
 }
 
 int
-commitlog_append_if(struct commitlog *l, enum commitlog_type type,
-                    const struct buf *body, commitlog_look_fn admit, void *arg,
-                    struct err *err)
+commitlog_append(struct commitlog *l, enum commitlog_type type,
+                 const struct buf *body, struct err *err)
 {
     int rc;
 
     commitlog_lock_take(l);
-    rc = append_locked(l, type, body, admit, arg, err);
+    rc = append_locked(l, type, body, err);
     commitlog_lock_drop(l);
     return rc;
-}
-
-int
-commitlog_append(struct commitlog *l, enum commitlog_type type,
-                 const struct buf *body, struct err *err)
-{
-    return commitlog_append_if(l, type, body, NULL, NULL, err);
 }
 
 int
@@ -191,7 +181,7 @@ append_commit_locked(struct commitlog *l, struct commitlog_commit *c,
             return -1;
         c->checked_seq = l->state.last_seq;
         commitlog_commit_encode(c, &body);
-        rc = append_locked(l, COMMITLOG_COMMIT, &body, NULL, NULL, err);
+        rc = append_locked(l, COMMITLOG_COMMIT, &body, err);
     } while (rc < 0 && err->code == ERR_CONFLICT &&
              l->state.shrink_seq > c->checked_seq);
     return rc;
@@ -237,20 +227,35 @@ commitlog_append_discard(struct commitlog *l, const uint8_t session[16],
     return commitlog_append(l, COMMITLOG_ABORT, &body, err);
 }
 
-int
-commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
-                        unsigned count, struct err *err)
+/* An entry whose body is a list of backups. */
+static int
+append_ids(struct commitlog *l, enum commitlog_type type, const char *verb,
+           const uint8_t (*ids)[16], unsigned count, struct err *err)
 {
     CLEANUP(buf_fini) struct buf body = BUF_INIT;
     uint8_t n[2];
 
     if (count < 1 || count > COMMITLOG_DELETES)
-        return err_set(err, ERR_INVALID, "delete 1 to %u backups at once",
+        return err_set(err, ERR_INVALID, "%s 1 to %u backups at once", verb,
                        COMMITLOG_DELETES);
     le_put16(n, (uint16_t)count);
     buf_add(&body, n, sizeof n);
     buf_add(&body, ids, (size_t)count * 16);
-    return commitlog_append(l, COMMITLOG_DELETE, &body, err);
+    return commitlog_append(l, type, &body, err);
+}
+
+int
+commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
+                        unsigned count, struct err *err)
+{
+    return append_ids(l, COMMITLOG_DELETE, "delete", ids, count, err);
+}
+
+int
+commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
+                          unsigned count, struct err *err)
+{
+    return append_ids(l, COMMITLOG_UNDELETE, "undelete", ids, count, err);
 }
 
 int

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Holds, what was deleted and can be taken back, and the bad frames. */
+/* Holds, bad frames, and the list of what was deleted and can be taken back. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -24,22 +24,6 @@ commitlog_append_hold(struct commitlog *l, const uint8_t id[16],
     if (len > 0)
         buf_add(&body, reason, len);
     return commitlog_append(l, COMMITLOG_HOLD, &body, err);
-}
-
-int
-commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
-                          unsigned count, struct err *err)
-{
-    CLEANUP(buf_fini) struct buf body = BUF_INIT;
-    uint8_t n[2];
-
-    if (count < 1 || count > COMMITLOG_DELETES)
-        return err_set(err, ERR_INVALID, "undelete 1 to %u backups at once",
-                       COMMITLOG_DELETES);
-    le_put16(n, (uint16_t)count);
-    buf_add(&body, n, sizeof n);
-    buf_add(&body, ids, (size_t)count * 16);
-    return commitlog_append(l, COMMITLOG_UNDELETE, &body, err);
 }
 
 int

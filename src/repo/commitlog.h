@@ -159,6 +159,9 @@ int commitlog_append_discard(struct commitlog *l, const uint8_t session[16],
                              struct err *err) NODISCARD;
 int commitlog_append_delete(struct commitlog *l, const uint8_t (*ids)[16],
                             unsigned count, struct err *err) NODISCARD;
+/* errors  NOT_FOUND (one of them cannot be taken back) */
+int commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
+                              unsigned count, struct err *err) NODISCARD;
 
 /* End a session that is believed dead.
  *   errors  CONFLICT (it has ended) */
@@ -214,13 +217,8 @@ typedef int (*commitlog_look_fn)(void *arg, const struct logstate *s,
 /* `reads_log`: after looking for newer entries. */
 int commitlog_look(struct commitlog *l, bool reads_log, commitlog_look_fn look,
                    void *arg, struct err *err) NODISCARD;
-/* As commitlog_append(), and only if `admit` says 0 of the log up to the entry
- * before; its error is returned. */
-int commitlog_append_if(struct commitlog *l, enum commitlog_type type,
-                        const struct buf *body, commitlog_look_fn admit,
-                        void *arg, struct err *err) NODISCARD;
 
-/* ---- commitlog-hold.c: HOLD, UNDELETE, BAD ------------------------------- */
+/* ---- commitlog-hold.c: HOLD, BAD, what is deleted ------------------------ */
 
 struct commitlog_hold {
     uint8_t id[16];
@@ -238,9 +236,6 @@ struct commitlog_deleted {
  *   errors  NOT_FOUND (no such backup; not on hold) */
 int commitlog_append_hold(struct commitlog *l, const uint8_t id[16],
                           const char *reason, struct err *err) NODISCARD;
-/* errors  NOT_FOUND (one of them cannot be taken back) */
-int commitlog_append_undelete(struct commitlog *l, const uint8_t (*ids)[16],
-                              unsigned count, struct err *err) NODISCARD;
 /* As many entries as it takes; none for none. */
 int commitlog_append_bad(struct commitlog *l, bool is_bad,
                          const struct badset_frame *frames, size_t count,
