@@ -319,3 +319,12 @@ file_id_of_path(const char *path, struct file_id *ret_id, struct err *err)
     *ret_id = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino };
     return 0;
 }
+
+bool
+file_is_at(const char *path, const struct file_id *id)
+{
+    struct file_id is;
+    struct err unused;
+
+    return file_id_of_path(path, &is, &unused) == 0 && file_id_equal(&is, id);
+}

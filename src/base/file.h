@@ -77,3 +77,5 @@ struct file_id {
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 int file_id_of_path(const char *path, struct file_id *ret_id, struct err *err)
     NODISCARD;
+/* Is it this very file? False also when nobody can say. */
+bool file_is_at(const char *path, const struct file_id *id);

@@ -134,6 +134,7 @@ renaming_moves_between_directories(void)
     CHECK(file_id_equal(&a, &b));
     CHECK_ERR(file_rename_path(from, to, &err), &err, ERR_NOT_FOUND);
     CHECK_ERR(file_id_of_path(from, &a, &err), &err, ERR_NOT_FOUND);
+    CHECK(file_is_at(to, &b) && !file_is_at(from, &b));
     CHECK_OK(file_sync_path(to, &err), &err);
 }
 

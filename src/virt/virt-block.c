@@ -64,7 +64,7 @@ read_disk(virDomainPtr dom, const char *target, struct domxml **ret_d,
 static int
 place_in_chain(const struct domxml_disk *disk, const char *path)
 {
-    struct file_id wanted, is;
+    struct file_id wanted;
     struct err unused;
 
     for (size_t i = 0; i < disk->chain_len; i++)
@@ -73,8 +73,7 @@ place_in_chain(const struct domxml_disk *disk, const char *path)
     if (file_id_of_path(path, &wanted, &unused) < 0)
         return -1;
     for (size_t i = 0; i < disk->chain_len; i++)
-        if (file_id_of_path(disk->chain[i].path, &is, &unused) == 0 &&
-            file_id_equal(&is, &wanted))
+        if (file_is_at(disk->chain[i].path, &wanted))
             return (int)i;
     return -1;
 }

@@ -217,13 +217,10 @@ retarget_child(struct merge *m, const struct layer *k, struct err *err)
 {
     const struct qimg_file parent = { m->l->path, m->l->format };
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
-    struct file_id on = { 0, 0 };
-    struct err unused;
 
     if (volume_image_read(k->path, k->format, &i, err) < 0)
         return -1;
-    if (i.backing != NULL && file_id_of_path(i.backing, &on, &unused) == 0 &&
-        file_id_equal(&on, &m->l->file))
+    if (i.backing != NULL && file_is_at(i.backing, &m->l->file))
         return 0;
     if (is_in_live_chain(m, k))
         return err_set(err, ERR_CONFLICT,

@@ -147,7 +147,10 @@ int volume_settle(struct volume *v, struct layer_table *t, struct err *err)
 int volume_collect_table(struct volume *v, struct layer_table *t,
                          size_t *ret_left, struct err *err) NODISCARD;
 
-/* ---- volume-cut.c: for recovery ---- */
+/* ---- volume-cut.c, volume-cut-undo.c ---- */
+/* The domain names the new file of this disk: the rows say so too. */
+int volume_cut_switch(struct layer_table *t, const struct layer_job_disk *d,
+                      struct err *err) NODISCARD;
 /* Undo the cut in t's journal; the merges are left to a collect. */
 int volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
                     struct err *err) NODISCARD;
@@ -179,7 +182,7 @@ int volume_copy_finish(struct volume *v, struct layer_table *t, struct err *err)
 int volume_copy_undo(struct volume *v, struct layer_table *t, struct err *err)
     NODISCARD;
 
-/* ---- volume-restore.c, volume-fill.c ---- */
+/* ---- volume-restore.c, volume-restore-end.c, volume-fill.c ---- */
 struct volume_restore {
     struct volume *v;
     struct layer_table *t;

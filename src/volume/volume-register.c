@@ -54,11 +54,7 @@ register_below(struct layer_table *t, const char *target,
 static void
 retire_active(struct layer_table *t, struct layer *l)
 {
-    struct err unused;
-    struct file_id is;
-
-    if (file_id_of_path(l->path, &is, &unused) == 0 &&
-        file_id_equal(&is, &l->file))
+    if (file_is_at(l->path, &l->file))
         l->state = LAYER_DETACHED;
     else
         layer_remove(t, l->id);
