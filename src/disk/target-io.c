@@ -31,7 +31,7 @@ enum {
     ZEROS = 1 << 20, /* written where holes cannot be punched */
 };
 
-struct role target_pool_lock;
+extern struct role target_pool_lock;
 
 struct disk_target {
     char *path;    /* [C] */
