@@ -16,7 +16,7 @@
 static void
 check_times(const char *text)
 {
-    char stamp[CLOCK_RFC3339_SIZE], duration[CLOCK_DURATION_SIZE];
+    char stamp[CLOCK_RFC3339_SIZE];
     struct err err = { 0 };
     int64_t t, again;
     uint64_t within;
@@ -25,11 +25,8 @@ check_times(const char *text)
         clock_format_rfc3339(t, stamp);
         FUZZ_CHECK(clock_parse_rfc3339(stamp, &again, &err) == 0 && again == t);
     }
-    if (clock_parse_duration(text, &t, &err) == 0) {
-        clock_format_duration(t, duration);
-        FUZZ_CHECK(clock_parse_duration(duration, &again, &err) == 0 &&
-                   again == t);
-    }
+    if (clock_parse_duration(text, &t, &err) < 0)
+        FUZZ_CHECK(err.code == ERR_INVALID);
     if (retain_parse_within(text, &within, &err) < 0)
         FUZZ_CHECK(err.code == ERR_INVALID);
 }
