@@ -404,10 +404,48 @@ a_second_process_is_refused(void)
 {
     CLEANUP(store_close) struct store *s = empty_store();
     struct err err;
+    int status;
+    pid_t pid;
 
     CHECK(s != NULL);
-    CHECK(store_open_sqlite(test_dir, &err) == NULL);
-    CHECK_INT(err.code, ==, ERR_BUSY);
+    pid = fork();
+    if (pid == 0)
+        _exit(store_open_sqlite(test_dir, &err) == NULL ? (int)err.code : 0);
+    (void)waitpid(pid, &status, 0);
+    CHECK_INT(WEXITSTATUS(status), ==, ERR_BUSY);
+}
+
+/* As one that posix_spawn() has made, and that has not executed its program. */
+static void
+a_child_holds_no_lock_for_the_dead(void)
+{
+    struct err err;
+    pid_t child = 0, pid;
+    int fds[2], status;
+    struct store *s;
+
+    store_close(empty_store());
+    CHECK_INT(pipe(fds), ==, 0);
+    pid = fork();
+    if (pid == 0) {
+        s = store_open_sqlite(test_dir, &err);
+        child = fork();
+        if (child == 0)
+            for (;;)
+                (void)pause();
+        _exit(s != NULL && write(fds[1], &child, sizeof child) ==
+                               (ssize_t)sizeof child
+                  ? 0
+                  : 1);
+    }
+    CHECK_INT(read(fds[0], &child, sizeof child), ==, sizeof child);
+    (void)waitpid(pid, &status, 0);
+    s = store_open_sqlite(test_dir, &err);
+    (void)kill(child, SIGKILL);
+    CHECK(s != NULL);
+    store_close(s);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
 }
 
 static void
@@ -514,6 +552,8 @@ main(void)
         { "a crash after each write keeps it",
           a_crash_after_each_write_keeps_it },
         { "a second process is refused", a_second_process_is_refused },
+        { "a child holds no lock for the dead",
+          a_child_holds_no_lock_for_the_dead },
         { "damage is found when opening", damage_is_found_when_opening },
         { "a newer format is refused", a_newer_format_is_refused },
         { "a watch behind a compaction is told",
