@@ -42,8 +42,7 @@ seconds_since(uint64_t begin_ns)
     return (double)(clock_mono_ns() - begin_ns) / 1e9;
 }
 
-/* ---- read -----------------------------------------------------------------
- */
+/* ---- read ---- */
 
 struct pool {
     uint8_t *free[POOL];
@@ -122,8 +121,7 @@ read_all(char **argv)
         free(p.free[--p.n]);
 }
 
-/* ---- backup ---------------------------------------------------------------
- */
+/* ---- backup ---- */
 
 static struct repo *
 open_repo(const char *path)
@@ -228,8 +226,7 @@ backup(char **argv)
            (unsigned long long)progress.stored_bytes);
 }
 
-/* ---- restore --------------------------------------------------------------
- */
+/* ---- restore ---- */
 
 struct filler {
     struct disk_target *t;

@@ -61,8 +61,7 @@ again_in(struct pass *p, int64_t ms)
         p->again_ms = ms;
 }
 
-/* ---- jobs -------------------------------------------------------------------
- */
+/* ---- jobs ---- */
 
 static json_t *
 task_status(struct pass *p, const struct target_task *task)
@@ -207,9 +206,7 @@ step_task(struct pass *p, const struct target_task *task, struct err *err)
     }
 }
 
-/* ---- retention
- * ----------------------------------------------------------------
- */
+/* ---- retention ---- */
 
 static void
 apply_retention(struct pass *p)
@@ -237,9 +234,7 @@ apply_retention(struct pass *p)
     free(r.first);
 }
 
-/* ---- the pass
- * -------------------------------------------------------------------
- */
+/* ---- the pass ---- */
 
 static int
 put_status(void *arg, json_t *object, struct err *err)

@@ -35,8 +35,7 @@ choice_fini_p(struct choice *c)
     free(c->items);
 }
 
-/* ---- what the objects say -------------------------------------------------
- */
+/* ---- what the objects say ---- */
 
 int
 target_retain_policy(const json_t *target, struct retain_policy *ret,
@@ -115,9 +114,7 @@ note_restores(struct ctl *ctl)
     return used;
 }
 
-/* ---- gathering
- * ---------------------------------------------------------------
- */
+/* ---- gathering ---- */
 
 struct known {
     struct repo_entry *entries;
@@ -212,9 +209,7 @@ gather(struct ctl *ctl, const struct known *k, const char *target,
     object_list_fini(&list);
 }
 
-/* ---- deleting
- * ------------------------------------------------------------------
- */
+/* ---- deleting ---- */
 
 static struct object *
 object_of(const struct choice *c, uint64_t seq)

@@ -66,8 +66,7 @@ target_tasks_free(void *arg)
     free(w);
 }
 
-/* ---- scrub ----------------------------------------------------------------
- */
+/* ---- scrub ---- */
 
 static void
 on_damage(void *arg, const char *object, const char *cause)
@@ -170,8 +169,7 @@ scrub_tell(struct ctl *ctl, struct object *target, const json_t *note)
     return text;
 }
 
-/* ---- garbage --------------------------------------------------------------
- */
+/* ---- garbage ---- */
 
 static int
 on_removed(void *arg, const char *object, uint64_t bytes)

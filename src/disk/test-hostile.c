@@ -21,8 +21,7 @@ enum {
     LONG_MS = 20000, /* the machine may be busy */
 };
 
-/* ---- the liar -------------------------------------------------------------
- */
+/* ---- the liar ---- */
 
 static const char *lie;
 static uint32_t seed; /* 0: no bits are flipped */
@@ -267,8 +266,7 @@ be_a_liar(const char *path)
     }
 }
 
-/* ---- the tests ------------------------------------------------------------
- */
+/* ---- the tests ---- */
 
 static bool
 is_mute(const char *how)

@@ -235,8 +235,7 @@ internal_snapshots_do_not_matter(void)
     (void)unlink(path);
 }
 
-/* ---- what is refused ------------------------------------------------------
- */
+/* ---- what is refused ---- */
 
 static void
 images_that_qemu_would_guess_at_are_refused(void)
@@ -318,8 +317,7 @@ a_chain_that_bites_its_tail_is_refused(void)
     (void)unlink(a);
 }
 
-/* ---- what goes wrong ------------------------------------------------------
- */
+/* ---- what goes wrong ---- */
 
 static struct disk_source *victim;
 static char *victim_path;
@@ -444,8 +442,7 @@ a_directory_with_a_long_name_will_do(void)
     (void)unlink(path);
 }
 
-/* ---- bitmaps ---------------------------------------------------------------
- */
+/* ---- bitmaps ---- */
 
 static void
 a_bitmap_says_what_was_written(void)
@@ -548,8 +545,7 @@ a_bitmap_of_a_killed_qemu_is_not_trusted(void)
     (void)unlink(path);
 }
 
-/* ---- sweep -----------------------------------------------------------------
- */
+/* ---- sweep ---- */
 
 static void
 a_server_that_nobody_reached_is_swept_away(void)

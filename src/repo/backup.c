@@ -232,8 +232,7 @@ repo_backup_progress(struct repo_backup *b, struct repo_progress *ret)
     ret->stored_bytes = packer_stored(b->data) + packer_stored(b->meta);
 }
 
-/* ---- disks ----------------------------------------------------------------
- */
+/* ---- disks ---- */
 
 static void
 find_parent_disk(struct repo_backup *b, struct backup_disk *d, unsigned log2)
@@ -311,8 +310,7 @@ repo_backup_chunk_size(const struct repo_backup *b, unsigned disk)
     return (uint64_t)1 << b->disks[disk].out.chunk_log2;
 }
 
-/* ---- leaves ---------------------------------------------------------------
- */
+/* ---- leaves ---- */
 
 static int
 close_oldest(struct repo_backup *b, struct backup_disk *d, struct err *err)
@@ -372,8 +370,7 @@ leaf_for(struct repo_backup *b, struct backup_disk *d, uint64_t idx,
     return 0;
 }
 
-/* ---- writing --------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 /* Say that we are still at work, each day. A collector that took us for dead
  * is found out here and not by the commit. */
@@ -505,8 +502,7 @@ repo_backup_write(struct repo_backup *b, unsigned disk, uint64_t off,
     return 0;
 }
 
-/* ---- zeros ----------------------------------------------------------------
- */
+/* ---- zeros ---- */
 
 /* Chunks c to c1 within one leaf. */
 static int
@@ -600,8 +596,7 @@ repo_backup_zero(struct repo_backup *b, unsigned disk, uint64_t off,
     return backup_work_check(b, err);
 }
 
-/* ---- commit ----------------------------------------------------------------
- */
+/* ---- commit ---- */
 
 /* The last chunk of a disk that shrank into it: cut it, so that growing the
  * disk again does not bring back what was behind the end. */

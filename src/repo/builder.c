@@ -40,8 +40,7 @@ struct builder {
     uint64_t set_to[TREE_LEVEL_MAX + 2];
 };
 
-/* ---- counting -------------------------------------------------------------
- */
+/* ---- counting ---- */
 
 static void
 count_in(struct builder *b, const struct tree_entry *e, enum frame_kind kind)
@@ -158,8 +157,7 @@ count_leaf(struct builder *b, uint64_t idx, const struct tree_node *leaf,
     return 0;
 }
 
-/* ---- nodes ------------------------------------------------------------------
- */
+/* ---- nodes ---- */
 
 /* How many entries node (level, idx) has at most. */
 static unsigned

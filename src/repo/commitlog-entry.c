@@ -148,8 +148,7 @@ commitlog_commit_decode(const uint8_t *data, size_t len,
     return frame_loc_decode(loc, &ret->root.loc, err);
 }
 
-/* ---- CONDEMN --------------------------------------------------------------
- */
+/* ---- CONDEMN ---- */
 
 void
 commitlog_condemn_fini(struct commitlog_condemn *c)

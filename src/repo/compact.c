@@ -146,8 +146,7 @@ list_packs(struct compact *c, struct err *err)
     return mark_movers(c, err);
 }
 
-/* ---- what is needed -------------------------------------------------------
- */
+/* ---- what is needed ---- */
 
 static int
 on_frame(void *arg, enum frame_kind kind, const struct tree_entry *e,
@@ -205,8 +204,7 @@ walk(struct compact *c, struct err *err)
     return 0;
 }
 
-/* ---- choosing -------------------------------------------------------------
- */
+/* ---- choosing ---- */
 
 /* How many bytes of frames the pack has, of which p->live are needed. */
 static int
@@ -299,8 +297,7 @@ choose(struct compact *c, size_t to, struct err *err)
     return 0;
 }
 
-/* ---- a group ---------------------------------------------------------------
- */
+/* ---- a group ---- */
 
 struct group {
     struct compact *c;
@@ -611,8 +608,7 @@ run_group(struct compact *c, enum frame_kind kind, size_t to, bool *ret_more,
     return rc;
 }
 
-/* ---- all of it --------------------------------------------------------------
- */
+/* ---- all of it ---- */
 
 static void
 count_only(struct compact *c, size_t to)

@@ -130,8 +130,7 @@ dedupindex_is_usable(struct repo *repo, const struct segment_pack *pack)
            !redirect_is_source(repo->moves, &id);
 }
 
-/* ---- the segments ---------------------------------------------------------
- */
+/* ---- the segments ---- */
 
 static int
 compare_segments(const void *a, const void *b)
@@ -292,8 +291,7 @@ dedupindex_sums_get(struct dedupindex *d)
     return sums;
 }
 
-/* ---- footers --------------------------------------------------------------
- */
+/* ---- footers ---- */
 
 static int
 compare_places(const void *a, const void *b)
@@ -463,8 +461,7 @@ recent(struct dedupindex *d, struct footer *out[FOOTERS_FIRST])
     return n;
 }
 
-/* ---- a look-up ------------------------------------------------------------
- */
+/* ---- a look-up ---- */
 
 struct want {
     struct frame_ctx *ctx;

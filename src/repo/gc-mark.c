@@ -63,8 +63,7 @@ gc_mark(struct gc *gc, const struct commitlog_commit *c, struct err *err)
     return 0;
 }
 
-/* ---- what is to go ---------------------------------------------------------
- */
+/* ---- what is to go ---- */
 
 /* A session as a pack that cannot exist, to keep sessions in a packset. */
 static struct pack_id

@@ -28,8 +28,7 @@ repo_gc_defaults(void)
                                      .kill_s = REPO_GC_KILL_S };
 }
 
-/* ---- the dead --------------------------------------------------------------
- */
+/* ---- the dead ---- */
 
 struct dead {
     uint8_t id[16];
@@ -86,8 +85,7 @@ kill_dead(struct gc *gc, struct err *err)
     return 0;
 }
 
-/* ---- what exists -----------------------------------------------------------
- */
+/* ---- what exists ---- */
 
 static int
 compare(const void *a, const void *b)
@@ -120,8 +118,7 @@ list_all(struct gc *gc, struct err *err)
     return 0;
 }
 
-/* ---- condemn ---------------------------------------------------------------
- */
+/* ---- condemn ---- */
 
 /* Which deleted backups go, and which are present: *ret_backups. */
 static int
@@ -257,8 +254,7 @@ condemn(struct gc *gc, struct err *err)
                    "backups are committed faster than one can look: try again");
 }
 
-/* ---- remove ----------------------------------------------------------------
- */
+/* ---- remove ---- */
 
 /* Of the packs that exist, those to remove now. */
 static struct pack_id *
@@ -337,8 +333,7 @@ count_next(struct gc *gc, struct err *err)
     return 0;
 }
 
-/* ---- a run -----------------------------------------------------------------
- */
+/* ---- a run ---- */
 
 static int
 check_log(struct gc *gc, struct err *err)

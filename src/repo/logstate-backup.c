@@ -46,8 +46,7 @@ logstate_is_kept(const struct logstate *s, const uint8_t id[16])
     return false;
 }
 
-/* ---- DELETE ---------------------------------------------------------------
- */
+/* ---- DELETE ---- */
 
 int
 logstate_fold_delete(struct logstate *s, const struct commitlog_entry *e,
@@ -87,8 +86,7 @@ logstate_check_delete(const struct logstate *s, const struct commitlog_entry *e,
     return 0;
 }
 
-/* ---- PIN ------------------------------------------------------------------
- */
+/* ---- PIN ---- */
 
 static void
 unpin(struct logstate *s, const uint8_t id[16])

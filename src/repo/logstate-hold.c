@@ -27,8 +27,7 @@ no_backup(const uint8_t id[16], const char *what, struct err *err)
     return err_set(err, ERR_NOT_FOUND, "backup %s: %s", text, what);
 }
 
-/* ---- HOLD: op, backup, length of the reason, the reason -------------------
- */
+/* ---- HOLD: op, backup, length of the reason, the reason ---- */
 
 const struct commitlog_hold *
 logstate_hold_of(const struct logstate *s, const uint8_t id[16])
@@ -83,8 +82,7 @@ logstate_check_hold(const struct logstate *s, const struct commitlog_entry *e,
     return 0;
 }
 
-/* ---- UNDELETE: as DELETE ---------------------------------------------------
- */
+/* ---- UNDELETE: as DELETE ---- */
 
 void
 logstate_note_deleted(struct logstate *s, const struct commitlog_backup *b,
@@ -168,8 +166,7 @@ logstate_check_undelete(const struct logstate *s,
     return 0;
 }
 
-/* ---- BAD: op, count, frames -------------------------------------------------
- */
+/* ---- BAD: op, count, frames ---- */
 
 int
 logstate_fold_bad(struct logstate *s, const struct commitlog_entry *e,

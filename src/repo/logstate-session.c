@@ -21,8 +21,7 @@ is_none(const uint8_t id[16])
     return memcmp(id, none, 16) == 0;
 }
 
-/* ---- the table ------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 static uint32_t *
 slot_of(const struct logstate *s, const uint8_t id[16])
@@ -121,8 +120,7 @@ logstate_is_protected(const struct logstate *s, const uint8_t session[16])
     return false;
 }
 
-/* ---- OPEN -----------------------------------------------------------------
- */
+/* ---- OPEN ---- */
 
 /* Is what it begins on still there? */
 static int
@@ -185,8 +183,7 @@ logstate_check_open(const struct logstate *s, const struct commitlog_entry *e,
     return check_begin(s, e, err);
 }
 
-/* ---- COMMIT ---------------------------------------------------------------
- */
+/* ---- COMMIT ---- */
 
 /* The packs of the sessions that this one resumed are part of its backup. */
 static void
@@ -261,8 +258,7 @@ logstate_check_commit(const struct logstate *s, const struct commitlog_entry *e,
     return check_commit(s, &c, err);
 }
 
-/* ---- ABORT, KILL -----------------------------------------------------------
- */
+/* ---- ABORT, KILL ---- */
 
 int
 logstate_fold_abort(struct logstate *s, const struct commitlog_entry *e,

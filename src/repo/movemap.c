@@ -10,8 +10,7 @@
 #define MAGIC  "VMKM"
 #define SOURCE 20u
 
-/* ---- the entry of the log -------------------------------------------------
- */
+/* ---- the entry of the log ---- */
 
 void
 movemap_entry_fini(struct movemap_entry *e)
@@ -86,8 +85,7 @@ movemap_entry_decode(const uint8_t *data, size_t len, struct movemap_entry *ret,
     return 0;
 }
 
-/* ---- the map --------------------------------------------------------------
- */
+/* ---- the map ---- */
 
 void
 movemap_fini(struct movemap *m)

@@ -39,8 +39,7 @@ struct mover {
     uint64_t stored;
 };
 
-/* ---- sources --------------------------------------------------------------
- */
+/* ---- sources ---- */
 
 int
 mover_source_open(struct blob *blob, bool is_encrypted,
@@ -70,8 +69,7 @@ mover_source_fini(struct mover_source *s)
     *s = (struct mover_source){ 0 };
 }
 
-/* ---- the open pack --------------------------------------------------------
- */
+/* ---- the open pack ---- */
 
 struct mover *
 mover_new(const struct packer_config *config)
@@ -214,8 +212,7 @@ mover_finish(struct mover *m, struct err *err)
     return rc;
 }
 
-/* ---- frames ---------------------------------------------------------------
- */
+/* ---- frames ---- */
 
 static void
 note_frame(struct mover *m, const struct mover_source *s,

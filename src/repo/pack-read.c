@@ -259,8 +259,7 @@ pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
     return pack_reader_frame_at(r, ctx, kind, &copy, id, out, &look_err);
 }
 
-/* ---- trailers and footers -------------------------------------------------
- */
+/* ---- trailers and footers ---- */
 
 int
 pack_read_tail(struct blob *blob, const struct pack_id *id,

@@ -89,8 +89,7 @@ pack_head_size(unsigned key_count)
     return PACK_HEADER_SIZE + (size_t)PACK_KEY_SIZE * key_count;
 }
 
-/* ---- keys -----------------------------------------------------------------
- */
+/* ---- keys ---- */
 
 static void
 key_aad(const struct pack_wrap *wrap, enum frame_kind kind,
@@ -222,8 +221,7 @@ pack_footer_origin(const struct pack_wrap *wrap, const struct pack_id *id,
     footer_origin(wrap, id, wrap->epoch, ret);
 }
 
-/* ---- header ---------------------------------------------------------------
- */
+/* ---- header ---- */
 
 size_t
 pack_header_encode(const struct pack_wrap *wrap,

@@ -76,8 +76,7 @@ redirect_free(struct redirect *r)
     free(r);
 }
 
-/* ---- the table ------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 struct news {
     size_t known;          /* redirects that we have */
@@ -128,8 +127,7 @@ redirect_is_source(struct redirect *r, const struct pack_id *pack)
     return is;
 }
 
-/* ---- maps -----------------------------------------------------------------
- */
+/* ---- maps ---- */
 
 static struct map_ref *
 find_map_locked(struct redirect *r, uint32_t redirect) REQUIRES(redirect_lock)

@@ -93,8 +93,7 @@ list_open(struct repo *repo, bool removes, struct list *l,
     return 0;
 }
 
-/* ---- packs that no segment lists ------------------------------------------
- */
+/* ---- packs that no segment lists ---- */
 
 static int
 compare_packs(const void *a, const void *b)
@@ -208,8 +207,7 @@ complete(struct repo *repo, const struct packs *known,
     return failed > 0 ? -1 : 0;
 }
 
-/* ---- all of it ------------------------------------------------------------
- */
+/* ---- all of it ---- */
 
 /* Merge until nothing is due. *ret_again: a segment was removed because it
  * cannot be read. */

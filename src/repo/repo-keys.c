@@ -19,8 +19,7 @@
 #include "repo/repo-id.h"
 #include "repo/repo-unlock.h"
 
-/* ---- files ----------------------------------------------------------------
- */
+/* ---- files ---- */
 
 static int
 file_make(const char *path, enum keys_slot_kind kind,
@@ -65,8 +64,7 @@ repo_keys_make_recipient(const char *path, char ret_public[KEYS_TEXT_SIZE],
     return rc;
 }
 
-/* ---- rights ---------------------------------------------------------------
- */
+/* ---- rights ---- */
 
 static int
 need_owner(const struct repo *repo, struct err *err)
@@ -82,8 +80,7 @@ need_owner(const struct repo *repo, struct err *err)
     return 0;
 }
 
-/* ---- list -----------------------------------------------------------------
- */
+/* ---- list ---- */
 
 static const char *
 kind_name(enum keys_slot_kind kind)
@@ -132,8 +129,7 @@ repo_keys_list(struct repo *repo, struct repo_key **ret_keys, size_t *ret_count,
     return 0;
 }
 
-/* ---- add ------------------------------------------------------------------
- */
+/* ---- add ---- */
 
 static int
 put_slot(struct repo *repo, const struct keys *keys,
@@ -225,8 +221,7 @@ repo_keys_add(struct repo *repo, const struct repo_keys_new *n,
     return 0;
 }
 
-/* ---- remove ---------------------------------------------------------------
- */
+/* ---- remove ---- */
 
 static int
 remove_slot(struct repo *repo, struct repo_unlock_slot **slots, size_t count,
@@ -280,8 +275,7 @@ repo_keys_remove(struct repo *repo, const char *id, struct err *err)
     return rc < 0 ? err_wrap(err, "key slot %s", id) : 0;
 }
 
-/* ---- rotate ---------------------------------------------------------------
- */
+/* ---- rotate ---- */
 
 static int
 put_grants(struct repo *repo, const struct keys *keys,

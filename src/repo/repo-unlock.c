@@ -27,8 +27,7 @@ repo_unlock_read_file(const char *path, struct keys_secret *ret,
     return rc < 0 ? err_wrap(err, "key file %s", path) : 0;
 }
 
-/* ---- the slots ------------------------------------------------------------
- */
+/* ---- the slots ---- */
 
 void
 repo_unlock_slots_free(struct repo_unlock_slot **slots, size_t count)
@@ -89,8 +88,7 @@ repo_unlock_slots(struct repo *repo, struct repo_unlock_slot ***ret,
     return 0;
 }
 
-/* ---- what a secret opens --------------------------------------------------
- */
+/* ---- what a secret opens ---- */
 
 struct unlock {
     struct repo *repo;

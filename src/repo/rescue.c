@@ -21,8 +21,7 @@ struct rescue {
     struct builder *builder; /* of this disk; NULL until a leaf changes */
 };
 
-/* ---- which packs ----------------------------------------------------------
- */
+/* ---- which packs ---- */
 
 static int
 find_gone(void *arg, const struct logstate *s, struct err *err)
@@ -38,8 +37,7 @@ find_gone(void *arg, const struct logstate *s, struct err *err)
     return 0;
 }
 
-/* ---- chunks ---------------------------------------------------------------
- */
+/* ---- chunks ---- */
 
 static int
 store_again(struct rescue *r, struct tree_entry *e, struct err *err)
@@ -82,8 +80,7 @@ fix_entry(struct rescue *r, struct tree_entry *e, bool *ret_changed,
     return store_again(r, e, err);
 }
 
-/* ---- leaves ---------------------------------------------------------------
- */
+/* ---- leaves ---- */
 
 static int
 have_builder(struct rescue *r, struct err *err)
@@ -162,8 +159,7 @@ fix_disk(struct rescue *r, struct err *err)
     return 0;
 }
 
-/* ---- all ------------------------------------------------------------------
- */
+/* ---- all ---- */
 
 /* The backup as it would be committed. */
 static struct repo_view *NO_TSA

@@ -66,8 +66,7 @@ unlock(struct resume *r)
     pthread_mutex_unlock(&r->mutex);
 }
 
-/* ---- the packs ------------------------------------------------------------
- */
+/* ---- the packs ---- */
 
 static int
 compare(const void *a, const void *b)
@@ -114,8 +113,7 @@ add_sessions(struct resume *r, const uint8_t session[16], struct err *err)
     return 0;
 }
 
-/* ---- a window -------------------------------------------------------------
- */
+/* ---- a window ---- */
 
 /* The slot with that id, or the empty one where it would be. */
 static struct slot *
@@ -216,8 +214,7 @@ resume_set_window(size_t chunks)
     window_chunks = chunks == 0 ? WINDOW_CHUNKS : chunks;
 }
 
-/* ---- the functions of the header ------------------------------------------
- */
+/* ---- the functions of the header ---- */
 
 int NO_TSA
 resume_new(struct repo *repo, const uint8_t session[16], struct resume **ret,

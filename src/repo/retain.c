@@ -58,8 +58,7 @@ is_future(const struct group *g, size_t i)
     return g->stamp[i] > g->now && g->stamp[i] - g->now > SLOP_S;
 }
 
-/* ---- readings -------------------------------------------------------------
- */
+/* ---- readings ---- */
 
 /* Give those that are not used a time between their neighbours that are. */
 static void
@@ -154,8 +153,7 @@ take_reading(struct group *g, enum reading r)
             llabs(g->time[i] - g->stamp[i]) <= SLOP_S && !g->items[i].is_bad;
 }
 
-/* ---- rules -----------------------------------------------------------------
- */
+/* ---- rules ---- */
 
 /* Months since the year 0 of the day `days` after 1970-01-01.
  * source: H. Hinnant, chrono-compatible low-level date algorithms */
@@ -329,9 +327,7 @@ apply_to_group(const struct retain_policy *p, struct retain_item *items,
     free(g.is_used);
 }
 
-/* ---- the whole list
- * ----------------------------------------------------------
- */
+/* ---- the whole list ---- */
 
 static int
 compare_items(const void *a, const void *b)
@@ -373,9 +369,7 @@ retain_apply(const struct retain_policy *policy, struct retain_item *items,
     }
 }
 
-/* ---- words
- * -------------------------------------------------------------------
- */
+/* ---- words ---- */
 
 char *
 retain_reasons_text(unsigned reasons)

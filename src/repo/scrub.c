@@ -36,8 +36,7 @@ struct scrub {
     uint64_t saved_ms;
 };
 
-/* ---- hooks of verify ------------------------------------------------------
- */
+/* ---- hooks of verify ---- */
 
 static void
 on_damage(void *arg, const char *object, const char *cause)
@@ -107,8 +106,7 @@ on_read(void *arg, uint64_t bytes, struct err *err)
     return 0;
 }
 
-/* ---- what was found --------------------------------------------------------
- */
+/* ---- what was found ---- */
 
 static int
 write_found(struct scrub *s, struct err *err)
@@ -150,8 +148,7 @@ clear_pack(struct scrub *s, const struct pack_id *id, struct err *err)
                                 err);
 }
 
-/* ---- the pass ---------------------------------------------------------------
- */
+/* ---- the pass ---- */
 
 static int
 save(struct scrub *s, bool is_urgent, struct err *err)

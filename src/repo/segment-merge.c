@@ -125,8 +125,7 @@ merge_streams(struct repo *repo, struct stream *streams, unsigned count,
     return 0;
 }
 
-/* ---- which ----------------------------------------------------------------
- */
+/* ---- which ---- */
 
 /* By level, run, first id. */
 static int

@@ -109,8 +109,7 @@ run_uuid(const uint8_t run[16], uint32_t n, uint8_t out[16])
     repo_id_of_digest(digest, out);
 }
 
-/* ---- a segment ------------------------------------------------------------
- */
+/* ---- a segment ---- */
 
 static int
 put(struct segment_writer *w, struct part *p, uint32_t number, uint8_t uuid[16],

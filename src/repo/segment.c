@@ -113,8 +113,7 @@ segment_page_crc(const uint8_t uuid[16], uint32_t no,
     return crc_32c(crc_32c(crc_32c(0, uuid, 16), number, 4), page, PAYLOAD);
 }
 
-/* ---- filter --------------------------------------------------------------
- */
+/* ---- filter ---- */
 
 static uint32_t
 block_of(const uint8_t id[SEGMENT_ID], uint32_t blocks)
@@ -151,8 +150,7 @@ segment_filter_size(const struct segment *s)
     return (size_t)s->at.blocks * BLOCK;
 }
 
-/* ---- writing -------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static int
 compare(const void *a, const void *b)
@@ -258,8 +256,7 @@ segment_encode(struct segment_head *head, const struct segment_entry *entries,
     return 0;
 }
 
-/* ---- open ----------------------------------------------------------------
- */
+/* ---- open ---- */
 
 static int
 read_pages(const struct segment *s, uint32_t no, uint32_t count, uint8_t *out,
@@ -431,8 +428,7 @@ segment_load_filter(struct segment *s)
     s->filter = TAKE(filter);
 }
 
-/* ---- reading -------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 uint32_t
 segment_entry_pages(const struct segment *s)

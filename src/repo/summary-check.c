@@ -55,8 +55,7 @@ summary_check_trust(struct summary_check *c,
     c->right[c->count++] = *backup;
 }
 
-/* ---- sides ----------------------------------------------------------------
- */
+/* ---- sides ---- */
 
 static void
 side_fini(struct side *s)
@@ -103,8 +102,7 @@ find_disk(const struct repo_view *v, const struct root_disk *like,
     return false;
 }
 
-/* ---- a relative -----------------------------------------------------------
- */
+/* ---- a relative ---- */
 
 /* The first leaf from `idx` on that is not zero; not found: the last tried. */
 static int
@@ -187,8 +185,7 @@ find_base(struct summary_check *c, struct repo_view *v, struct side *ret,
     return 0;
 }
 
-/* ---- the difference of two trees ------------------------------------------
- */
+/* ---- the difference of two trees ---- */
 
 struct diff {
     struct repo_view *from, *to;
@@ -256,8 +253,7 @@ diff_nodes(struct diff *d, unsigned level, uint64_t idx,
     return 0;
 }
 
-/* ---- compare --------------------------------------------------------------
- */
+/* ---- compare ---- */
 
 static void
 note_fault(struct summary_fault *f, const char *disk, const struct pack_id *id,

@@ -13,8 +13,7 @@
 #define ENTRY_SIZE  12u
 #define GROUP_PACKS 4096u
 
-/* ---- bytes ----------------------------------------------------------------
- */
+/* ---- bytes ---- */
 
 /* How many from `at` on have one kind and session, at most GROUP_PACKS. */
 static size_t
@@ -101,8 +100,7 @@ summary_decode(const uint8_t *data, size_t len, unsigned disk_count,
     return 0;
 }
 
-/* ---- store and load --------------------------------------------------------
- */
+/* ---- store and load ---- */
 
 static int
 store_parts(struct packer *meta, struct frame_ctx *ctx,
@@ -178,8 +176,7 @@ summary_load(struct repo *repo, const struct root *root, struct packset *ret,
     return 0;
 }
 
-/* ---- by walking ------------------------------------------------------------
- */
+/* ---- by walking ---- */
 
 static void
 note(struct packset *ret, const struct tree_entry *e, enum frame_kind kind)

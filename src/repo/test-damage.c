@@ -83,8 +83,7 @@ forget_repo(unsigned count)
     testing_dir_remove();
 }
 
-/* ---- damage
- * ------------------------------------------------------------------ */
+/* ---- damage ---- */
 
 enum damage {
     FLIP,
@@ -389,8 +388,7 @@ damage_is_found_and_named(void)
     }
 }
 
-/* ---- crashes
- * ------------------------------------------------------------------ */
+/* ---- crashes ---- */
 
 /* A second backup, then the first is deleted. */
 static int

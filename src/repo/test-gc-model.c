@@ -169,8 +169,7 @@ arrive(struct state *st, unsigned process)
     return true;
 }
 
-/* ---- what is needed ---------------------------------------------------------
- */
+/* ---- what is needed ---- */
 
 static bool
 is_backup(const struct logstate *s, unsigned who)
@@ -261,8 +260,7 @@ find_loss(const struct search *h, const struct state *st,
     return NULL;
 }
 
-/* ---- the search -------------------------------------------------------------
- */
+/* ---- the search ---- */
 
 /* What the rest depends on, in few bytes: no numbers of entries, but which of
  * them is behind which. */
@@ -352,9 +350,7 @@ push(struct search *h, struct state *st)
     logstate_fini(&s);
 }
 
-/* ---- the processes
- * -----------------------------------------------------------
- */
+/* ---- the processes ---- */
 
 /* May a backup that needs this be committed? As commitlog_append_commit(). */
 static bool

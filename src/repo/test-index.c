@@ -20,8 +20,7 @@
 #define LOG2  16u
 #define CHUNK ((size_t)1 << LOG2)
 
-/* ---- backups --------------------------------------------------------------
- */
+/* ---- backups ---- */
 
 /* A disk of the chunks first .. first + count - 1, without a parent. */
 static uint64_t
@@ -229,8 +228,7 @@ small_segments_are_merged(void)
     testing_dir_remove();
 }
 
-/* ---- damage and lies -------------------------------------------------------
- */
+/* ---- damage and lies ---- */
 
 /* Any byte of any segment. */
 static void
@@ -358,8 +356,7 @@ a_pack_that_is_gone_or_rotten_is_not_built_upon(void)
     testing_dir_remove();
 }
 
-/* ---- segments --------------------------------------------------------------
- */
+/* ---- segments ---- */
 
 static void
 random_entries(struct segment_entry *e, uint32_t count, uint32_t packs)

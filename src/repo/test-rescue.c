@@ -226,8 +226,7 @@ chunks_that_are_gone_end_the_backup(void)
     run(ALL_GONE, true);
 }
 
-/* ---- all at once -----------------------------------------------------------
- */
+/* ---- all at once ---- */
 
 #define WRITERS 8
 
@@ -315,8 +314,7 @@ writers_collectors_and_compactors_at_once(void)
     testing_dir_remove();
 }
 
-/* ---- the space -------------------------------------------------------------
- */
+/* ---- the space ---- */
 
 static uint64_t
 stored_bytes(struct repo *repo)

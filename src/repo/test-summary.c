@@ -127,8 +127,7 @@ a_packset_adds_and_takes_away(void)
     CHECK(packset_next(&s, &pos) != NULL && packset_next(&s, &pos) == NULL);
 }
 
-/* ---- a summary that is wrong ----------------------------------------------
- */
+/* ---- a summary that is wrong ---- */
 
 struct found {
     char id[REPO_ID_SIZE];

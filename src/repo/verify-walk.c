@@ -37,8 +37,7 @@ struct walk {
     unsigned disk;
 };
 
-/* ---- footers ---------------------------------------------------------------
- */
+/* ---- footers ---- */
 
 static int
 read_range(struct walk *w, const char *name, uint64_t off, uint8_t *data,
@@ -150,8 +149,7 @@ footer_has(const struct footer *f, const struct tree_entry *e)
            memcmp(f->entries[lo].id, e->id, HASH_SIZE) == 0;
 }
 
-/* ---- the walk ---------------------------------------------------------------
- */
+/* ---- the walk ---- */
 
 static struct pack_id
 pack_of(const struct tree_entry *e, enum frame_kind kind)

@@ -126,8 +126,7 @@ verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
     return state;
 }
 
-/* ---- the small objects
- * ------------------------------------------------------- */
+/* ---- the small objects ---- */
 
 static int
 check_log(struct verify *v, struct err *err)
@@ -180,8 +179,7 @@ check_slots(struct verify *v, struct err *err)
     return 0;
 }
 
-/* ---- the packs -------------------------------------------------------------
- */
+/* ---- the packs ---- */
 
 struct pack_list {
     struct verify *v;

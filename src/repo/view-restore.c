@@ -94,8 +94,7 @@ note_done(struct restore *r, uint64_t bytes, struct err *err)
     return 0;
 }
 
-/* ---- planning -------------------------------------------------------------
- */
+/* ---- planning ---- */
 
 static int
 flush_zero(struct restore *r, struct err *err)
@@ -318,8 +317,7 @@ plan_ranges(struct restore *r)
     }
 }
 
-/* ---- a worker ---------------------------------------------------------------
- */
+/* ---- a worker ---- */
 
 struct work {
     struct restore *r;

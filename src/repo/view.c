@@ -95,8 +95,7 @@ repo_view_open(struct repo *repo, const char *backup_id,
     return view_open_commit(repo, &b.commit, ret_view, err);
 }
 
-/* ---- pin ------------------------------------------------------------------
- */
+/* ---- pin ---- */
 
 /* It is read, from now on or still. */
 static int
@@ -529,8 +528,7 @@ repo_view_is_chunk(struct repo_view *v, unsigned disk, uint64_t off,
     return 0;
 }
 
-/* ---- extents --------------------------------------------------------------
- */
+/* ---- extents ---- */
 
 /* What a disk is compared with. */
 struct other_disk {

@@ -9,8 +9,7 @@
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
 
-/* ---- import -----------------------------------------------------------------
- */
+/* ---- import ---- */
 
 struct import {
     struct repo_backup *backup;
@@ -214,8 +213,7 @@ cmd_import(const struct repotool *t, struct err *err)
     return rc;
 }
 
-/* ---- export -----------------------------------------------------------------
- */
+/* ---- export ---- */
 
 struct export
 {

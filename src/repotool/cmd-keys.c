@@ -171,8 +171,7 @@ new_recipient(const struct repotool *t, struct err *err)
     return 0;
 }
 
-/* ---- the kit ---------------------------------------------------------------
- */
+/* ---- the kit ---- */
 
 static int
 read_kit(const char *path, struct buf *out, struct err *err)
@@ -303,8 +302,7 @@ cmd_export_kit(const struct repotool *t, struct err *err)
     return rc;
 }
 
-/* ---- keys ------------------------------------------------------------------
- */
+/* ---- keys ---- */
 
 int
 cmd_keys(const struct repotool *t, struct err *err)

@@ -123,8 +123,7 @@ usage(FILE *f)
     (void)fprintf(f, "\n%s", options_help);
 }
 
-/* ---- secrets --------------------------------------------------------------
- */
+/* ---- secrets ---- */
 
 char *
 repotool_key_path(const struct repotool *t)
@@ -264,8 +263,7 @@ repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
     return open_with_key(t, ret_repo, err);
 }
 
-/* ---- command line ----------------------------------------------------------
- */
+/* ---- command line ---- */
 
 enum {
     OPT_NO_ENCRYPTION = 256,
