@@ -21,28 +21,46 @@ wait_for(int64_t ms)
     return (struct backup_plan){ .step = BACKUP_NOTHING, .again_ms = ms };
 }
 
+/* A step that needs the target: after the start it is looked at first. */
+static struct backup_plan
+ask_target(const struct backup_plan_seen *s, enum backup_plan_step step)
+{
+    return s->is_target_unknown ? wait_for(BACKUP_PLAN_LOOK_MS) : do_step(step);
+}
+
+/* Nobody wants the job's outcome. */
+static struct backup_plan
+end_job(const struct backup_plan_seen *s)
+{
+    if (!is_job_alive(s))
+        return do_step(BACKUP_FORGET);
+    return do_step(s->is_target_away ? BACKUP_ABANDON : BACKUP_CANCEL);
+}
+
+static bool
+has_job(const struct backup_plan_seen *s)
+{
+    return s->job != JOB_NONE && s->job != JOB_ABANDONED;
+}
+
 static struct backup_plan
 plan_deleting(const struct backup_plan_seen *s)
 {
     if (!s->has_finalizer)
         return wait_for(-1);
-    if (is_job_alive(s))
-        return do_step(BACKUP_CANCEL);
-    if (s->job != JOB_NONE)
-        return do_step(BACKUP_FORGET);
+    if (has_job(s))
+        return end_job(s);
     if (s->has_traces || s->has_turn)
         return do_step(BACKUP_CLEAN);
-    return do_step(BACKUP_END);
+    return ask_target(s, BACKUP_END);
 }
 
 /* Ready or failed: nothing is left behind. */
 static struct backup_plan
 plan_ended(const struct backup_plan_seen *s)
 {
-    if (is_job_alive(s))
-        return do_step(BACKUP_CANCEL);
-    if (s->job != JOB_NONE)
-        return do_step(BACKUP_FORGET);
+    if (has_job(s))
+        return end_job(s);
     if (s->has_traces || s->has_turn)
         return do_step(BACKUP_CLEAN);
     return s->has_failed ? wait_for(-1) : do_step(BACKUP_CHECK);
@@ -55,7 +73,9 @@ plan_reading(const struct backup_plan_seen *s)
     case JOB_NONE:
         if (s->now_ms < s->retry_ms)
             return wait_for(s->retry_ms - s->now_ms);
-        return do_step(BACKUP_READ);
+        return ask_target(s, BACKUP_READ);
+    case JOB_ABANDONED: /* by a daemon that stops */
+        return wait_for(BACKUP_PLAN_TURN_MS);
     case JOB_WAITING:
     case JOB_RUNNING:
         return do_step(BACKUP_WATCH);
@@ -73,6 +93,8 @@ plan_cutting(const struct backup_plan_seen *s)
 {
     if (s->now_ms < s->retry_ms)
         return wait_for(s->retry_ms - s->now_ms);
+    if (s->is_target_unknown)
+        return wait_for(BACKUP_PLAN_LOOK_MS);
     if (s->trouble != NULL)
         return do_step(BACKUP_TROUBLE);
     if (s->has_turn)
@@ -89,7 +111,7 @@ backup_plan_make(const struct backup_plan_seen *s)
     if (!s->has_finalizer)
         return do_step(BACKUP_ADD_FINALIZER);
     if (!s->is_begun)
-        return do_step(BACKUP_BEGIN);
+        return ask_target(s, BACKUP_BEGIN);
     if (s->is_done || s->has_failed)
         return plan_ended(s);
     return s->is_cut ? plan_reading(s) : plan_cutting(s);

@@ -25,6 +25,7 @@
 
 #define BACKUP_PLAN_REST_MS (10 * 60 * 1000)
 #define BACKUP_PLAN_TURN_MS 2000
+#define BACKUP_PLAN_LOOK_MS 100 /* until the target was looked at */
 
 struct backup_plan_seen {
     int64_t now_ms;
@@ -36,10 +37,12 @@ struct backup_plan_seen {
     bool is_cut;      /* and says when */
     int64_t retry_ms; /* not tried before; 0: at once */
     enum job_state job;
-    bool is_job_cancelled; /* JOB_FAILED because of a cancel */
-    const char *trouble;   /* why it cannot be cut now; NULL: it can */
-    bool has_turn;         /* of the VM's backups, it is ours to go on */
-    bool is_turn_taken;    /* it is another's */
+    bool is_job_cancelled;  /* JOB_FAILED because of a cancel */
+    const char *trouble;    /* why it cannot be cut now; NULL: it can */
+    bool has_turn;          /* of the VM's backups, it is ours to go on */
+    bool is_turn_taken;     /* it is another's */
+    bool is_target_unknown; /* not looked at since the start: a moment */
+    bool is_target_away;    /* nothing that uses it may end */
 };
 
 enum backup_plan_step {
@@ -54,6 +57,7 @@ enum backup_plan_step {
     BACKUP_COMPLETE,    /* the job is done */
     BACKUP_READ_FAILED, /* the job is not */
     BACKUP_CANCEL,      /* the job, and wait for its end */
+    BACKUP_ABANDON,     /* the job, which hangs: it ends when it can */
     BACKUP_FORGET,      /* an ended job that nobody needs */
     BACKUP_CLEAN,       /* cut, bitmap, firmware, secrets, the turn */
     BACKUP_CHECK,       /* is it still on the target? */

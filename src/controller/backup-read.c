@@ -432,6 +432,7 @@ backup_read_start(struct ctl *ctl, const char *key, const json_t *json,
     r->vm_uuid = jsonx_str_or(r->json, "status.sourceUID", "");
     r->target = jsonx_str_or(r->json, "status.vmkeep.target", "");
     r->dir = job_dir(ctl, r->uid);
+    spec.group = r->target;
     return job_start(ctl->jobs, &spec, err);
 }
 

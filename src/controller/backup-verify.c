@@ -109,6 +109,7 @@ start(struct ctl *ctl, const char *uid, const char *target, struct queue *queue,
     CLEANUP(mem_free) char *job_key = key_of(uid);
     struct verify_job *v = xcalloc(1, sizeof *v);
     struct job_spec spec = { .key = job_key,
+                             .group = target,
                              .fn = verify_run,
                              .arg = v,
                              .free_arg = verify_job_free,
@@ -166,6 +167,7 @@ backup_verify_step(struct ctl *ctl, json_t *object, const char *target,
         break;
     case JOB_WAITING:
     case JOB_RUNNING:
+    case JOB_ABANDONED:
     default:
         return 0;
     }
@@ -175,10 +177,14 @@ backup_verify_step(struct ctl *ctl, json_t *object, const char *target,
 }
 
 bool
-backup_verify_stop(struct ctl *ctl, const char *uid)
+backup_verify_stop(struct ctl *ctl, const char *uid, bool must_not_wait)
 {
     CLEANUP(mem_free) char *job_key = key_of(uid);
 
+    if (must_not_wait) {
+        job_abandon(ctl->jobs, job_key);
+        return true;
+    }
     job_cancel(ctl->jobs, job_key);
     return job_forget(ctl->jobs, job_key);
 }

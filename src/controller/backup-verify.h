@@ -17,5 +17,6 @@
 int backup_verify_step(struct ctl *ctl, json_t *object, const char *target,
                        struct queue *queue, const char *key,
                        bool *ret_is_changed, struct err *err) NODISCARD;
-/* The object goes: end the job. false: it has not ended yet. */
-bool backup_verify_stop(struct ctl *ctl, const char *uid);
+/* The object goes: end the job. false: it has not ended yet; never with
+ * `must_not_wait`. */
+bool backup_verify_stop(struct ctl *ctl, const char *uid, bool must_not_wait);

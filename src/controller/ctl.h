@@ -50,6 +50,7 @@ struct ctl {
     struct eventrec *events;
     struct recover *recover; /* recover_open(); borrowed as the others */
     struct jobs *jobs;       /* job_pool_new(); borrowed; NULL in small tests */
+    struct jobs *asks;       /* the same, for job_ask() */
     struct targets *targets; /* the target part's own */
     struct ctl_config config;
     /* ctl_start()'s and ctl_stop()'s own. */

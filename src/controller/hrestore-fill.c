@@ -346,7 +346,9 @@ fill_all(struct fill *f, struct volume_restore *volume, struct err *err)
         if (fill_disk(f, &disks[i], err) < 0)
             return err_wrap(err, "disk %s", disks[i].target);
     }
-    if (disk_sweep(f->dir, err) < 0)
+    /* Nothing after this reads the target: who was cancelled while it hung
+     * defines nothing. */
+    if (disk_sweep(f->dir, err) < 0 || job_check(f->s->job, err) < 0)
         return -1;
     return volume_restore_filled(volume, err);
 }

@@ -14,6 +14,7 @@
 #include "controller/job.h"
 #include "controller/objutil.h"
 #include "controller/restore-mark.h"
+#include "controller/target.h"
 
 void
 hrestore_pass_clear(struct hrestore_pass *p)
@@ -100,7 +101,10 @@ see_backup(struct hrestore_pass *p)
 {
     struct hrestore_seen *s = &p->seen;
     const json_t *b = p->backup_json;
+    const char *target = jsonx_str(p->json, "status.vmkeep.target");
 
+    s->is_backup_away =
+        target != NULL && target_state(p->ctl, target) == TARGET_IS_AWAY;
     s->has_backup = p->backup != NULL;
     s->is_backup_deleting = p->backup != NULL && object_is_deleting(p->backup);
     s->is_backup_ready = jsonx_bool(b, "status.readyToUse");
@@ -144,6 +148,9 @@ see_job(struct hrestore_pass *p)
     case JOB_DONE:
     case JOB_FAILED:
         p->seen.job = HRESTORE_JOB_ENDED;
+        return;
+    case JOB_ABANDONED:
+        p->seen.job = HRESTORE_JOB_ABANDONED;
         return;
     case JOB_NONE:
     default:

@@ -50,7 +50,11 @@ plan_deleting(const struct hrestore_seen *s, struct hrestore_plan *p)
     say(p, "Deleting", "VirtualMachineRestore is deleted");
     p->is_ready = s->has_completed;
     if (s->job == HRESTORE_JOB_ACTIVE)
-        p->step = HRESTORE_CANCEL_JOB;
+        p->step =
+            s->is_backup_away ? HRESTORE_ABANDON_JOB : HRESTORE_CANCEL_JOB;
+    else if (s->job == HRESTORE_JOB_ABANDONED)
+        p->step =
+            s->has_finalizer ? HRESTORE_REMOVE_FINALIZER : HRESTORE_NOTHING;
     else if (s->job == HRESTORE_JOB_ENDED)
         p->step = HRESTORE_END_JOB;
     else if (!s->has_completed && (is_locked(s) || s->has_traces))

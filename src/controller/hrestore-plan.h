@@ -33,6 +33,7 @@ enum hrestore_job { /* of this process, for this restore */
     HRESTORE_JOB_NONE,
     HRESTORE_JOB_ACTIVE,
     HRESTORE_JOB_ENDED,
+    HRESTORE_JOB_ABANDONED,
 };
 
 struct hrestore_seen {
@@ -63,6 +64,7 @@ struct hrestore_seen {
     /* the backup */
     const char *backup_ns, *backup_name;
     bool has_backup, is_backup_deleting, is_backup_ready, is_backup_snapshot;
+    bool is_backup_away;    /* its target: nothing that reads it may end */
     const char *source_uid; /* of the VM that was backed up */
     /* the work */
     enum hrestore_job job;
@@ -79,7 +81,8 @@ enum hrestore_step {
     HRESTORE_START_JOB,
     HRESTORE_WATCH_JOB, /* write its progress */
     HRESTORE_CANCEL_JOB,
-    HRESTORE_END_JOB, /* take its outcome */
+    HRESTORE_ABANDON_JOB, /* it hangs: it ends, and cleans up, when it can */
+    HRESTORE_END_JOB,     /* take its outcome */
     HRESTORE_MARK,
     HRESTORE_START_VM,
     HRESTORE_COMPLETE,

@@ -21,6 +21,8 @@
 #include "controller/restore-define.h"
 #include "controller/secrets.h"
 
+#define CHECK_MS 500 /* mostly it is done by then */
+
 /* ---- what this kind of restore says ---- */
 
 static char *
@@ -254,30 +256,109 @@ preflight(struct hrestore_pass *p, json_t *lines, struct err *err)
     return write_found(p, s, &job, &t, lines, err);
 }
 
-int
-hrestore_work_preflight(struct hrestore_pass *p, struct err *err)
+struct check {
+    struct loop *loop;
+    char *key; /* of the restore */
+};
+
+static void
+check_free(void *arg)
 {
+    struct check *c = arg;
+
+    if (c == NULL)
+        return;
+    free(c->key);
+    free(c);
+}
+
+static int
+check_run(struct job *job, void *arg, struct err *err)
+{
+    const struct check *c = arg;
+    CLEANUP(hrestore_pass_clear)
+    struct hrestore_pass p = { .loop = c->loop,
+                               .ctl = loop_ctl(c->loop),
+                               .key = c->key };
     CLEANUP(json_decref) json_t *lines = json_array();
     CLEANUP(json_decref) json_t *patch = NULL;
+    bool is_there = false;
     struct err ignored;
 
-    if (preflight(p, lines, err) == 0)
+    if (hrestore_pass_look(&p, &is_there, err) < 0 || job_check(job, err) < 0)
+        return -1;
+    if (!is_there || p.backup == NULL)
+        return err_set(err, ERR_CANCELLED, "the restore or its backup is gone");
+    if (preflight(&p, lines, err) == 0)
         return 0;
     /* What was found until then helps to understand it. */
     line(lines, "refused: %s", err->msg);
     patch = json_pack("{s:{s:O}}", "vmkeep", "preflight", lines);
-    if (p->seen.is_dry_run)
+    if (p.seen.is_dry_run)
         jsonx_set(patch, "vmkeep.dryRun", json_true());
-    (void)!objutil_merge_status(p->ctl, &p->restore, patch, &ignored);
+    (void)!objutil_merge_status(p.ctl, &p.restore, patch, &ignored);
     return -1;
+}
+
+static char *
+check_key(const struct hrestore_pass *p)
+{
+    return xasprintf("%s/preflight", object_uid(p->restore));
+}
+
+/* Where its backup is; NULL: on this host. */
+static const char *
+target_of(const struct hrestore_pass *p)
+{
+    if (strcmp(jsonx_str_or(p->backup_json, "spec.type", ""), "snapshot") == 0)
+        return NULL;
+    return jsonx_str(p->backup_json, "status.vmkeep.target");
+}
+
+static const char *
+flow_of(const struct hrestore_pass *p)
+{
+    return p->seen.is_new ? "hrestore-new" : "hrestore-replace";
+}
+
+int
+hrestore_work_preflight(struct hrestore_pass *p, struct err *err)
+{
+    CLEANUP(mem_free) char *key = check_key(p);
+    struct check *c = xcalloc(1, sizeof *c);
+    struct job_spec spec = { .key = key,
+                             .flow = flow_of(p),
+                             .group = target_of(p),
+                             .fn = check_run,
+                             .arg = c,
+                             .free_arg = check_free,
+                             .queue = loop_queue(p->loop),
+                             .queue_key = p->key };
+    void *done = NULL;
+    int rc;
+
+    c->loop = p->loop;
+    c->key = xstrdup(p->key);
+    rc = job_ask(p->ctl->asks, &spec, CHECK_MS, &done, err);
+    check_free(done);
+    return rc;
+}
+
+void
+hrestore_work_drop(struct hrestore_pass *p)
+{
+    CLEANUP(mem_free) char *key = check_key(p);
+
+    job_abandon(p->ctl->asks, key);
 }
 
 /* ---- the try ---- */
 
 struct work {
     struct loop *loop;
-    char *key;   /* of the restore */
-    char *table; /* the VM whose lock is held */
+    char *key;    /* of the restore */
+    char *table;  /* the VM whose lock is held */
+    char *holder; /* of that lock: this very restore, not one of its name */
 };
 
 static void
@@ -285,7 +366,8 @@ work_free(void *arg)
 {
     struct work *w = arg;
 
-    loop_give_vm(w->loop, w->table, w->key);
+    vmlock_release(loop_ctl(w->loop)->locks, w->table, w->holder);
+    free(w->holder);
     free(w->key);
     free(w->table);
     free(w);
@@ -324,18 +406,23 @@ hrestore_work_start(struct hrestore_pass *p, int64_t *ret_again_ms,
     const char *table = jsonx_str_or(p->state, "table", "");
     CLEANUP(mem_free) char *key = hrestore_pass_job_key(p);
     struct work *w;
-    int rc =
-        loop_take_vm(p->loop, table, VMLOCK_RESTORE, p->key, ret_again_ms, err);
+    CLEANUP(mem_free)
+    char *holder = xasprintf("hrestore %s %s", p->key, object_uid(p->restore));
 
-    if (rc != 0)
-        return rc;
+    if (vmlock_take(p->ctl->locks, table, VMLOCK_RESTORE, holder,
+                    loop_queue(p->loop), p->key, err) < 0) {
+        *ret_again_ms = LOOP_LATER_MS;
+        return err->code == ERR_BUSY ? 1 : -1;
+    }
     w = xcalloc(1, sizeof *w);
     w->loop = p->loop;
     w->key = xstrdup(p->key);
     w->table = xstrdup(table);
+    w->holder = TAKE(holder);
     const struct job_spec spec = {
         .key = key,
-        .flow = p->seen.is_new ? "hrestore-new" : "hrestore-replace",
+        .flow = flow_of(p),
+        .group = target_of(p),
         .fn = run,
         .arg = w,
         .free_arg = work_free,

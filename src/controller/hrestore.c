@@ -44,10 +44,12 @@
 #include "controller/objutil.h"
 #include "controller/project.h"
 #include "controller/restore-mark.h"
+#include "controller/target.h"
 
 #define CLAIM_MS      300
 #define CLAIM_WAIT_MS (10 * 1000) /* for the projection of restored claims */
 #define WATCH_MS      5000        /* without progress */
+#define TARGET_MS     200         /* until the target was looked at */
 
 /* ---- errors and outcomes ---- */
 
@@ -85,14 +87,50 @@ note_failure(struct hrestore_pass *p, const char *try, const struct err *why,
     return objutil_merge_status(p->ctl, &p->restore, patch, err);
 }
 
+/* After the start the target is looked at first. */
+static bool
+is_too_early(const struct hrestore_pass *p, int64_t *ret_again_ms)
+{
+    const char *target = jsonx_str(p->backup_json, "status.vmkeep.target");
+
+    *ret_again_ms = TARGET_MS;
+    return target != NULL && target_state(p->ctl, target) == TARGET_IS_UNKNOWN;
+}
+
+/* Nothing that reads the target is begun while it is away. */
 static int
-do_preflight(struct hrestore_pass *p, struct err *err)
+check_target(struct hrestore_pass *p, struct err *err)
+{
+    const char *target = jsonx_str(p->backup_json, "status.vmkeep.target");
+    CLEANUP(target_release) struct target_ref *ref = NULL;
+
+    return target == NULL ? 0 : target_open(p->ctl, target, &ref, err);
+}
+
+static int
+do_preflight(struct hrestore_pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    struct err why;
+    int rc;
+
+    if (is_too_early(p, ret_again_ms))
+        return 1;
+    rc = check_target(p, &why) < 0 ? -1 : hrestore_work_preflight(p, &why);
+    if (rc >= 0)
+        return rc;
+    return why.code == ERR_CANCELLED ? 0 : note_failure(p, "tries", &why, err);
+}
+
+static int
+start_job(struct hrestore_pass *p, int64_t *ret_again_ms, struct err *err)
 {
     struct err why;
 
-    if (hrestore_work_preflight(p, &why) == 0)
-        return 0;
-    return note_failure(p, "tries", &why, err);
+    if (is_too_early(p, ret_again_ms))
+        return 1;
+    if (check_target(p, &why) < 0)
+        return note_failure(p, "tries", &why, err);
+    return hrestore_work_start(p, ret_again_ms, err);
 }
 
 static int
@@ -315,6 +353,25 @@ undo(struct hrestore_pass *p, int64_t *ret_again_ms, struct err *err)
     return objutil_merge_status(p->ctl, &p->restore, patch, err);
 }
 
+/* It hangs. What it made it removes when it ends, and holds the VM's lock until
+ * then; it defines nothing any more (hrestore-fill.c). */
+static int
+abandon_job(struct hrestore_pass *p, struct err *err)
+{
+    CLEANUP(mem_free) char *key = hrestore_pass_job_key(p);
+
+    job_abandon(p->ctl->jobs, key);
+    return unlock_vm(p, err);
+}
+
+static int
+go(struct hrestore_pass *p, struct err *err)
+{
+    hrestore_work_drop(p);
+    return objutil_finalizer(p->ctl, &p->restore, HRESTORE_FINALIZER, false,
+                             err);
+}
+
 static int
 cancel_job(struct hrestore_pass *p, int64_t *ret_again_ms)
 {
@@ -336,11 +393,11 @@ step(struct hrestore_pass *p, const struct hrestore_plan *plan,
         return objutil_finalizer(p->ctl, &p->restore, HRESTORE_FINALIZER, true,
                                  err);
     case HRESTORE_PREFLIGHT:
-        return do_preflight(p, err);
+        return do_preflight(p, ret_again_ms, err);
     case HRESTORE_LOCK:
         return lock_vm(p, err);
     case HRESTORE_START_JOB:
-        return hrestore_work_start(p, ret_again_ms, err);
+        return start_job(p, ret_again_ms, err);
     case HRESTORE_WATCH_JOB:
         *ret_again_ms = WATCH_MS;
         return watch_job(p, err) < 0 ? -1 : 1;
@@ -356,9 +413,10 @@ step(struct hrestore_pass *p, const struct hrestore_plan *plan,
         return complete(p, err);
     case HRESTORE_UNDO:
         return undo(p, ret_again_ms, err);
+    case HRESTORE_ABANDON_JOB:
+        return abandon_job(p, err);
     case HRESTORE_REMOVE_FINALIZER:
-        return objutil_finalizer(p->ctl, &p->restore, HRESTORE_FINALIZER, false,
-                                 err);
+        return go(p, err);
     case HRESTORE_NOTHING:
     default:
         *ret_again_ms = plan->again_ms < 0 ? QUEUE_DONE : plan->again_ms;

@@ -4,8 +4,9 @@
  * Jobs are few and long, so each gets a thread when it is its turn; the thread
  * ends with it and hands the place on to the job that has waited longest. One
  * lock guards the table and the jobs' outcomes; the work itself never holds
- * it. Order of locks: job_lock, then the queue's own (in tell_locked()), so
- * that job_forget_queue() is final when it returns.
+ * it. An abandoned job stays in the table, so that its key is taken, and is
+ * freed by its own thread. Order of locks: job_lock, then the queue's own (in
+ * tell_locked()), so that job_forget_queue() is final when it returns.
  */
 #include "controller/job.h"
 
@@ -14,6 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,15 +26,17 @@
 struct job {
     struct jobs *jobs; /* [C] */
     char *key;         /* [C] */
+    char *group;       /* [C] NULL: none */
     const char *flow;  /* [C] */
+    bool is_quick;     /* [C] */
     job_fn fn;         /* [C] */
     void *arg;         /* [T: the job's; before and after it: who frees] */
     void (*free_arg)(void *);
     char *queue_key;          /* [C] */
     atomic_bool is_cancelled; /* [A] */
     struct queue *queue GUARDED_BY(job_lock);
-    enum job_state state GUARDED_BY(job_lock);
-    uint64_t order GUARDED_BY(job_lock); /* the lowest waits longest */
+    enum job_state state GUARDED_BY(job_lock); /* ABANDONED: a thread has it */
+    uint64_t order GUARDED_BY(job_lock);       /* the lowest waits longest */
     struct job_progress progress GUARDED_BY(job_lock);
     struct job_progress told GUARDED_BY(job_lock); /* with the last poke */
     uint64_t told_ms GUARDED_BY(job_lock);
@@ -47,6 +51,7 @@ struct jobs {
     pthread_mutex_t mutex;
     pthread_cond_t ended; /* `running` went down */
     struct map *table GUARDED_BY(job_lock);
+    struct map *held GUARDED_BY(job_lock); /* groups */
     unsigned running GUARDED_BY(job_lock); /* threads */
     uint64_t next_order GUARDED_BY(job_lock);
     bool is_stopping GUARDED_BY(job_lock);
@@ -68,11 +73,16 @@ struct jobs *NO_TSA
 job_pool_new(unsigned max)
 {
     struct jobs *jobs = xcalloc(1, sizeof *jobs);
+    pthread_condattr_t attr;
 
     jobs->max = max;
     jobs->table = map_new();
+    jobs->held = map_new();
     (void)pthread_mutex_init(&jobs->mutex, NULL);
-    (void)pthread_cond_init(&jobs->ended, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&jobs->ended, &attr);
+    (void)pthread_condattr_destroy(&attr);
     return jobs;
 }
 
@@ -84,6 +94,7 @@ job_free(struct job *job)
     json_decref(job->note);
     json_decref(job->told_note);
     free(job->key);
+    free(job->group);
     free(job->queue_key);
     free(job);
 }
@@ -105,6 +116,29 @@ tell_locked(struct job *job) REQUIRES(job_lock)
 
 static void *job_main(void *arg);
 
+static bool
+is_held_locked(const struct job *job) REQUIRES(job_lock)
+{
+    return job->group != NULL && map_get(job->jobs->held, job->group) != NULL;
+}
+
+/* Places that are taken: a job that hangs takes none. */
+static unsigned
+busy_locked(struct jobs *jobs) REQUIRES(job_lock)
+{
+    unsigned n = 0;
+    const char *key;
+    void *value;
+
+    for (size_t i = 0; map_next(jobs->table, &i, &key, &value);) {
+        const struct job *job = value;
+
+        n += (job->state == JOB_RUNNING || job->state == JOB_ABANDONED) &&
+             !is_held_locked(job);
+    }
+    return n;
+}
+
 static struct job *
 longest_waiting_locked(struct jobs *jobs) REQUIRES(job_lock)
 {
@@ -115,7 +149,7 @@ longest_waiting_locked(struct jobs *jobs) REQUIRES(job_lock)
     for (size_t i = 0; map_next(jobs->table, &i, &key, &value);) {
         struct job *job = value;
 
-        if (job->state == JOB_WAITING &&
+        if (job->state == JOB_WAITING && !is_held_locked(job) &&
             (best == NULL || job->order < best->order))
             best = job;
     }
@@ -136,7 +170,7 @@ dispatch_locked(struct jobs *jobs) REQUIRES(job_lock)
 {
     struct job *job;
 
-    while (!jobs->is_stopping && jobs->running < jobs->max &&
+    while (!jobs->is_stopping && busy_locked(jobs) < jobs->max &&
            (job = longest_waiting_locked(jobs)) != NULL) {
         pthread_attr_t attr;
         pthread_t thread;
@@ -168,16 +202,32 @@ give_way(void)
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), JOB_NICE);
 }
 
+/* What its thread does at the end; the caller frees what is returned. */
+static struct job *
+end_locked(struct job *job, int rc, const struct err *err) REQUIRES(job_lock)
+{
+    if (job->state == JOB_ABANDONED)
+        return map_remove(job->jobs->table, job->key);
+    if (rc < 0) {
+        fail_locked(job, err);
+    } else {
+        job->state = JOB_DONE;
+        tell_locked(job);
+    }
+    return NULL;
+}
+
 static void *
 job_main(void *arg)
 {
-    struct job *job = arg;
+    struct job *job = arg, *abandoned;
     struct jobs *jobs = job->jobs;
     struct err err = { 0 };
     int rc;
 
     (void)pthread_setname_np(pthread_self(), "job");
-    give_way();
+    if (!job->is_quick)
+        give_way();
     effect_flow_set(job->flow);
     rc = job_check(job, &err);
     if (rc == 0)
@@ -185,13 +235,12 @@ job_main(void *arg)
     effect_flow_set(NULL);
 
     lock(jobs);
+    abandoned = end_locked(job, rc, &err);
+    unlock(jobs);
+    if (abandoned != NULL)
+        job_free(abandoned);
+    lock(jobs);
     jobs->running--;
-    if (rc < 0) {
-        fail_locked(job, &err);
-    } else {
-        job->state = JOB_DONE;
-        tell_locked(job);
-    }
     dispatch_locked(jobs);
     pthread_cond_broadcast(&jobs->ended);
     unlock(jobs);
@@ -222,7 +271,9 @@ job_start(struct jobs *jobs, const struct job_spec *spec, struct err *err)
 
     job->jobs = jobs;
     job->key = xstrdup(spec->key);
+    job->group = spec->group == NULL ? NULL : xstrdup(spec->group);
     job->flow = spec->flow;
+    job->is_quick = spec->is_quick;
     job->fn = spec->fn;
     job->arg = spec->arg;
     job->free_arg = spec->free_arg;
@@ -298,14 +349,20 @@ job_cancel(struct jobs *jobs, const char *key)
     unlock(jobs);
 }
 
+static bool
+is_alive(enum job_state state)
+{
+    return state == JOB_WAITING || state == JOB_RUNNING ||
+           state == JOB_ABANDONED;
+}
+
 static struct job *
 take_ended_locked(struct jobs *jobs, const char *key, bool *ret_is_busy)
     REQUIRES(job_lock)
 {
     struct job *job = map_get(jobs->table, key);
 
-    *ret_is_busy =
-        job != NULL && (job->state == JOB_WAITING || job->state == JOB_RUNNING);
+    *ret_is_busy = job != NULL && is_alive(job->state);
     return *ret_is_busy ? NULL : map_remove(jobs->table, key);
 }
 
@@ -322,6 +379,100 @@ job_forget(struct jobs *jobs, const char *key)
         job_free(job);
     return !is_busy;
 }
+
+/* NULL: it runs, and ends alone. */
+static struct job *
+abandon_locked(struct jobs *jobs, const char *key) REQUIRES(job_lock)
+{
+    struct job *job = map_get(jobs->table, key);
+
+    if (job == NULL)
+        return NULL;
+    job->queue = NULL;
+    cancel_locked(job);
+    if (!is_alive(job->state))
+        return map_remove(jobs->table, key);
+    job->state = JOB_ABANDONED;
+    return NULL;
+}
+
+void
+job_abandon(struct jobs *jobs, const char *key)
+{
+    struct job *job;
+
+    lock(jobs);
+    job = abandon_locked(jobs, key);
+    unlock(jobs);
+    if (job != NULL)
+        job_free(job);
+}
+
+void
+job_group_hold(struct jobs *jobs, const char *group, bool is_held)
+{
+    lock(jobs);
+    if (is_held)
+        (void)map_put(jobs->held, group, jobs);
+    else
+        (void)map_remove(jobs->held, group);
+    dispatch_locked(jobs);
+    unlock(jobs);
+}
+
+/* ---- asking ---- */
+
+/* The job, if it ended in time; else NULL, and `queue` is told of its end. */
+static struct job *
+await_locked(struct jobs *jobs, const char *key, uint64_t wait_ms,
+             struct queue *queue) REQUIRES(job_lock)
+{
+    uint64_t until_ms = clock_mono_ms() + wait_ms;
+    struct timespec until = { .tv_sec = (time_t)(until_ms / 1000),
+                              .tv_nsec = (long)(until_ms % 1000) * 1000000L };
+    bool is_busy;
+    struct job *job = take_ended_locked(jobs, key, &is_busy);
+
+    while (is_busy && clock_mono_ms() < until_ms) {
+        (void)pthread_cond_timedwait(&jobs->ended, &jobs->mutex, &until);
+        job = take_ended_locked(jobs, key, &is_busy);
+    }
+    if (job == NULL && (job = map_get(jobs->table, key)) != NULL) {
+        job->queue = queue;
+        job = NULL;
+    }
+    return job;
+}
+
+int NO_TSA
+job_ask(struct jobs *jobs, const struct job_spec *spec, uint64_t wait_ms,
+        void **ret_arg, struct err *err)
+{
+    struct job_spec quiet = *spec;
+    struct job *job;
+    int rc = 0;
+
+    quiet.queue = NULL; /* who waits is not told besides */
+    quiet.is_quick = true;
+    if (job_start(jobs, &quiet, err) < 0 && err->code != ERR_EXISTS)
+        return -1;
+    lock(jobs);
+    job = await_locked(jobs, spec->key, wait_ms, spec->queue);
+    unlock(jobs);
+    if (job == NULL)
+        return 1;
+    if (job->state == JOB_FAILED) {
+        *err = job->err;
+        rc = -1;
+    } else {
+        *ret_arg = job->arg;
+        job->free_arg = NULL;
+    }
+    job_free(job);
+    return rc;
+}
+
+/* ---- ending all of them ---- */
 
 void
 job_forget_queue(struct jobs *jobs, const struct queue *queue)
@@ -366,6 +517,7 @@ job_pool_free(struct jobs *jobs)
     for (size_t i = 0; map_next(jobs->table, &i, &key, &value);)
         job_free(value);
     map_free(jobs->table);
+    map_free(jobs->held);
     (void)pthread_cond_destroy(&jobs->ended);
     (void)pthread_mutex_destroy(&jobs->mutex);
     free(jobs);

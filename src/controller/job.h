@@ -11,6 +11,11 @@
  * so that a guest which wants the processor has it.
  *
  *   WAITING -> RUNNING -> DONE | FAILED;  WAITING -> FAILED (cancelled)
+ *   RUNNING -> ABANDONED -> gone
+ *
+ * A job may hang for as long as a file server is away. So jobs that use the
+ * same target have a group: while it is known to hang, its jobs take nobody's
+ * place; and who must not wait for the end of a job abandons it.
  *
  * Threads: any; the work runs in threads of this module.
  * source  DESIGN 3 (controller/), 10
@@ -36,7 +41,8 @@ enum job_state {
     JOB_WAITING, /* others run */
     JOB_RUNNING,
     JOB_DONE,
-    JOB_FAILED, /* `err`; CANCELLED: by job_cancel() or job_pool_stop() */
+    JOB_FAILED,    /* `err`; CANCELLED: by job_cancel() or job_pool_stop() */
+    JOB_ABANDONED, /* it runs, cancelled, and nobody waits for it */
 };
 
 struct job_progress {
@@ -50,8 +56,10 @@ struct job_progress {
 typedef int (*job_fn)(struct job *job, void *arg, struct err *err);
 
 struct job_spec {
-    const char *key;  /* copied */
-    const char *flow; /* effect_flow_set() in its thread; static */
+    const char *key;   /* copied */
+    const char *flow;  /* effect_flow_set() in its thread; static */
+    const char *group; /* copied; NULL: none */
+    bool is_quick;     /* it takes an instant: guests do not come first */
     job_fn fn;
     void *arg;                /* taken, in any case */
     void (*free_arg)(void *); /* after fn, on any thread; NULL: nothing */
@@ -72,6 +80,17 @@ DEFINE_CLEANUP(job_pool_free, struct jobs *)
 int job_start(struct jobs *jobs, const struct job_spec *spec, struct err *err)
     NODISCARD EXCLUDES(job_lock);
 
+/* For what mostly takes an instant, but may hang: run it in a thread, and wait
+ * for it at most `wait_ms`. Called again with the same key it waits for what
+ * was started then.
+ *
+ *   ret_arg  set when 0 is returned: spec->arg as the work left it, the
+ *            caller's to free
+ *   returns  0: it is done, and forgotten; 1: it runs, spec->queue gets its key
+ *            when it ends; -1: it failed, and is forgotten, or CANCELLED */
+int job_ask(struct jobs *jobs, const struct job_spec *spec, uint64_t wait_ms,
+            void **ret_arg, struct err *err) NODISCARD EXCLUDES(job_lock);
+
 /* How it is. ret_progress and ret_err may be NULL; ret_err is set when the
  * state is JOB_FAILED. While it runs the progress is that of the last poke, so
  * that who writes it down does so no more often. */
@@ -88,6 +107,13 @@ void job_cancel(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
 /* Drop an ended job. false: it has not ended (nothing is done). No such job is
  * fine. */
 bool job_forget(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
+/* Cancel it and let it end alone: what it has is freed then, and nobody is
+ * told. Until then its key is taken. */
+void job_abandon(struct jobs *jobs, const char *key) EXCLUDES(job_lock);
+/* While a group is held none of its jobs is started, and those that run take
+ * nobody's place. */
+void job_group_hold(struct jobs *jobs, const char *group, bool is_held)
+    EXCLUDES(job_lock);
 /* Before a queue is freed: no key of it is added any more. */
 void job_forget_queue(struct jobs *jobs, const struct queue *queue)
     EXCLUDES(job_lock);

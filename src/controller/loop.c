@@ -196,6 +196,8 @@ loop_free(struct loop *l)
         vmlock_forget_queue(l->ctl->locks, l->queue);
     if (l->ctl->jobs != NULL)
         job_forget_queue(l->ctl->jobs, l->queue);
+    if (l->ctl->asks != NULL)
+        job_forget_queue(l->ctl->asks, l->queue);
     queue_free(l->queue);
     (void)pthread_mutex_destroy(&l->mutex);
     (void)pthread_cond_destroy(&l->cond);

@@ -11,14 +11,16 @@
 #include "controller/loop.h"
 #include "controller/objutil.h"
 #include "controller/target-due.h"
+#include "controller/target-priv.h"
 #include "controller/target-retain.h"
 #include "controller/target-tasks.h"
 
-#define REST_MS 60000
-#define AWAY_MS 15000
-#define SOON_MS 2000
-#define RETRY_S 3600
-#define STATUS  "status.maintenance"
+#define REST_MS   60000
+#define AWAY_MS   15000
+#define SOON_MS   2000
+#define RETRY_S   3600
+#define RETAIN_MS 1000 /* mostly it is done by then */
+#define STATUS    "status.maintenance"
 
 struct maintain {
     struct ctl *ctl;
@@ -129,6 +131,7 @@ start(struct pass *p, const struct target_task *task, json_t *status,
     struct job_spec spec = {
         .key = key,
         .flow = "maintain",
+        .group = object_name(p->object),
         .fn = task->run,
         .arg = target_tasks_arg(p->m->ctl, p->json, object_name(p->object)),
         .free_arg = target_tasks_free,
@@ -197,6 +200,7 @@ step_task(struct pass *p, const struct target_task *task, struct err *err)
         return 0;
     case JOB_WAITING:
     case JOB_RUNNING:
+    case JOB_ABANDONED:
     default:
         if (progress.all_bytes > 0)
             jsonx_set(status, "percent",
@@ -208,13 +212,76 @@ step_task(struct pass *p, const struct target_task *task, struct err *err)
 
 /* ---- retention ---- */
 
+struct retain_work {
+    struct ctl *ctl;
+    struct object *target;
+    struct target_ref *ref;
+    struct target_retain_result result;
+};
+
+static void
+retain_work_free(void *arg)
+{
+    struct retain_work *w = arg;
+
+    if (w == NULL)
+        return;
+    object_unref(w->target);
+    target_release(w->ref);
+    free(w->result.first);
+    free(w);
+}
+
+static int
+retain_run(struct job *job, void *arg, struct err *err)
+{
+    struct retain_work *w = arg;
+
+    (void)job;
+    return target_retain_run(w->ctl, w->target, w->ref, &w->result, err);
+}
+
+/* In a job, for the repository may hang. 1: it has not ended yet. */
+static int
+ask_retention(struct pass *p, struct target_retain_result *ret, struct err *err)
+{
+    CLEANUP(mem_free)
+    char *key = xasprintf("retain/%s", object_uid(p->object));
+    struct retain_work *w = xcalloc(1, sizeof *w);
+    struct job_spec spec = { .key = key,
+                             .flow = "maintain",
+                             .group = object_name(p->object),
+                             .fn = retain_run,
+                             .arg = w,
+                             .free_arg = retain_work_free,
+                             .queue = loop_queue(p->m->loop),
+                             .queue_key = p->key };
+    void *done = NULL;
+    int rc;
+
+    w->ctl = p->m->ctl;
+    w->target = object_ref(p->object);
+    w->ref = target_ref_get(p->ref);
+    rc = job_ask(p->m->ctl->asks, &spec, RETAIN_MS, &done, err);
+    if (rc == 0) {
+        w = done;
+        *ret = w->result;
+        w->result.first = NULL;
+        retain_work_free(w);
+    }
+    return rc;
+}
+
 static void
 apply_retention(struct pass *p)
 {
     struct target_retain_result r = { 0 };
     struct err err;
+    int rc = ask_retention(p, &r, &err);
 
-    if (target_retain_run(p->m->ctl, p->object, p->ref, &r, &err) < 0) {
+    if (rc > 0)
+        return;
+    if (rc < 0) {
         if (strcmp(jsonx_str_or(p->status, "retention.message", ""), err.msg) !=
             0)
             eventrec_warn(p->m->ctl->events, p->object, "RetentionError", "%s",
@@ -282,9 +349,7 @@ observe(struct pass *p, bool *ret_is_there, struct err *err)
     for (size_t i = 0; !*ret_is_there && i < target_tasks_count; i++) {
         CLEANUP(mem_free) char *key = job_key(&target_tasks[i], at.name);
 
-        job_cancel(p->m->jobs, key);
-        if (!job_forget(p->m->jobs, key))
-            again_in(p, SOON_MS);
+        job_abandon(p->m->jobs, key);
     }
     if (!*ret_is_there)
         return 0;
@@ -302,6 +367,7 @@ maintain_work(void *arg, const char *key, int64_t *ret_again_ms,
     CLEANUP(pass_fini) struct pass p = { .m = m, .key = key };
     bool is_there = false;
     struct err why;
+    int rc;
 
     p.now_s = clock_wall_s();
     p.again_ms = INT64_MAX;
@@ -313,7 +379,9 @@ maintain_work(void *arg, const char *key, int64_t *ret_again_ms,
         return 0;
     }
     again_in(&p, REST_MS);
-    if (target_open(m->ctl, object_name(p.object), &p.ref, &why) < 0) {
+    rc = target_open(m->ctl, object_name(p.object), &p.ref, &why);
+    job_group_hold(m->jobs, object_name(p.object), rc < 0);
+    if (rc < 0) {
         *ret_again_ms = AWAY_MS;
         return 0;
     }

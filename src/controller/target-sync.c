@@ -21,6 +21,7 @@
 #include "controller/backup-meta.h"
 #include "controller/backup-status.h"
 #include "controller/objutil.h"
+#include "controller/target-priv.h"
 
 #define ENTRIES_PER_UID_MAX 64
 
@@ -178,6 +179,7 @@ target_sync_adopt(struct ctl *ctl, struct target_ref *ref, const char *endpoint,
         if (!is_ours(&e[i]) || map_get(known, e[i].object_uid) != NULL)
             continue;
         (void)map_put(known, e[i].object_uid, known);
+        target_look_on(ctl->targets, target_name(ref));
         if (adopt(ctl, ref, &e[i], endpoint, &why) == 0)
             continue;
         log_warn("target %s: backup %s: %s", target_name(ref), e[i].id,

@@ -2,11 +2,14 @@
 /* controller/target.h: BackupTarget objects, and the repositories behind them.
  *
  * The controller opens each target's repository (or creates it, once), looks
- * at it now and then, makes VirtualMachineBackup objects for the backups that
- * no object knows, and works off deletions that could not be done. All others
- * get the repository from here: one open repository per target, shared.
- * Threads: any.
- * source  DESIGN 8, 9; docs/api.md (BackupTarget)
+ * at it now and then, in a job, for it may be away and then hangs, makes
+ * VirtualMachineBackup objects for the backups that no object knows, and works
+ * off deletions that could not be done. All others get the repository from
+ * here: one open repository per target, shared. No call here blocks on the
+ * target; every call on the repository may, for as long as its file server is
+ * away, and belongs into a job of the target's group (controller/job.h), whose
+ * name is the BackupTarget's. Threads: any. source  DESIGN 8, 9; docs/api.md
+ * (BackupTarget)
  */
 #pragma once
 #include "controller/ctl.h"
@@ -36,6 +39,14 @@ const char *target_endpoint(const struct target_ref *ref); /* "file:///srv/b" */
 void target_release(struct target_ref *ref);               /* NULL is fine */
 DEFINE_CLEANUP(target_release, struct target_ref *)
 
+/* What is known of it, without asking it. */
+enum target_state {
+    TARGET_IS_UNKNOWN, /* the first look since the start has not ended */
+    TARGET_IS_READY,
+    TARGET_IS_AWAY, /* not ready, or it does not answer, or there is none */
+};
+enum target_state target_state(struct ctl *ctl, const char *name);
+
 /* Is the backup of `object_uid` in the target, as its last successful look
  * says? */
 enum target_holds {
@@ -50,16 +61,3 @@ enum target_holds target_holds(struct ctl *ctl, const char *name,
 /* Something was written there, or a call on it failed: look at the target soon.
  */
 void target_poke(struct ctl *ctl, const char *name);
-
-/* Delete the backup of `object_uid` from the target; if that cannot be done
- * now, write it down in the BackupTarget's status (pendingDeletions), to be
- * done when the target is back. A BackupTarget or a backup that is not there
- * is success.
- *
- *   ns, name    of the VirtualMachineBackup, for the record
- *   ret_queued  true: written down, not done
- */
-int target_delete_backup(struct ctl *ctl, const char *target,
-                         const char *object_uid, const char *ns,
-                         const char *name, bool *ret_queued, struct err *err)
-    NODISCARD;

@@ -52,6 +52,25 @@ each_state_has_its_step(void)
         { { BASE, .is_deleting = true }, BACKUP_END },
         { { BASE, .is_deleting = true, .is_done = true }, BACKUP_END },
         { { .is_deleting = true, .has_finalizer = true }, BACKUP_END },
+        /* the target does not answer */
+        { { CUT, .job = JOB_RUNNING, .is_target_away = true }, BACKUP_WATCH },
+        { { CUT, .has_failed = true, .job = JOB_RUNNING,
+            .is_target_away = true },
+          BACKUP_ABANDON },
+        { { CUT, .is_deleting = true, .job = JOB_RUNNING,
+            .is_target_away = true },
+          BACKUP_ABANDON },
+        { { CUT, .is_deleting = true, .job = JOB_ABANDONED }, BACKUP_CLEAN },
+        { { BASE, .is_deleting = true, .job = JOB_ABANDONED }, BACKUP_END },
+        /* nobody has looked at it yet */
+        { { .has_finalizer = true, .is_target_unknown = true },
+          BACKUP_NOTHING },
+        { { BASE, .trouble = "x", .is_target_unknown = true }, BACKUP_NOTHING },
+        { { CUT, .is_target_unknown = true }, BACKUP_NOTHING },
+        { { CUT, .is_deleting = true, .is_target_unknown = true },
+          BACKUP_CLEAN },
+        { { BASE, .is_deleting = true, .is_target_unknown = true },
+          BACKUP_NOTHING },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

@@ -236,6 +236,10 @@ it_can_be_deleted_at_any_time(void)
     CHECK_INT(plan_of(&s).step, ==, HRESTORE_END_JOB);
     s.job = HRESTORE_JOB_ACTIVE;
     CHECK_INT(plan_of(&s).step, ==, HRESTORE_CANCEL_JOB);
+    s.is_backup_away = true; /* it hangs */
+    CHECK_INT(plan_of(&s).step, ==, HRESTORE_ABANDON_JOB);
+    s.job = HRESTORE_JOB_ABANDONED;
+    CHECK_INT(plan_of(&s).step, ==, HRESTORE_REMOVE_FINALIZER);
     s.job = HRESTORE_JOB_NONE;
     s.is_applied = true;
     CHECK_INT(plan_of(&s).step, ==, HRESTORE_UNDO);

@@ -269,6 +269,136 @@ a_forgotten_queue_is_not_touched(void)
     CHECK_INT(calls, ==, 0);
 }
 
+/* ---- what hangs ---- */
+
+/* It hears of no cancel. */
+static int
+hang(struct job *job, void *arg, struct err *err)
+{
+    struct seen *s = arg;
+
+    (void)job;
+    atomic_fetch_add(&s->inside, 1);
+    while (!atomic_load(&s->may_end))
+        clock_sleep_ms(1);
+    atomic_fetch_add(&s->ended, 1);
+    return s->fails ? err_set(err, ERR_NO_SPACE, "the target is full") : 0;
+}
+
+static void
+wait_for(atomic_int *count, int n)
+{
+    for (int i = 0; i < 5000 && atomic_load(count) != n; i++)
+        clock_sleep_ms(1);
+    CHECK_INT(atomic_load(count), ==, n);
+}
+
+static int
+start_hanging(struct jobs *jobs, const char *key, const char *group,
+              struct seen *s, struct err *err)
+{
+    struct job_spec spec = {
+        .key = key, .group = group, .fn = hang, .arg = s, .free_arg = count_free
+    };
+
+    return job_start(jobs, &spec, err);
+}
+
+static void
+what_hangs_takes_nobodys_place(void)
+{
+    struct jobs *jobs = job_pool_new(1);
+    struct seen far = { 0 }, later = { 0 }, near = { .may_end = true };
+    struct err err;
+
+    CHECK_OK(start_hanging(jobs, "far", "far", &far, &err), &err);
+    wait_for(&far.inside, 1);
+    CHECK_OK(start_hanging(jobs, "later", "far", &later, &err), &err);
+    CHECK_OK(start_hanging(jobs, "near", "near", &near, &err), &err);
+    CHECK_INT(job_look(jobs, "near", NULL, NULL), ==, JOB_WAITING);
+    job_group_hold(jobs, "far", true);
+    CHECK_INT(wait_for_end(jobs, "near", &err), ==, JOB_DONE);
+    CHECK_INT(job_look(jobs, "later", NULL, NULL), ==, JOB_WAITING);
+    job_group_hold(jobs, "far", false);
+    CHECK_INT(job_look(jobs, "later", NULL, NULL), ==, JOB_WAITING);
+    atomic_store(&far.may_end, true);
+    wait_for(&later.inside, 1);
+    atomic_store(&later.may_end, true);
+    CHECK_INT(wait_for_end(jobs, "later", &err), ==, JOB_DONE);
+    job_pool_free(jobs);
+}
+
+static void
+an_abandoned_job_ends_alone(void)
+{
+    struct jobs *jobs = job_pool_new(2);
+    struct seen s = { 0 }, waiting = { 0 };
+    struct err err;
+
+    CHECK_OK(start_hanging(jobs, "a", NULL, &s, &err), &err);
+    wait_for(&s.inside, 1);
+    job_abandon(jobs, "a");
+    CHECK_INT(job_look(jobs, "a", NULL, NULL), ==, JOB_ABANDONED);
+    CHECK_ERR(start_hanging(jobs, "a", NULL, &waiting, &err), &err, ERR_EXISTS);
+    CHECK(!job_forget(jobs, "a"));
+    CHECK_INT(s.freed, ==, 0);
+    atomic_store(&s.may_end, true);
+    wait_for(&s.freed, 1);
+    CHECK_INT(job_look(jobs, "a", NULL, NULL), ==, JOB_NONE);
+
+    /* One that has ended, or not begun, goes at once. */
+    CHECK_OK(start_hanging(jobs, "b", NULL, &s, &err), &err);
+    CHECK_INT(wait_for_end(jobs, "b", &err), ==, JOB_DONE);
+    job_abandon(jobs, "b");
+    CHECK_INT(s.freed, ==, 2);
+    job_group_hold(jobs, "far", true);
+    CHECK_OK(start_hanging(jobs, "c", "far", &s, &err), &err);
+    job_abandon(jobs, "c");
+    CHECK_INT(s.freed, ==, 3);
+    job_abandon(jobs, "none");
+    job_pool_free(jobs);
+}
+
+static void
+an_answer_is_waited_for_and_not_for_ever(void)
+{
+    struct jobs *jobs = job_pool_new(2);
+    atomic_int calls = 0;
+    struct queue *q = queue_new("t", 1, count_key, &calls);
+    struct seen s = { .may_end = true }, slow = { 0 }, unused = { 0 };
+    struct job_spec spec = { .key = "a",
+                             .fn = hang,
+                             .arg = &s,
+                             .free_arg = count_free,
+                             .queue = q,
+                             .queue_key = "ns/a" };
+    void *got = NULL;
+    struct err err;
+
+    queue_start(q);
+    CHECK_INT(job_ask(jobs, &spec, 60000, &got, &err), ==, 0);
+    CHECK(got == &s && s.freed == 0); /* it is ours now */
+    CHECK_INT(job_look(jobs, "a", NULL, NULL), ==, JOB_NONE);
+    CHECK_INT(calls, ==, 0);
+
+    spec.arg = &slow;
+    CHECK_INT(job_ask(jobs, &spec, 10, &got, &err), ==, 1);
+    spec.arg = &unused;
+    CHECK_INT(job_ask(jobs, &spec, 10, &got, &err), ==, 1);
+    CHECK_INT(unused.freed, ==, 1);
+    atomic_store(&slow.may_end, true);
+    wait_for(&calls, 1);
+    CHECK_INT(job_ask(jobs, &spec, 0, &got, &err), ==, 0);
+    CHECK(got == &slow);
+
+    s.fails = true;
+    spec.arg = &s;
+    CHECK_ERR(job_ask(jobs, &spec, 60000, &got, &err), &err, ERR_NO_SPACE);
+    CHECK_INT(s.freed, ==, 1);
+    queue_free(q);
+    job_pool_free(jobs);
+}
+
 int
 main(void)
 {
@@ -287,6 +417,10 @@ main(void)
           progress_pokes_the_owner_now_and_then },
         { "a forgotten queue is not touched",
           a_forgotten_queue_is_not_touched },
+        { "what hangs takes nobody's place", what_hangs_takes_nobodys_place },
+        { "an abandoned job ends alone", an_abandoned_job_ends_alone },
+        { "an answer is waited for, and not for ever",
+          an_answer_is_waited_for_and_not_for_ever },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));

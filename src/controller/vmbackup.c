@@ -40,6 +40,7 @@
 #include "base/effect.h"
 #include "base/mem.h"
 #include "controller/backup-cut.h"
+#include "controller/backup-find.h"
 #include "controller/backup-meta.h"
 #include "controller/backup-plan.h"
 #include "controller/backup-progress.h"
@@ -52,12 +53,15 @@
 #include "controller/objutil.h"
 #include "controller/project.h"
 #include "controller/recover.h"
+#include "controller/target-delete.h"
 #include "controller/target.h"
 #include "controller/tidy.h"
 
-#define TURN     "backupInProgress" /* in the VM's status */
-#define SOON_MS  200
-#define WATCH_MS 1000 /* for the room on the disks' file systems */
+#define TURN           "backupInProgress" /* in the VM's status */
+#define SOON_MS        200
+#define WATCH_MS       1000 /* for the room on the disks' file systems */
+#define ASK_AGAIN_MS   5000
+#define DELETE_WAIT_MS 15000 /* for a target that does not answer */
 
 /* One pass: what was read, and what the plan sees of it. */
 struct pass {
@@ -138,6 +142,9 @@ see_object(struct pass *p)
     s->is_cut = jsonx_str(p->json, "status.vmkeep.cut.time") != NULL;
     s->retry_ms = objutil_time_ms(p->json, "status.vmkeep.retryTime");
     s->job = job_look(p->ctl->jobs, uid_of(p), NULL, &p->job_err);
+    s->is_target_unknown =
+        target_state(p->ctl, target_of(p)) == TARGET_IS_UNKNOWN;
+    s->is_target_away = target_state(p->ctl, target_of(p)) == TARGET_IS_AWAY;
     s->is_job_cancelled =
         s->job == JOB_FAILED && p->job_err.code == ERR_CANCELLED;
 }
@@ -278,25 +285,13 @@ note_failure(struct pass *p, const struct err *why, struct err *err)
 
 /* ---- steps ---- */
 
-static int complete(struct pass *p, bool must_exist, bool *ret_is_there,
-                    struct err *err) NODISCARD;
-
-static int
-begin(struct pass *p, struct err *err)
+static struct backup_find
+find_of(const struct pass *p)
 {
-    bool is_there = false;
-    struct err why;
-
-    /* A status that was wiped: what is on the target is not cut again. */
-    if (complete(p, false, &is_there, &why) == 0 && is_there)
-        return 0;
-
-    CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
-
-    backup_status_begin(object);
-    jsonx_set_str(object, "status.vmkeep.phase", "Pending");
-    jsonx_set_str(object, "status.vmkeep.target", target_of(p));
-    return put_status(p, object, err);
+    return (struct backup_find){ .uid = uid_of(p),
+                                 .target = target_of(p),
+                                 .queue = loop_queue(p->loop),
+                                 .queue_key = p->key };
 }
 
 static int
@@ -430,6 +425,17 @@ start_read(struct pass *p, int64_t *ret_again_ms, struct err *err)
     return err->code == ERR_CANCELLED ? 1 : -1; /* the daemon stops */
 }
 
+/* Why it does not get on; what an earlier try failed by is over. */
+static void
+tell_target(struct pass *p, json_t *object)
+{
+    CLEANUP(target_release) struct target_ref *ref = NULL;
+    struct err why;
+    int rc = target_open(p->ctl, target_of(p), &ref, &why);
+
+    backup_status_error(object, rc < 0 ? why.msg : NULL);
+}
+
 static int
 watch(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
@@ -443,53 +449,69 @@ watch(struct pass *p, int64_t *ret_again_ms, struct err *err)
                         (struct backup_plan_retry){ .is_final = true }, err);
     *ret_again_ms = WATCH_MS;
     (void)job_look(p->ctl->jobs, uid_of(p), &progress, NULL);
-    if (progress.all_bytes == 0)
-        return 1;
-    backup_progress_tell(object, &progress, note);
+    tell_target(p, object);
+    if (progress.all_bytes > 0)
+        backup_progress_tell(object, &progress, note);
     return put_status(p, object, err) < 0 ? -1 : 1;
 }
 
 /* ---- the end of a job ---- */
 
 /* The backup is committed: its status is what was committed, and what the job
- * has to tell besides. */
+ * has to tell besides. 1: the target has not answered yet. */
 static int
 complete(struct pass *p, bool must_exist, bool *ret_is_there, struct err *err)
 {
-    CLEANUP(target_release) struct target_ref *ref = NULL;
-    CLEANUP(repo_view_close) struct repo_view *view = NULL;
-    CLEANUP(backup_meta_free) struct backup_meta *meta = NULL;
+    const struct backup_find ask = find_of(p);
+    CLEANUP(backup_find_free) struct backup_found *found = NULL;
     CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
     CLEANUP(json_decref) json_t *note = job_note_get(p->ctl->jobs, uid_of(p));
     struct backup_status_place place = { .target = target_of(p) };
-    struct repo_entry entry;
+    int rc = backup_find_ask(p->ctl, &ask, &found, err);
 
-    if (target_open(p->ctl, target_of(p), &ref, err) < 0 ||
-        repo_find_uid(target_repo(ref), uid_of(p), ret_is_there, &entry, err) <
-            0)
-        return -1;
+    *ret_is_there = found != NULL && found->is_there;
+    if (rc != 0)
+        return rc;
     if (!*ret_is_there)
         return must_exist ? err_set(err, ERR_NOT_FOUND,
                                     "the backup is not on the target any more")
                           : 0;
-    if (repo_view_open(target_repo(ref), entry.id, &view, err) < 0)
-        return -1;
-    meta = backup_meta_read(view, err);
-    if (meta == NULL)
-        return -1;
-    place.endpoint = target_endpoint(ref);
-    place.repo_uuid = target_uuid(ref);
-    place.entry = &entry;
+    place.endpoint = target_endpoint(found->ref);
+    place.repo_uuid = target_uuid(found->ref);
+    place.entry = &found->entry;
     backup_progress_result(object, note);
-    backup_status_complete(object, meta, &place);
+    backup_status_complete(object, found->meta, &place);
     backup_progress_end(object);
     if (put_status(p, object, err) < 0)
         return -1;
     eventrec_normal(p->ctl->events, p->object, "BackupReady",
-                    "backup %s is on the BackupTarget %s", entry.id,
-                    target_name(ref));
-    target_poke(p->ctl, target_name(ref));
+                    "backup %s is on the BackupTarget %s", found->entry.id,
+                    target_name(found->ref));
+    target_poke(p->ctl, target_name(found->ref));
     return 0;
+}
+
+static int
+begin(struct pass *p, int64_t *ret_again_ms, struct err *err)
+{
+    bool is_there = false;
+    struct err why;
+    int rc = complete(p, false, &is_there, &why);
+
+    /* A status that was wiped: what is on the target is not cut again. */
+    if (rc == 0 && is_there)
+        return 0;
+    if (rc > 0) {
+        *ret_again_ms = ASK_AGAIN_MS;
+        return 1;
+    }
+
+    CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
+
+    backup_status_begin(object);
+    jsonx_set_str(object, "status.vmkeep.phase", "Pending");
+    jsonx_set_str(object, "status.vmkeep.target", target_of(p));
+    return put_status(p, object, err);
 }
 
 static void
@@ -509,12 +531,17 @@ read_failed(struct pass *p, struct err *err)
 }
 
 static int
-end_of_job(struct pass *p, struct err *err)
+end_of_job(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
     bool is_there;
+    int rc = complete(p, true, &is_there, &p->job_err);
 
-    if (complete(p, true, &is_there, &p->job_err) < 0)
+    if (rc < 0)
         return read_failed(p, err);
+    if (rc > 0) {
+        *ret_again_ms = ASK_AGAIN_MS;
+        return 1;
+    }
     forget(p);
     return 0;
 }
@@ -564,20 +591,39 @@ clean(struct pass *p, int64_t *ret_again_ms, struct err *err)
     return put_status(p, object, err);
 }
 
+/* What was asked of the target for it; false: a job has not ended yet. */
+static bool
+end_asking(struct pass *p)
+{
+    bool is_away = target_state(p->ctl, target_of(p)) == TARGET_IS_AWAY;
+
+    backup_find_drop(p->ctl, uid_of(p));
+    return backup_verify_stop(p->ctl, uid_of(p), is_away);
+}
+
 static int
 end(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
+    int64_t since_ms = objutil_time_ms(p->json, "metadata.deletionTimestamp");
+    const struct target_delete d = {
+        .target = target_of(p),
+        .object_uid = uid_of(p),
+        .ns = object_ns(p->object),
+        .name = object_name(p->object),
+        .queue = loop_queue(p->loop),
+        .queue_key = p->key,
+        .may_wait = p->seen.now_ms < since_ms + DELETE_WAIT_MS,
+    };
     bool is_queued = false;
+    int rc;
 
-    if (!backup_verify_stop(p->ctl, uid_of(p))) {
-        *ret_again_ms = SOON_MS;
+    *ret_again_ms = SOON_MS;
+    if (!end_asking(p))
         return 1;
-    }
-
-    if (target_delete_backup(p->ctl, target_of(p), uid_of(p),
-                             object_ns(p->object), object_name(p->object),
-                             &is_queued, err) < 0)
-        return -1;
+    *ret_again_ms = LOOP_LATER_MS;
+    rc = target_delete_backup(p->ctl, &d, &is_queued, err);
+    if (rc != 0)
+        return rc;
     if (is_queued)
         eventrec_warn(
             p->ctl->events, p->object, "DeletionQueued",
@@ -589,61 +635,18 @@ end(struct pass *p, int64_t *ret_again_ms, struct err *err)
                              err);
 }
 
-/* The table may be older than a backup that was just made. */
-static bool
-is_really_lost(struct pass *p)
-{
-    CLEANUP(target_release) struct target_ref *ref = NULL;
-    struct repo_entry entry;
-    bool is_there = true;
-    struct err err;
-
-    return target_open(p->ctl, target_of(p), &ref, &err) == 0 &&
-           repo_find_uid(target_repo(ref), uid_of(p), &is_there, &entry,
-                         &err) == 0 &&
-           !is_there;
-}
-
-/* Is it where it was? Changes `object`. */
-static void
-check_place(struct pass *p, json_t *object)
-{
-    bool is_ready = jsonx_bool(object, "status.readyToUse");
-
-    switch (target_holds(p->ctl, target_of(p), uid_of(p))) {
-    case TARGET_HOLDS_IT:
-        if (!is_ready)
-            backup_status_found(object);
-        return;
-    case TARGET_HOLDS_NOT:
-        if (!is_really_lost(p))
-            return;
-        backup_status_lost(object, "BackupNotFound",
-                           "the backup is not on its target any more");
-        break;
-    case TARGET_IS_GONE:
-        backup_status_lost(
-            object, "TargetDeleted",
-            "its BackupTarget was deleted; the data is where it was");
-        break;
-    case TARGET_HOLDS_UNKNOWN:
-    default:
-        return;
-    }
-    if (is_ready)
-        eventrec_warn(p->ctl->events, p->object, "BackupLost",
-                      "the backup cannot be restored: see its condition Ready");
-}
-
 /* A finished backup. */
 static int
 check(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
     CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
+    const struct backup_find ask = find_of(p);
     bool is_changed;
 
     *ret_again_ms = BACKUP_PLAN_REST_MS;
-    check_place(p, object);
+    if (backup_find_check(p->ctl, &ask, object))
+        eventrec_warn(p->ctl->events, p->object, "BackupLost",
+                      "the backup cannot be restored: see its condition Ready");
     if (backup_verify_step(p->ctl, object, target_of(p), loop_queue(p->loop),
                            p->key, &is_changed, err) < 0 ||
         put_status(p, object, err) < 0)
@@ -663,7 +666,7 @@ step(struct pass *p, const struct backup_plan *plan, int64_t *ret_again_ms,
         return objutil_finalizer(p->ctl, &p->object, BACKUP_STATUS_FINALIZER,
                                  true, err);
     case BACKUP_BEGIN:
-        return begin(p, err);
+        return begin(p, ret_again_ms, err);
     case BACKUP_TROUBLE:
         return note_failure(p, &p->trouble, err);
     case BACKUP_TAKE_TURN:
@@ -675,13 +678,17 @@ step(struct pass *p, const struct backup_plan *plan, int64_t *ret_again_ms,
     case BACKUP_WATCH:
         return watch(p, ret_again_ms, err);
     case BACKUP_COMPLETE:
-        return end_of_job(p, err);
+        return end_of_job(p, ret_again_ms, err);
     case BACKUP_READ_FAILED:
         return read_failed(p, err);
     case BACKUP_CANCEL:
         job_cancel(p->ctl->jobs, uid_of(p));
         *ret_again_ms = LOOP_LATER_MS;
         return 1;
+    case BACKUP_ABANDON:
+        job_abandon(p->ctl->jobs, uid_of(p));
+        give_lock(p);
+        return 0;
     case BACKUP_FORGET:
         forget(p);
         return 0;
@@ -739,7 +746,7 @@ end_orphan(struct loop *l, const struct object *object)
 
     if (job_look(ctl->jobs, object_uid(object), NULL, NULL) == JOB_NONE)
         return;
-    job_cancel(ctl->jobs, object_uid(object));
+    job_abandon(ctl->jobs, object_uid(object));
     json = object_json(object);
     vm_uuid = jsonx_str(json, "status.sourceUID");
     key = xasprintf("%s/%s", object_ns(object), object_name(object));

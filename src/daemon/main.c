@@ -34,6 +34,7 @@
 /* Backups and restores that move data at the same time; each has a worker per
  * core and up to 256 MiB of its own. */
 #define JOBS_AT_ONCE 2
+#define ASKS_AT_ONCE 32
 
 struct daemon {
     struct config *config;
@@ -139,6 +140,7 @@ start(struct daemon *d, struct err *err)
         return -1;
     d->ctl.locks = vmlock_new();
     d->ctl.jobs = job_pool_new(JOBS_AT_ONCE);
+    d->ctl.asks = job_pool_new(ASKS_AT_ONCE);
     d->ctl.events = eventrec_new(d->ctl.store, d->ctl.cache, d->node);
     d->ctl.recover = recover_open(&d->ctl, err);
     if (d->ctl.recover == NULL || ctl_start(&d->ctl, parts, err) < 0)
@@ -153,8 +155,11 @@ stop(struct daemon *d)
     api_free(d->api);
     if (d->ctl.jobs != NULL)
         job_pool_stop(d->ctl.jobs);
+    if (d->ctl.asks != NULL)
+        job_pool_stop(d->ctl.asks);
     ctl_stop(&d->ctl);
     job_pool_free(d->ctl.jobs);
+    job_pool_free(d->ctl.asks);
     recover_close(d->ctl.recover);
     eventrec_free(d->ctl.events);
     vmlock_free(d->ctl.locks);
