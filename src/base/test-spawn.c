@@ -112,6 +112,9 @@ a_program_that_is_not_there_is_not_found(void)
     const char *const argv[] = { "vmkeep-no-such-program", NULL };
     struct err err = { 0 };
 
+    /* valgrind makes a fork() of vfork(): the child's word does not come. */
+    if (getenv("VMKEEP_VALGRIND") != NULL)
+        return;
     CHECK_ERR(spawn_run(argv, 1000, NULL, &err), &err, ERR_NOT_FOUND);
     CHECK(strstr(err.msg, "vmkeep-no-such-program") != NULL);
 }
