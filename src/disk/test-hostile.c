@@ -24,7 +24,8 @@ enum {
 /* ---- the liar ---- */
 
 static const char *lie;
-static uint32_t seed; /* 0: no bits are flipped */
+static char self[512]; /* this program; in valgrind /proc/self/exe is not it */
+static uint32_t seed;  /* 0: no bits are flipped */
 static int client;
 
 static bool
@@ -286,7 +287,7 @@ copy_from_liar(const char *how, struct probe *p, struct err *err)
                                            .top = { path, "raw" },
                                            .stall_ms = is_mute(how) ? SHORT_MS
                                                                     : LONG_MS,
-                                           .program = "/proc/self/exe" };
+                                           .program = self };
     const struct disk_sink sink = probe_sink(p, SIZE, 256 * KIB);
     uint64_t begin = clock_mono_ms();
     int rc;
@@ -417,7 +418,8 @@ main(int argc, char *argv[])
     for (int i = 1; i + 1 < argc && lie != NULL; i++)
         if (strcmp(argv[i], "-k") == 0)
             be_a_liar(argv[i + 1]);
-    if (mkdtemp(images_dir) == NULL)
+    if (mkdtemp(images_dir) == NULL ||
+        readlink("/proc/self/exe", self, sizeof self - 1) < 0)
         return 1;
     CLEANUP(mem_free) char *path = image("liar.raw");
 

@@ -570,7 +570,7 @@ a_server_that_nobody_reached_is_swept_away(void)
     CHECK_OK(nbdserver_start(&o, &late, &err), &err); /* not listening yet */
     CHECK_OK(disk_sweep(dir, &err), &err);
     CHECK(access(dir, F_OK) < 0);
-    CHECK_ERR(nbdserver_end(early, 1000, &err), &err, ERR_UNAVAILABLE);
+    CHECK_ERR(nbdserver_end(early, 50000, &err), &err, ERR_UNAVAILABLE);
     CHECK_INT(nbdserver_end(late, 50000, &err), <, 0);
     printf("# late: %s\n", err.msg);
     CHECK(err.code != ERR_TIMEOUT);
