@@ -10,7 +10,9 @@
  * a path to somebody: libvirt joins a channel's name to a directory, removes
  * what is there and gives it to QEMU's user; QEMU opens a keymap that has one;
  * glibc does it with a time zone. So only those are let through that are known
- * not to be.
+ * not to be. And a number may be of how many libvirt is to make: it makes every
+ * controller below the index of one, every I/O thread, every virtual CPU, and
+ * with numbers in the millions it hangs, or dies for want of memory.
  *
  * Left out on purpose, though harmless for some: memoryBacking, cputune,
  * numatune, seclabel (this host's affair); hostdev, filesystem, shmem, vsock,
@@ -224,10 +226,57 @@ is_timezone(const char *s)
     return n > 0 && s[n] == 0 && s[0] != '/';
 }
 
+/* These are ordinals and counts, if they are numbers at all. */
+static bool
+is_counted(const char *name)
+{
+    static const char *const names[] = {
+        "index", "controller", "ports",   "vectors", "queues", "slots",
+        "slot",  "id",         "heads",   "current", "bus",    "port",
+        "unit",  "target",     "busNr",   "chassis", "cpus",   "chassisNr",
+        "level", "iothread",   "sockets", "dies",    "cores",  "threads",
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* No number in it has more than `digits` digits. */
+static bool
+has_small_numbers(const char *s, size_t digits)
+{
+    while (*s != 0) {
+        size_t n = strspn(s, "0123456789abcdefABCDEF");
+
+        if (n > digits && s[0] >= '0' && s[0] <= '9')
+            return false;
+        s += n == 0 ? 1 : n;
+    }
+    return true;
+}
+
+/* The disk's place on its bus follows from its letters. */
+static bool
+is_disk_name(const char *s)
+{
+    size_t prefix = strncmp(s, "xvd", 3) == 0 ? 3 : 2;
+
+    return strlen(s) <= prefix + 2;
+}
+
 /* `name` is let through at `path`; may it have this value? */
 static bool
 is_value_harmless(const char *path, const char *name, const char *value)
 {
+    bool is_index =
+        strcmp(name, "index") == 0 || strcmp(name, "controller") == 0;
+
+    if (is_counted(name) && !has_small_numbers(value, is_index ? 3 : 4))
+        return false;
+    if (strcmp(path, "devices/disk/target") == 0 && strcmp(name, "dev") == 0)
+        return is_disk_name(value);
     if (strcmp(name, "timezone") == 0)
         return is_timezone(value);
     if (strcmp(path, "devices/graphics") == 0 && strcmp(name, "passwd") == 0)
@@ -255,7 +304,7 @@ copy_attrs(const xmlNode *from, xmlNode *to, const struct rule *rule,
         if (is_value_harmless(path, name, value))
             domxml_xml_set(to, name, value);
         else
-            buf_printf(dropped, "%s: attribute %s: \"%.80s\" may be a path\n",
+            buf_printf(dropped, "%s: attribute %s: \"%.80s\" is not allowed\n",
                        path, name, value);
     }
 }
@@ -306,6 +355,12 @@ domxml_allow_copy(const xmlNode *node, const char *path, struct buf *dropped)
     } else {
         CLEANUP(mem_free) char *text = domxml_xml_text(node);
 
+        if (strcmp(path, "iothreads") == 0 && text != NULL &&
+            !has_small_numbers(text, 3)) {
+            buf_printf(dropped, "%s: \"%.80s\" is not allowed\n", path, text);
+            xmlFreeNode(copy);
+            return NULL;
+        }
         if (text != NULL && text[0] != 0)
             xmlNodeAddContent(copy, domxml_xml_str(text));
     }

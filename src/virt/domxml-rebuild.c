@@ -20,6 +20,8 @@
 #include "virt/domxml-xml.h"
 #include "virt/domxml.h"
 
+#define VCPUS_MAX 4096 /* libvirt makes a record of each; QEMU has 1,024 */
+
 struct rebuild {
     const struct domxml_rebuild *how;
     const xmlNode *from; /* <domain> as it came */
@@ -512,6 +514,17 @@ add_identity(struct rebuild *r, const struct domxml *d, struct err *err)
 }
 
 static int
+check_vcpus(const struct rebuild *r, const struct domxml *d, struct err *err)
+{
+    unsigned n = r->how->vcpus != 0 ? r->how->vcpus : d->vcpus;
+
+    if (n >= 1 && n <= VCPUS_MAX)
+        return 0;
+    return err_set(err, ERR_INVALID, "domain XML: want 1 to %d virtual CPUs",
+                   VCPUS_MAX);
+}
+
+static int
 check_disks(const struct rebuild *r, const struct domxml *d, struct err *err)
 {
     for (size_t i = 0; i < r->how->n_disks; i++)
@@ -534,7 +547,7 @@ domxml_rebuild(const char *xml, const struct domxml_rebuild *how,
     if (in == NULL)
         return -1;
     d = domxml_parse(xml, err);
-    if (d == NULL || check_disks(&r, d, err) < 0)
+    if (d == NULL || check_disks(&r, d, err) < 0 || check_vcpus(&r, d, err) < 0)
         return -1;
     r.from = xmlDocGetRootElement(in);
     r.to = xmlNewDocNode(out, NULL, domxml_xml_str("domain"), NULL);

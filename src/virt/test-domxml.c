@@ -367,7 +367,7 @@ firmware_is_this_hosts(void)
 /* Whoever makes one of these a path has libvirt or QEMU, as root, open, remove
  * or give away that file. */
 static void
-no_value_is_a_path(void)
+no_value_is_a_path_or_too_many(void)
 {
     static const struct {
         const char *xml, *wanted, *unwanted;
@@ -389,6 +389,22 @@ no_value_is_a_path(void)
           "timezone", "shadow" },
         { "<clock offset='timezone' timezone='Europe/Berlin'/>",
           "timezone=\"Europe/Berlin\"", "shadow" },
+        /* How many of something libvirt is to make. */
+        { "<iothreads>200000000</iothreads>", "memory", "200000000" },
+        { "<iothreads>4</iothreads>", "<iothreads>4", "200000000" },
+        { "<devices><controller type='pci' index='60000'/></devices>",
+          "<controller", "60000" },
+        { "<devices><controller type='pci' index='31'><address type='pci' "
+          "domain='0x0000' bus='0x00' slot='0x1f' function='0x0'/>"
+          "</controller></devices>",
+          "slot=\"0x1f\"", "60000" },
+        { "<devices><controller type='scsi' index='0'><address type='drive' "
+          "controller='4000000'/></controller></devices>",
+          "index=\"0\"", "4000000" },
+        { "<cpu><numa><cell id='0' cpus='0-4000000000'/></numa></cpu>",
+          "id=\"0\"", "4000000000" },
+        { "<cpu><numa><cell id='0' cpus='0-3,^2'/></numa></cpu>", "0-3,^2",
+          "4000000000" },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -405,9 +421,43 @@ no_value_is_a_path(void)
         if (strstr(out, rows[i].wanted) == NULL ||
             strstr(out, rows[i].unwanted) != NULL)
             test_fail(__FILE__, __LINE__, rows[i].xml, out);
-        CHECK((strstr(xml, "shadow") != NULL) ==
-              (strstr(dropped, "shadow") != NULL));
+        CHECK((strstr(xml, rows[i].unwanted) != NULL) ==
+              (strstr(dropped, rows[i].unwanted) != NULL));
     }
+}
+
+static void
+hosts_are_not_asked_for_millions_of_cpus(void)
+{
+    static const char *const counts[] = { "4000000000", "5000", "0", "" };
+    CLEANUP(mem_free) char *dropped = NULL;
+    CLEANUP(mem_free) char *out = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        CLEANUP(mem_free)
+        char *xml = xasprintf("<domain type='kvm'><name>a</name><vcpu>%s</vcpu>"
+                              "<os><type>hvm</type></os></domain>",
+                              counts[i]);
+        struct domxml_rebuild how = { .name = "b" };
+
+        CHECK_ERR(domxml_rebuild(xml, &how, &out, &dropped, &err), &err,
+                  ERR_INVALID);
+    }
+}
+
+static void
+a_disk_has_a_name_that_is_one(void)
+{
+    static const char xml[] =
+        "<domain type='kvm'><name>a</name><devices><disk type='file'>"
+        "<source file='/x'/><target dev='sdzzzzzz'/></disk></devices></domain>";
+    struct domxml_source disk = { "sdzzzzzz", "/ours", "raw" };
+    struct domxml_rebuild how = { .disks = &disk, .n_disks = 1 };
+    CLEANUP(mem_free) char *out = NULL;
+    CLEANUP(mem_free) char *dropped = NULL;
+
+    CHECK_OK(domxml_rebuild(xml, &how, &out, &dropped, &err), &err);
+    CHECK(strstr(out, "sdzz") == NULL);
 }
 
 static void
@@ -459,7 +509,10 @@ main(void)
         { "volumes have paths", volumes_have_paths },
         { "firmware is this host's", firmware_is_this_hosts },
         { "a block job has a destination", a_block_job_has_a_destination },
-        { "no value is a path", no_value_is_a_path },
+        { "no value is a path, or too many", no_value_is_a_path_or_too_many },
+        { "hosts are not asked for millions of CPUs",
+          hosts_are_not_asked_for_millions_of_cpus },
+        { "a disk has a name that is one", a_disk_has_a_name_that_is_one },
         { "a serial number can be given", a_serial_number_can_be_given },
     };
 
