@@ -76,7 +76,7 @@ done_backup() {
     put $harvester/virtualmachinebackups/"$1" "{\"readyToUse\":true,\"sourceUID\":\"$uid\",\"creationTime\":\"2026-08-01T10:00:07Z\",\"conditions\":$ready,\"progress\":100,
         \"volumeBackups\":[{\"volumeName\":\"vda\",\"volumeSize\":1073741824,\"progress\":100}],
         \"vmkeep\":{\"phase\":\"Ready\",\"target\":\"default\",\"repositoryUUID\":\"r1\",\"cutTime\":\"2026-08-01T10:00:01Z\",\"quiesced\":true,\"frozenMilliseconds\":64,
-            \"dirtyBytes\":2097152,\"readBytes\":2359296,\"storedBytes\":524288,\"milliseconds\":1500,
+            \"parentBackupID\":\"p1\",\"dirtyBytes\":2097152,\"readBytes\":2359296,\"storedBytes\":524288,\"milliseconds\":1500,
             \"tracking\":[{\"volume\":\"vda\",\"method\":\"Rescan\",\"reason\":\"the bitmap was lost\",\"readBytes\":2359296}]}}"
 }
 (
@@ -89,6 +89,7 @@ check_equal "backup create --wait ends when it is complete" \
 wait $!
 check "it tells how far it is" says 's  Reading  75 %  768 MiB of 1\.0 GiB  256 MiB/s  2s left'
 check "it shows how long the guest was frozen" says '^Frozen for: +64 ms'
+check "no value touches its label" says '^Compared with: p1'
 check "it shows what was changed, read and stored" eval "says '^Changed: +2\.0 MiB' && says '^Read: +2\.2 MiB' && says '^Stored: +512 KiB'"
 check "it shows how each disk was read, and why" says '^vda +1\.0 GiB +100 % +Rescan .*the bitmap was lost'
 v backup show b1 -o json >"$T/b1"
@@ -174,6 +175,9 @@ check "and names the field" says 'spec.keepMacAddress'
 check_equal "options of snapshots are refused" "$(status_of restore create b1 r3 --policy InPlace)" 2
 check_equal "and those of backups for snapshots" "$(status_of restore create old r3 --dry-run)" 2
 check_equal "a restore of nothing exits with 3" "$(status_of restore create nope r3)" 3
+v backup create web-1 young >/dev/null
+check_equal "nothing is stopped or replaced for a backup that is not ready: 5" "$(status_of restore create young r3 --stop)" 5
+check "but where to look is said" says 'is not ready: vmkeep backup show young'
 check_equal "a backup that is being read is not deleted: 5" "$(status_of backup delete b1)" 5
 check "and the restore is named" says 'vmrestore default/r2 is in progress'
 check "restore list shows both kinds and says which" eval "v restore list >'$T/out' && says '^r1 +backup/b1 +db +Complete' && says '^r-old +snapshot/'"

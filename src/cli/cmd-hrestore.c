@@ -164,12 +164,28 @@ check_identity(const struct cli *c, struct plan *p, const json_t *vm,
     return check_power(c, p, vm, err);
 }
 
+/* Before anything is stopped for it. */
+static int
+check_ready(const struct plan *p, struct err *err)
+{
+    const char *name = jsonx_str_or(p->backup, "metadata.name", "");
+
+    if (jsonx_bool(p->backup, "status.readyToUse"))
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "backup \"%s\" is not ready: vmkeep backup show %s says why",
+                   name, name);
+}
+
 /* Make or replace? */
 static int
 look_at_target(struct cli *c, struct plan *p, struct err *err)
 {
-    CLEANUP(json_decref) json_t *vm = cmd_get(c, &kind_vm, p->target, err);
+    CLEANUP(json_decref) json_t *vm = NULL;
 
+    if (check_ready(p, err) < 0)
+        return -1;
+    vm = cmd_get(c, &kind_vm, p->target, err);
     if (vm == NULL && err->code != ERR_NOT_FOUND)
         return -1;
     if (vm != NULL && strcmp(jsonx_str_or(vm, "status.printableStatus", ""),

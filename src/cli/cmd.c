@@ -265,7 +265,7 @@ cmd_print_field(const char *label, const char *value)
     if (text == NULL || *text == 0)
         return;
     words_clean(text);
-    printf("%-14s%s\n", label, text);
+    printf("%-13s %s\n", label, text);
 }
 
 void
