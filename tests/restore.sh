@@ -92,8 +92,14 @@ virsh -q dumpxml --inactive --security-info g1 >"$T/g1.xml"
 virsh -q undefine g1
 virsh -q define "$T/g1.xml"
 check_equal "undefine and define leave the object" "$(field vm g1 .metadata.uid)" "$uuid"
+# The domain has another name, too.
+without_disks() { sed -E '/<name>|<source file=|<backingStore|<driver name=/d'; }
+virsh -q domrename g1 renamed
 restore r7 g1 s1 "volumeRestorePolicy: InPlace"
 check "after undefine and define the snapshot still restores" restore_complete r7
+check "a domain that was renamed keeps its name, and nothing of its definition is lost" \
+    eval 'virsh -q dumpxml --inactive --security-info renamed | without_disks | diff - <(without_disks <"$T/g1.xml")'
+virsh -q domrename renamed g1
 virsh -q undefine g1
 check "a VM without domain is kept as Undefined" wait_until 20 field_is vm g1 .status.printableStatus Undefined
 check "its snapshot stays ready" field_is vmsnapshot s1 .status.readyToUse true

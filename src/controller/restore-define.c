@@ -16,6 +16,7 @@
 #include "controller/firmware.h"
 #include "controller/manifest.h"
 #include "controller/recover.h"
+#include "controller/secrets.h"
 #include "types/restorepatch.h"
 
 #define NVRAM_DIR "/var/lib/libvirt/qemu/nvram"
@@ -289,12 +290,12 @@ choose_identity(struct ctl *ctl, const struct restore_job *job,
     return check_against_all(ctl, t, err);
 }
 
-/* Is the sealed XML what must be defined, but for the disks? */
+/* Is the sealed XML what must be defined, but for the disks, and the name if
+ * the domain was renamed since? */
 static bool
 is_exact(const struct restore_target *t)
 {
     return t->is_in_place && t->is_same_uuid && t->source->is_xml_ours &&
-           strcmp(t->dom->name, t->old->inactive->name) == 0 &&
            (t->memory_kib == 0 || t->memory_kib == t->dom->memory_kib) &&
            (t->vcpus == 0 || t->vcpus == t->dom->vcpus);
 }
@@ -426,6 +427,20 @@ rebuild(struct restore_target *t, const struct domxml_source *sources, size_t n,
     return 0;
 }
 
+static int
+retarget(const struct restore_target *t, const struct domxml_source *sources,
+         size_t n, char **ret_xml, struct err *err)
+{
+    const char *name = t->old->inactive->name;
+    CLEANUP(secrets_free_text) char *renamed = NULL;
+
+    if (strcmp(t->dom->name, name) != 0 &&
+        domxml_rename(t->source->xml, name, &renamed, err) < 0)
+        return -1;
+    return domxml_retarget(renamed != NULL ? renamed : t->source->xml, sources,
+                           n, ret_xml, err);
+}
+
 int
 restore_define_xml(struct restore_target *t,
                    const struct volume_new_disk *disks, size_t n_disks,
@@ -440,7 +455,7 @@ restore_define_xml(struct restore_target *t,
         sources[n] = (struct domxml_source){ disks[n].target, disks[n].path,
                                              disks[n].format };
     if (is_exact(t))
-        return domxml_retarget(t->source->xml, sources, n, ret_xml, err);
+        return retarget(t, sources, n, ret_xml, err);
     n = add_untouched(t, sources, n);
     return rebuild(t, sources, n, ret_xml, err);
 }

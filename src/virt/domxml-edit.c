@@ -173,3 +173,20 @@ domxml_retarget(const char *xml, const struct domxml_source *sources, size_t n,
     *ret_xml = domxml_xml_print(doc);
     return 0;
 }
+
+int
+domxml_rename(const char *xml, const char *name, char **ret_xml,
+              struct err *err)
+{
+    CLEANUP(xmlFreeDoc) xmlDocPtr doc = domxml_xml_read(xml, err);
+    xmlNode *node;
+
+    if (doc == NULL)
+        return -1;
+    node = domxml_xml_child(xmlDocGetRootElement(doc), "name");
+    if (node == NULL)
+        return err_set(err, ERR_INVALID, "domain XML: it has no name");
+    domxml_xml_set_text(node, name);
+    *ret_xml = domxml_xml_print(doc);
+    return 0;
+}

@@ -535,6 +535,36 @@ check_disks(const struct rebuild *r, const struct domxml *d, struct err *err)
     return 0;
 }
 
+/* The lines of `dropped` but those in whose place something of ours stands: a
+ * person who reads them looks for what is gone. */
+static char *
+without_replaced(const struct rebuild *r, char *dropped)
+{
+    static const char *const disk[] = { "devices/disk: attribute type",
+                                        "devices/disk/driver: attribute name",
+                                        "devices/disk/driver: attribute type",
+                                        "devices/disk/source",
+                                        "devices/disk/backingStore" };
+    static const char *const kernel[] = { "os/kernel", "os/initrd",
+                                          "os/cmdline" };
+    struct buf out = BUF_INIT;
+    char *rest = dropped, *line;
+
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        bool is_ours = *line == 0 ||
+                       (r->how->nvram != NULL && strcmp(line, "os/nvram") == 0);
+
+        for (size_t i = 0; i < ARRAY_SIZE(disk); i++)
+            is_ours = is_ours || strcmp(line, disk[i]) == 0;
+        for (size_t i = 0; r->how->keep_kernel && i < ARRAY_SIZE(kernel); i++)
+            is_ours = is_ours || strcmp(line, kernel[i]) == 0;
+        if (!is_ours)
+            buf_printf(&out, "%s\n", line);
+    }
+    free(dropped);
+    return buf_take_str(&out);
+}
+
 int
 domxml_rebuild(const char *xml, const struct domxml_rebuild *how,
                char **ret_xml, char **ret_dropped, struct err *err)
@@ -561,6 +591,6 @@ domxml_rebuild(const char *xml, const struct domxml_rebuild *how,
     add_vcpu(&r);
     add_devices(&r);
     *ret_xml = domxml_xml_print(out);
-    *ret_dropped = buf_take_str(&r.dropped);
+    *ret_dropped = without_replaced(&r, buf_take_str(&r.dropped));
     return 0;
 }

@@ -93,6 +93,10 @@ struct domxml_source {
 int domxml_retarget(const char *xml, const struct domxml_source *sources,
                     size_t n, char **ret_xml, struct err *err) NODISCARD;
 
+/* The XML under another name: for a domain that was renamed since. */
+int domxml_rename(const char *xml, const char *name, char **ret_xml,
+                  struct err *err) NODISCARD;
+
 struct domxml_rebuild {
     const char *name, *uuid;           /* NULL: as in the XML */
     const char *ns;                    /* metadata namespace; NULL: none */
@@ -114,7 +118,8 @@ struct domxml_rebuild {
 
 /* Foreign XML is code that libvirt runs as root: build a new domain from an
  * allow-list. What is not on the list is dropped and named, one line each, in
- * *ret_dropped. Paths of disks, NVRAM, TPM, logs and sockets are ours. */
+ * *ret_dropped; not named is what something of ours takes the place of. Paths
+ * of disks, NVRAM, TPM, logs and sockets are ours. */
 int domxml_rebuild(const char *xml, const struct domxml_rebuild *how,
                    char **ret_xml, char **ret_dropped, struct err *err)
     NODISCARD;

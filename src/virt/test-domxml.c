@@ -276,6 +276,8 @@ identity_is_kept_when_asked_for(void)
 
     check_str(d->uuid, "3f1c7a52-0f3e-4f64-9e0b-0d8f3a1b2c3d");
     CHECK(strstr(out, "S-1") != NULL && strstr(out, "<kernel>") != NULL);
+    CHECK(strstr(dropped, "os/kernel") == NULL);
+    CHECK(strstr(dropped, "devices/disk/source") == NULL);
     check_str(d->nics[0].mac, "52:54:00:11:22:33");
     CHECK_INT(d->n_disks, ==, 0);
     CHECK_ERR(domxml_rebuild(lxc, &how, &out, &dropped, &err), &err,
@@ -427,6 +429,19 @@ no_value_is_a_path_or_too_many(void)
 }
 
 static void
+a_domain_is_renamed_and_nothing_else(void)
+{
+    CLEANUP(mem_free) char *xml = corpus("plain.xml");
+    CLEANUP(mem_free) char *there = NULL, *back = NULL, *as_it_was = NULL;
+
+    CHECK_OK(domxml_rename(xml, "a<b", &there, &err), &err);
+    CHECK(strstr(there, "<name>a&lt;b</name>") != NULL);
+    CHECK_OK(domxml_rename(there, "web-1", &back, &err), &err);
+    CHECK_OK(domxml_rename(xml, "web-1", &as_it_was, &err), &err);
+    CHECK(strcmp(back, as_it_was) == 0);
+}
+
+static void
 hosts_are_not_asked_for_millions_of_cpus(void)
 {
     static const char *const counts[] = { "4000000000", "5000", "0", "" };
@@ -510,6 +525,8 @@ main(void)
         { "firmware is this host's", firmware_is_this_hosts },
         { "a block job has a destination", a_block_job_has_a_destination },
         { "no value is a path, or too many", no_value_is_a_path_or_too_many },
+        { "a domain is renamed, and nothing else",
+          a_domain_is_renamed_and_nothing_else },
         { "hosts are not asked for millions of CPUs",
           hosts_are_not_asked_for_millions_of_cpus },
         { "a disk has a name that is one", a_disk_has_a_name_that_is_one },
