@@ -27,7 +27,7 @@ static uint64_t
 backup(struct repo *repo, const char *parent, uint64_t chunk,
        char id[REPO_ID_SIZE])
 {
-    struct repo_backup_options o = { .threads = 2, .parent = parent };
+    struct repo_backup_options o = { .threads = 1, .parent = parent };
     CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
     CLEANUP(mem_free) uint8_t *data = xcalloc(1, CHUNK);
     struct repo_progress g;
@@ -271,8 +271,7 @@ a_copy_stays_while_somebody_needs_it(void)
     (void)backup(repo, NULL, 0, a);
     hurt(a, 9 * CHUNK);
     CHECK_OK(scrub(repo, &h, &r, &err), &err);
-    /* The workers store in about that order. Of what is the same only the
-     * damaged one is stored again. */
+    /* Of what is the same only the damaged one is stored again. */
     for (uint64_t i = 0; i < CHUNKS; i++)
         if (i < 5 || i > 13)
             testing_disk_set(&disk, i, TESTING_RANDOM, 1000 + i);
