@@ -8,6 +8,7 @@
 . "$tests_dir/lib-objects.sh"
 . "$tests_dir/lib-guest.sh"
 . "$tests_dir/lib-backup.sh"
+. "$tests_dir/lib-hrestore.sh"
 requires_build vmkeepd vmkeep vmkeep-repo
 requires_program qemu-img qemu-nbd
 
@@ -60,9 +61,11 @@ virsh -q define /dev/stdin <<XML
 <domain type='qemu'><name>g1</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type></os>
 <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
-<source file='$T/g1/root.qcow2'/><target dev='vda' bus='virtio'/></disk></devices></domain>
+<source file='$T/g1/root.qcow2'/><target dev='vda' bus='virtio'/></disk>
+<graphics type='vnc' autoport='yes' passwd='hunter42'/></devices></domain>
 XML
-vmkeepd_configure "min_free = 64M" "target_roots = $T/targets"
+mkdir -p "$T/restored"
+vmkeepd_configure "min_free = 64M" "target_roots = $T/targets" "restore_dir = $T/restored"
 vmkeepd_start
 kubectl_start
 check_fails "a retention that keeps nothing is refused" target bad "$T/targets/a" 'retention: {keepLast: 0}'
@@ -74,6 +77,12 @@ for n in 1 2; do
     backup "b$n" g1
     check "backup $n" backup_ready "b$n"
 done
+key=$(field backuptarget default .status.keyFile)
+id=$(field virtualmachinebackups.harvesterhci.io b2 .status.vmkeep.backupID)
+check_equal "its passwords are kept" "$(field virtualmachinebackups.harvesterhci.io b2 .status.vmkeep.secretsRedacted)" false
+check "apart" repo_tool export -q -k "$key" -d domain:secrets --metadata "$T/meta" "$T/targets/a" "$id" "$T/sealed"
+check "where only disks are" grep -q hunter42 "$T/sealed"
+check_fails "and not in what every host can read" grep -q hunter42 "$T/meta"
 k annotate virtualmachinebackups.harvesterhci.io b1 vmkeep.io/hold="the auditors" >/dev/null
 check_fails "a backup on hold is not deleted by hand" k delete virtualmachinebackups.harvesterhci.io b1 --timeout=10s
 for n in 3 4; do
@@ -85,7 +94,6 @@ check "the last two stay, and the one on hold" wait_until 60 backups_are "b1 b3 
 check "the target tells" wait_until 20 field_is backuptarget default .status.maintenance.retention.lastDeleted default/b2
 has_event() { k get events -A >"$T/events" && grep -q "$1" "$T/events"; }
 check "by an event too" wait_until 10 has_event BackupExpired
-key=$(field backuptarget default .status.keyFile)
 check "its data is deleted too" wait_until 30 eval "[ \$(repo_tool list -k '$key' --json '$T/targets/a' | wc -l) = 3 ]"
 k annotate virtualmachinebackups.harvesterhci.io b1 vmkeep.io/hold- >/dev/null
 check "released it goes" wait_until 60 backups_are "b3 b4 "
@@ -120,3 +128,11 @@ check_fails "its packs were condemned and can be removed" grep -q '"removedPacks
 rm -f "$T/out.img"
 check "what is left is whole" backup_export b5 vda "$T/out.img"
 check "byte for byte" same_image "$T/g1/root.qcow2" qcow2 "$T/out.img"
+
+# ---- with its passwords ----
+virsh -q undefine g1
+rm -f "$T/g1/root.qcow2"
+check "the VM is gone" wait_until 60 eval "is_gone vm g1 || field_is vm g1 .status.printableStatus Undefined"
+hrestore r1 g1 b5 "newVM: true" "haltAfterRestore: true"
+check "it is restored" hrestore_complete r1 120
+check "with its password" eval 'virsh dumpxml --security-info g1 | grep -q "passwd=.hunter42"'

@@ -432,6 +432,9 @@ struct backup_meta *
 backup_meta_read(struct repo_view *view, struct err *err)
 {
     CLEANUP(mem_free) void *data = NULL;
+    struct backup_meta *meta;
+    struct err ignored;
+    unsigned disk;
     size_t len;
 
     if (repo_view_metadata(view, &data, &len, err) < 0)
@@ -439,7 +442,11 @@ backup_meta_read(struct repo_view *view, struct err *err)
     if (data == NULL)
         return err_set_null(err, ERR_INVALID,
                             "the backup has no metadata: not made by vmkeepd");
-    return backup_meta_decode(data, len, err);
+    meta = backup_meta_decode(data, len, err);
+    if (meta != NULL)
+        meta->has_sealed =
+            repo_view_find_disk(view, BACKUP_SEALED_DISK, &disk, &ignored) == 0;
+    return meta;
 }
 
 const struct backup_meta_disk *

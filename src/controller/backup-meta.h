@@ -17,6 +17,7 @@
 #define BACKUP_META_VERSION   1
 #define BACKUP_META_DISKS_MAX 64
 #define BACKUP_META_FILES_MAX 64
+#define BACKUP_SEALED_DISK    "domain:secrets" /* backup-sealed.h */
 
 /* How the bytes of a disk were found. */
 enum backup_meta_tracking {
@@ -60,6 +61,7 @@ struct backup_meta {
     json_t *secret_names;   /* names of secrets that it refers to; NULL: none */
     char *domain_xml;       /* redacted unless has_secrets */
     bool has_secrets;       /* domain_xml carries its passwords */
+    bool has_sealed;        /* they are in BACKUP_SEALED_DISK; not encoded */
     char *host_mark;        /* secrets_mark() of domain_xml by the host that
                              * wrote it; NULL: none */
     struct backup_meta_disk *disks;

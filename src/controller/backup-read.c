@@ -8,7 +8,9 @@
  *                           which may be found to have committed after all
  *   backup_disk_store       each disk
  *   backup_firmware_store   NVRAM, TPM
- *   backup_meta_encode      the definition, sealed if the repository is
+ *   backup_sealed_store     the definition's secrets, if the repository is
+ *                           encrypted
+ *   backup_meta_encode      the definition
  *   repo_backup_commit      the backup exists
  *
  * Nothing of the VM is touched: its domain may be started, killed, undefined
@@ -28,6 +30,7 @@
 #include "base/mem.h"
 #include "controller/backup-disk.h"
 #include "controller/backup-firmware.h"
+#include "controller/backup-sealed.h"
 #include "controller/backup-session.h"
 #include "controller/objutil.h"
 #include "controller/recover.h"
@@ -47,6 +50,7 @@ struct read_job {
     struct repo_view *view; /* of the parent */
     struct repo_backup *backup;
     struct backup_meta *meta;
+    char *definition; /* whole, if it has secrets; else NULL */
     uint64_t done_bytes, all_bytes, read_bytes; /* of the disks so far */
 };
 
@@ -61,6 +65,7 @@ read_job_free(void *arg)
     backup_meta_free(r->meta);
     json_decref(r->json);
     json_decref(r->note);
+    secrets_free_text(r->definition);
     free(r->parent);
     free(r->dir);
     free(r);
@@ -270,22 +275,53 @@ secret_names(const struct read_job *r)
     return names;
 }
 
-/* The definition: whole where it will be sealed, else without its secrets. */
+/* The same text, printed anew: what was taken out of it is what differs. */
+static int
+has_secrets(const char *xml, const char *redacted, bool *ret, struct err *err)
+{
+    CLEANUP(secrets_free_text) char *same = NULL;
+
+    if (domxml_retarget(xml, NULL, 0, &same, err) < 0)
+        return -1;
+    *ret = strcmp(same, redacted) != 0;
+    return 0;
+}
+
+/* The definition: whole if it has no secrets; they go apart, sealed, or
+ * nowhere. */
 static int
 take_definition(struct read_job *r, struct err *err)
 {
     CLEANUP(secrets_free_text) char *xml = NULL;
+    bool is_secret = false;
 
     if (secrets_get(recover_secrets(r->ctl), r->uid, &xml, err) < 0)
         return err_wrap(err, "the definition that was kept at the cut");
-    r->meta->has_secrets = target_is_encrypted(r->ref);
-    if (r->meta->has_secrets) {
-        r->meta->host_mark = xcalloc(1, SECRETS_MARK_SIZE);
-        secrets_mark(recover_secrets(r->ctl), xml, r->meta->host_mark);
-        r->meta->domain_xml = xstrdup(xml);
+    if (domxml_redact(xml, &r->meta->domain_xml, err) < 0 ||
+        has_secrets(xml, r->meta->domain_xml, &is_secret, err) < 0)
+        return -1;
+    if (!target_is_encrypted(r->ref))
+        return 0;
+    if (is_secret) {
+        r->definition = TAKE(xml);
         return 0;
     }
-    return domxml_redact(xml, &r->meta->domain_xml, err);
+    r->meta->has_secrets = true;
+    r->meta->host_mark = xcalloc(1, SECRETS_MARK_SIZE);
+    secrets_mark(recover_secrets(r->ctl), r->meta->domain_xml,
+                 r->meta->host_mark);
+    return 0;
+}
+
+static int
+store_secrets(struct read_job *r, struct err *err)
+{
+    char mark[SECRETS_MARK_SIZE];
+
+    if (r->definition == NULL)
+        return 0;
+    secrets_mark(recover_secrets(r->ctl), r->definition, mark);
+    return backup_sealed_store(r->backup, r->definition, mark, err);
 }
 
 static int
@@ -332,8 +368,6 @@ commit(struct read_job *r, struct err *err)
     jsonx_set_str(r->note, "phase", "Committing");
     publish(r);
     rc = repo_backup_commit(r->backup, text, len, r->uid, err);
-    if (r->meta->has_secrets)
-        mem_wipe(text, len);
     return rc < 0 ? err_wrap(err, "commit") : 0;
 }
 
@@ -349,7 +383,7 @@ read_all(struct read_job *r, struct err *err)
             return -1;
     if (backup_firmware_store(r->ctl->config.state_dir, r->uid, r->backup,
                               r->meta, err) < 0 ||
-        job_check(r->job, err) < 0)
+        store_secrets(r, err) < 0 || job_check(r->job, err) < 0)
         return -1;
     return commit(r, err);
 }

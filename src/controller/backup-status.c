@@ -154,7 +154,7 @@ tell_vmkeep(json_t *status, const struct backup_meta *meta,
     jsonx_set(status, "vmkeep.frozenMilliseconds",
               json_integer((json_int_t)meta->frozen_ms));
     jsonx_set(status, "vmkeep.secretsRedacted",
-              json_boolean(!meta->has_secrets));
+              json_boolean(!meta->has_secrets && !meta->has_sealed));
     jsonx_set_str(status, "vmkeep.host", meta->host);
     if (jsonx_get(status, "vmkeep.tracking") == NULL)
         jsonx_set(status, "vmkeep.tracking", tracking(meta));

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "controller/backup-sealed.h"
 #include "controller/hrestore-fill.h"
 #include "controller/objutil.h"
 #include "controller/recover.h"
@@ -119,17 +120,36 @@ is_our_own(struct ctl *ctl, const struct backup_meta *meta)
     return strcmp(mark, meta->host_mark) == 0;
 }
 
+/* Without them it can be restored too. */
+static int
+open_sealed(struct hrestore_source *s, struct err *err)
+{
+    if (backup_sealed_open(s->view, s->meta, err) == 0)
+        return 0;
+    if (err->code != ERR_DENIED && err->code != ERR_CORRUPT &&
+        err->code != ERR_NOT_FOUND && err->code != ERR_UNSUPPORTED)
+        return -1;
+
+    CLEANUP(mem_free)
+    char *line = xasprintf("passwords: %s; new ones are made", err->msg);
+
+    restore_source_note(&s->base, line);
+    return 0;
+}
+
 static int
 load_xml(struct ctl *ctl, struct hrestore_source *s, struct err *err)
 {
     struct restore_source *base = &s->base;
 
+    if (open_sealed(s, err) < 0)
+        return -1;
     base->is_xml_ours = true;
     if (!is_our_own(ctl, s->meta) && take_present(ctl, s))
         return 0;
     base->is_xml_ours = is_our_own(ctl, s->meta);
     base->xml = xstrdup(s->meta->domain_xml);
-    if (!s->meta->has_secrets)
+    if (!s->meta->has_secrets && !s->meta->has_sealed)
         restore_source_note(
             base,
             "passwords: not in the backup, its repository is not encrypted; new ones are made");

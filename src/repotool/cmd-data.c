@@ -301,17 +301,24 @@ export_metadata(const struct repotool *t, struct repo_view *v, struct err *err)
     return image_sync(&i, err);
 }
 
+/* The one disk of the VM; others, such as "tpm:0", are known by a colon. */
 static int
 choose_disk(const struct repotool *t, struct repo_view *v, unsigned *ret,
             struct err *err)
 {
+    unsigned count = 0;
+
     if (t->disk != NULL)
         return repo_view_find_disk(v, t->disk, ret, err);
-    if (repo_view_disk_count(v) != 1)
+    for (unsigned i = 0; i < repo_view_disk_count(v); i++)
+        if (strchr(repo_view_disk(v, i).name, ':') == NULL) {
+            *ret = i;
+            count++;
+        }
+    if (count != 1)
         return err_set(err, ERR_INVALID,
                        "backup %s has %u disks; choose one with --disk",
-                       t->args[1], repo_view_disk_count(v));
-    *ret = 0;
+                       t->args[1], count);
     return 0;
 }
 
