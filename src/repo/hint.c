@@ -16,6 +16,18 @@ make_name(const char *prefix, uint64_t number, char out[NAME_SIZE])
                    (unsigned long long)number);
 }
 
+/* A name that is not ours would be the newest for ever: nothing can be written
+ * behind the highest number, and what has none is never removed. */
+static uint64_t
+number_of(const char *prefix, const char *name)
+{
+    uint64_t number = strtoull(name + strlen(prefix), NULL, 10);
+    char again[NAME_SIZE];
+
+    make_name(prefix, number, again);
+    return strcmp(name, again) == 0 && number < UINT64_MAX ? number : 0;
+}
+
 static int
 find_newest(struct repo *repo, const char *prefix, uint64_t *ret,
             struct err *err)
@@ -26,7 +38,7 @@ find_newest(struct repo *repo, const char *prefix, uint64_t *ret,
     if (blob_list(repo->blob, prefix, &n, err) < 0)
         return -1;
     for (size_t i = 0; i < n.count; i++) {
-        uint64_t number = strtoull(n.names[i] + strlen(prefix), NULL, 10);
+        uint64_t number = number_of(prefix, n.names[i]);
 
         *ret = number > *ret ? number : *ret;
     }
