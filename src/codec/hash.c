@@ -1,25 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/hash.h"
 
+#include <assert.h>
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/hash-avx2.h"
 #include "codec/hash-shani.h"
 
 #define BLOCK 64
+
+/* Messages of at most that many bytes are taken HASH_LANES at once. */
+#define MANY_MAX ((size_t)1 << 20)
+
+/* What folds blocks of several messages into their states. */
+struct engine {
+    bool (*is_here)(void);
+    void (*fold)(uint32_t (*state)[8], const uint8_t *const *data,
+                 size_t blocks);
+    unsigned lanes;
+    unsigned least; /* fewer messages are faster one after the other */
+};
+
+static const struct engine engines[] = {
+    [HASH_OPENSSL] = { .lanes = 4, .least = UINT_MAX },
+    [HASH_AVX2] = { hash_avx2_is_here, hash_avx2_fold, HASH_AVX2_LANES, 4 },
+    [HASH_SHANI] = { hash_shani_is_here, hash_shani_x4, 4, 2 },
+};
 
 static const uint32_t initial[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372,
                                      0xa54ff53a, 0x510e527f, 0x9b05688c,
                                      0x1f83d9ab, 0x5be0cd19 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool lanes_work; /* [C] after once */
-static atomic_bool is_openssl_forced;
+static enum hash_path path; /* [C] after once, but for hash_path_force() */
 
 static void
 put_be32(uint8_t *p, uint32_t v)
@@ -63,28 +82,29 @@ digest(uint8_t out[HASH_SIZE], const uint32_t s[8])
         put_be32(out + 4 * i, s[i]);
 }
 
+/* As many messages as the engine has lanes. */
 static void
-hmac_x4(const struct hash_key *k, const uint8_t *const data[4], size_t len,
-        uint8_t out[4][HASH_SIZE])
+hmac_many(const struct engine *e, const struct hash_key *k,
+          const uint8_t *const data[], size_t len, uint8_t out[][HASH_SIZE])
 {
-    uint32_t s[4][8];
-    uint8_t tail[4][2 * BLOCK];
-    const uint8_t *t[4];
+    uint32_t s[HASH_LANES][8];
+    uint8_t tail[HASH_LANES][2 * BLOCK];
+    const uint8_t *t[HASH_LANES];
     size_t n = 0;
 
-    for (int l = 0; l < 4; l++) {
+    for (unsigned l = 0; l < e->lanes; l++) {
         memcpy(s[l], k->inner, sizeof s[l]);
         n = pad(tail[l], data[l], len, BLOCK);
         t[l] = tail[l];
     }
-    hash_shani_x4(s, data, len / BLOCK);
-    hash_shani_x4(s, t, n);
-    for (int l = 0; l < 4; l++) {
+    e->fold(s, data, len / BLOCK);
+    e->fold(s, t, n);
+    for (unsigned l = 0; l < e->lanes; l++) {
         outer_block(tail[l], s[l]);
         memcpy(s[l], k->outer, sizeof s[l]);
     }
-    hash_shani_x4(s, t, 1);
-    for (int l = 0; l < 4; l++)
+    e->fold(s, t, 1);
+    for (unsigned l = 0; l < e->lanes; l++)
         digest(out[l], s[l]);
 }
 
@@ -115,8 +135,23 @@ hmac_openssl(const struct hash_key *k, const void *data, size_t len,
         abort(); /* out of memory, or OpenSSL without SHA-256 */
 }
 
+/* Fold one block into one state. */
 static void
-key_states(struct hash_key *k)
+fold_one(const struct engine *e, uint32_t state[8], const uint8_t block[BLOCK])
+{
+    uint32_t s[HASH_LANES][8];
+    const uint8_t *d[HASH_LANES];
+
+    for (unsigned l = 0; l < e->lanes; l++) {
+        memcpy(s[l], state, sizeof s[l]);
+        d[l] = block;
+    }
+    e->fold(s, d, 1);
+    memcpy(state, s[0], sizeof s[0]);
+}
+
+static void
+key_states(const struct engine *e, struct hash_key *k)
 {
     uint8_t block[BLOCK];
 
@@ -125,63 +160,90 @@ key_states(struct hash_key *k)
     memset(block, 0x36, BLOCK);
     for (int i = 0; i < HASH_SIZE; i++)
         block[i] ^= k->bytes[i];
-    hash_shani_x1(k->inner, block, 1);
+    fold_one(e, k->inner, block);
     for (int i = 0; i < BLOCK; i++)
         block[i] ^= 0x36 ^ 0x5c;
-    hash_shani_x1(k->outer, block, 1);
+    fold_one(e, k->outer, block);
     OPENSSL_cleanse(block, sizeof block);
 }
 
 /* Messages around every edge of the padding, against OpenSSL. */
-static void
-self_test(void)
+static bool
+works(enum hash_path which)
 {
     static const size_t lens[] = { 0, 1, 55, 56, 63, 64, 65, 119, 120, 250 };
+    const struct engine *e = &engines[which];
     struct hash_key k;
-    uint8_t text[4][256], got[4][HASH_SIZE], want[HASH_SIZE];
-    const uint8_t *data[4] = { text[0], text[1], text[2], text[3] };
+    uint8_t text[HASH_LANES][256], got[HASH_LANES][HASH_SIZE], want[HASH_SIZE];
+    const uint8_t *data[HASH_LANES];
 
-    if (!hash_shani_is_here())
-        return;
+    if (e->is_here == NULL || !e->is_here())
+        return false;
     memset(k.bytes, 0xA7, sizeof k.bytes);
-    key_states(&k);
+    key_states(e, &k);
     for (size_t i = 0; i < sizeof text; i++)
         text[i / 256][i % 256] = (uint8_t)(i * 37 + i / 256);
+    for (unsigned l = 0; l < HASH_LANES; l++)
+        data[l] = text[l];
     for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
-        hmac_x4(&k, data, lens[i], got);
-        for (int l = 0; l < 4; l++) {
+        hmac_many(e, &k, data, lens[i], got);
+        for (unsigned l = 0; l < e->lanes; l++) {
             hmac_openssl(&k, text[l], lens[i], want);
             if (memcmp(want, got[l], HASH_SIZE) != 0)
-                return;
+                return false;
         }
+        if (which != HASH_SHANI)
+            continue;
         hmac_x1(&k, text[0], lens[i], got[1]);
         if (memcmp(got[0], got[1], HASH_SIZE) != 0)
-            return;
+            return false;
     }
-    lanes_work = true;
+    return true;
+}
+
+static void
+choose(void)
+{
+    if (works(HASH_SHANI))
+        path = HASH_SHANI;
+    else if (works(HASH_AVX2))
+        path = HASH_AVX2;
+}
+
+enum hash_path
+hash_path_get(void)
+{
+    pthread_once(&once, choose);
+    return path;
 }
 
 bool
-hash_has_lanes(void)
+hash_path_force(enum hash_path which)
 {
-    pthread_once(&once, self_test);
-    return lanes_work && !atomic_load(&is_openssl_forced);
+    pthread_once(&once, choose);
+    if (which != HASH_OPENSSL && !works(which))
+        return false;
+    path = which;
+    return true;
 }
 
-void
-hash_force_openssl(bool is_forced)
+unsigned
+hash_lanes(size_t len)
 {
-    atomic_store(&is_openssl_forced, is_forced);
+    unsigned lanes = engines[hash_path_get()].lanes;
+
+    return lanes > HASH_LANES / 2 && len > MANY_MAX ? HASH_LANES / 2 : lanes;
 }
 
 void
 hash_key_init(struct hash_key *k, const uint8_t bytes[HASH_SIZE])
 {
+    const struct engine *e = &engines[hash_path_get()];
+
     memset(k, 0, sizeof *k);
     memcpy(k->bytes, bytes, HASH_SIZE);
-    pthread_once(&once, self_test);
-    if (lanes_work)
-        key_states(k);
+    if (e->fold != NULL)
+        key_states(e, k);
 }
 
 void
@@ -195,7 +257,7 @@ void
 hash_hmac(const struct hash_key *k, const void *data, size_t len,
           uint8_t out[HASH_SIZE])
 {
-    if (hash_has_lanes())
+    if (hash_path_get() == HASH_SHANI)
         hmac_x1(k, data, len, out);
     else
         hmac_openssl(k, data, len, out);
@@ -205,19 +267,28 @@ void
 hash_hmac_lanes(const struct hash_key *k, const uint8_t *const data[],
                 unsigned count, size_t len, uint8_t out[][HASH_SIZE])
 {
-    const uint8_t *d[4];
-    uint8_t o[4][HASH_SIZE];
+    const struct engine *e = &engines[hash_path_get()];
+    const uint8_t *d[HASH_LANES];
+    uint8_t o[HASH_LANES][HASH_SIZE];
 
-    if (count < 2 || !hash_has_lanes()) {
-        for (unsigned i = 0; i < count; i++)
-            hash_hmac(k, data[i], len, out[i]);
-        return;
+    assert(count <= HASH_LANES);
+    while (count > 0) {
+        unsigned n = count < e->lanes ? count : e->lanes;
+
+        if (n < e->least) {
+            hash_hmac(k, *data, len, *out);
+            n = 1;
+        } else {
+            /* An empty lane costs nothing: it repeats the first message. */
+            for (unsigned i = 0; i < e->lanes; i++)
+                d[i] = data[i < n ? i : 0];
+            hmac_many(e, k, d, len, o);
+            memcpy(out, o, n * sizeof o[0]);
+        }
+        data += n;
+        out += n;
+        count -= n;
     }
-    /* Lanes are nearly free: an empty one repeats the first. */
-    for (unsigned i = 0; i < 4; i++)
-        d[i] = data[i < count ? i : 0];
-    hmac_x4(k, d, len, o);
-    memcpy(out, o, count * sizeof o[0]);
 }
 
 bool

@@ -36,28 +36,55 @@ crc_32c_has_the_standard_value_at_every_length(void)
     }
 }
 
+/* The path that is in force, over every number of messages. */
 static void
-every_lane_agrees_with_openssl(void)
+compare_with_openssl(void)
 {
-    static uint8_t data[4][1 << 16];
-    const uint8_t *p[4] = { data[0], data[1], data[2], data[3] };
-    uint8_t key[32], want[32], got[4][32];
+    static uint8_t data[HASH_LANES][1 << 16];
+    const uint8_t *p[HASH_LANES];
+    uint8_t key[32], want[32], got[HASH_LANES][32];
     struct hash_key k;
 
     for (size_t i = 0; i < sizeof key; i++)
         key[i] = next_byte();
     for (size_t i = 0; i < sizeof data; i++)
         data[i >> 16][i & 0xffff] = next_byte();
+    for (unsigned l = 0; l < HASH_LANES; l++)
+        p[l] = data[l];
     hash_key_init(&k, key);
     for (size_t len = 0; len < 1 << 16; len = len < 200 ? len + 1 : len * 2 + 3)
-        for (unsigned n = 1; n <= 4; n++) {
+        for (unsigned n = 1; n <= HASH_LANES; n++) {
+            memset(got, 0, sizeof got);
             hash_hmac_lanes(&k, p, n, len, got);
             for (unsigned l = 0; l < n; l++) {
                 CHECK(HMAC(EVP_sha256(), key, 32, data[l], len, want, NULL) !=
                       NULL);
                 CHECK(hash_is_equal(want, got[l]));
             }
+            hash_hmac(&k, p[n - 1], len, got[0]);
+            CHECK(hash_is_equal(want, got[0]));
         }
+}
+
+static void
+every_path_and_lane_agrees_with_openssl(void)
+{
+    static const enum hash_path paths[] = { HASH_SHANI, HASH_AVX2,
+                                            HASH_OPENSSL };
+    enum hash_path best = hash_path_get();
+
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        if (!hash_path_force(paths[i])) {
+            CHECK(paths[i] != HASH_OPENSSL && paths[i] != best);
+            printf("# this CPU has no path %d\n", (int)paths[i]);
+            continue;
+        }
+        CHECK_INT(hash_path_get(), ==, paths[i]);
+        CHECK_INT(HASH_LANES % hash_lanes(1 << 18), ==, 0);
+        CHECK_INT(hash_lanes((size_t)1 << 22), <=, 4);
+        compare_with_openssl();
+    }
+    CHECK(hash_path_force(best));
 }
 
 static void
@@ -108,7 +135,8 @@ main(void)
     static const struct test_case cases[] = {
         { "crc-32c has the standard value at every length",
           crc_32c_has_the_standard_value_at_every_length },
-        { "every lane agrees with OpenSSL", every_lane_agrees_with_openssl },
+        { "every path and lane agrees with OpenSSL",
+          every_path_and_lane_agrees_with_openssl },
         { "a sealed text opens only unchanged",
           a_sealed_text_opens_only_unchanged },
         { "what shrinks is compressed and comes back",

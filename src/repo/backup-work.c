@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One caller hands in chunks, in batches of four because four are hashed at
- * once; workers take a batch through all stages, while it is in their cache:
- * zero and pattern test, HMAC, comparison with the parent's entry, look-up
- * among this backup's own chunks and those of committed backups (the index),
- * compression, encryption into the open pack.
+/* One caller hands in chunks, in batches of as many as are hashed at once;
+ * workers take a batch through all stages, while it is in their cache: zero and
+ * pattern test, HMAC, comparison with the parent's entry, look-up among this
+ * backup's own chunks and those of committed backups (the index), compression,
+ * encryption into the open pack.
  * Memory is bounded by the buffers: who wants one waits for a worker.
  */
 #include <stdio.h>
@@ -162,7 +162,7 @@ backup_work_submit(struct repo_backup *b, const struct backup_job *job)
     if (b->batch == NULL)
         b->batch = xcalloc(1, sizeof *b->batch);
     b->batch->jobs[b->batch->count++] = *job;
-    if (b->batch->count == HASH_LANES)
+    if (b->batch->count >= hash_lanes((size_t)1 << job->log2))
         backup_work_flush(b);
 }
 

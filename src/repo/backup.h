@@ -123,7 +123,7 @@ int backup_work_buffer(struct repo_backup *b, unsigned log2, uint8_t **ret,
 void backup_work_buffer_put(struct repo_backup *b, unsigned log2,
                             uint8_t *buffer);
 
-/* Hand in a chunk; takes the buffer. Batches of four go to the workers. */
+/* Hand in a chunk; takes the buffer. Batches go to the workers. */
 void backup_work_submit(struct repo_backup *b, const struct backup_job *job);
 void backup_work_flush(struct repo_backup *b); /* the batch, as it is */
 /* Until no chunk of the leaf is in work. *ret_dirty: it differs. */

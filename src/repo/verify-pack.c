@@ -164,7 +164,7 @@ decode(struct scan *s, const uint8_t *data, uint64_t room)
         damage_frame(s, s->next, "has another length than the footer says");
         return;
     }
-    if (s->n == HASH_LANES || (s->n > 0 && s->ulen != h.ulen))
+    if (s->n == hash_lanes(h.ulen) || (s->n > 0 && s->ulen != h.ulen))
         compare_digests(s);
     if (s->plain[s->n] == NULL)
         s->plain[s->n] = xcalloc(1, FRAME_PLAIN_MAX);

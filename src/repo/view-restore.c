@@ -375,7 +375,7 @@ decode(struct work *w, const struct range *range, const struct item *it,
 {
     const uint8_t *raw = w->raw + ((uint64_t)it->loc.off8 * 8 - range->off);
 
-    if (w->n == HASH_LANES ||
+    if (w->n == hash_lanes(it->loc.ulen) ||
         (w->n > 0 && w->items[0]->loc.ulen != it->loc.ulen))
         if (write_out(w, err) < 0)
             return -1;

@@ -77,6 +77,11 @@ cmd_info(const struct repotool *t, struct err *err)
     const struct repo_info *i;
     char created[CLOCK_RFC3339_SIZE];
     size_t n = 0, damage = 0;
+    static const char *const hashing[] = {
+        [HASH_OPENSSL] = "HMAC-SHA-256, OpenSSL",
+        [HASH_AVX2] = "HMAC-SHA-256, eight lanes (AVX2)",
+        [HASH_SHANI] = "HMAC-SHA-256, four lanes (SHA instructions)",
+    };
     uint64_t stored = 0;
     char size[PROGRESS_SIZE];
 
@@ -88,8 +93,7 @@ cmd_info(const struct repotool *t, struct err *err)
         "UUID:       %s\nFormat:     %u\nCreated:    %s\nEncryption: %s\nChunks:     %u KiB\nHashing:    %s\n",
         i->uuid, i->format_version, created,
         i->is_encrypted ? "AES-256-GCM" : "none", 1u << (i->chunk_log2 - 10),
-        hash_has_lanes() ? "HMAC-SHA-256, four lanes"
-                         : "HMAC-SHA-256, OpenSSL");
+        hashing[hash_path_get()]);
     if (!i->is_unlocked) {
         printf("Backups:    unknown without the key\n");
         return 0;
