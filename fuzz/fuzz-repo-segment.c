@@ -84,7 +84,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     memcpy(bytes, data, len);
     segment_name(bytes + 48, name);
     make_sums_right(bytes + 48);
-    if (segment_open(&blob, name, bytes + 32, &s, &err) == 0) {
+    if (segment_open(&blob, NULL, name, bytes + 32, &s, &err) == 0) {
         segment_load_filter(s);
         read_all(s);
     }

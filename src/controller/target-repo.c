@@ -12,17 +12,23 @@
  */
 #include "controller/target-repo.h"
 
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "blob/blob-dir.h"
+#include "repo/repo-index.h"
 
 #define PASSPHRASE_MAX 4096
+/* Of the index of one repository: that of 18 TiB in chunks of 256 KiB. */
+#define INDEX_CACHE_BYTES ((uint64_t)2 << 30)
 
 void
 target_repo_look_fini(struct target_repo_look *l)
@@ -292,6 +298,44 @@ make_repo(const struct target_repo_place *p, const struct target_repo_look *l,
     return repo_create(blob, &o, &secret, &repo, err);
 }
 
+/* ---- open ---- */
+
+/* Where reading is a way through a network, or may be. */
+static bool
+is_far(int fd)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    switch ((uint32_t)fs.f_type) {
+    case AFS_SUPER_MAGIC:
+    case CEPH_SUPER_MAGIC:
+    case CIFS_SUPER_MAGIC:
+    case FUSE_SUPER_MAGIC:
+    case NFS_SUPER_MAGIC:
+    case SMB_SUPER_MAGIC:
+    case SMB2_SUPER_MAGIC:
+    case V9FS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A courtesy: without it the index is read from the target each time. */
+static void
+keep_index(const struct target_repo_place *p, struct repo *repo)
+{
+    CLEANUP(mem_free)
+    char *dir =
+        xasprintf("%s/index-cache/%s", p->state_dir, repo_info_get(repo)->uuid);
+    struct err err;
+
+    if (repo_index_cache(repo, dir, INDEX_CACHE_BYTES, &err) < 0)
+        log_debug("%s: the index is not kept: %s", p->path, err.msg);
+}
+
 int
 target_repo_open(const struct target_repo_place *p,
                  const struct target_repo_look *l, struct repo **ret_repo,
@@ -311,6 +355,8 @@ target_repo_open(const struct target_repo_place *p,
 
     if (open_repo(l->fd, p->path, &secret, ret_repo, err) < 0)
         return -1;
+    if (is_far(l->fd))
+        keep_index(p, *ret_repo);
     *ret_key = TAKE(s.key_file);
     return 0;
 }

@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "repo/repo-private.h"
+#include "repo/segcache.h"
 
 #define FOOTERS_MAX   256u
 #define FOOTERS_FIRST 4u /* asked before the segments */
@@ -166,8 +167,8 @@ open_all(struct dedupindex *d, const struct blob_names *names, struct set *set,
 
         if (!segment_name_parse(names->names[i], uuid))
             continue;
-        if (segment_open(d->repo->blob, names->names[i], d->repo->uuid, &s,
-                         &err) < 0) {
+        if (segment_open(d->repo->blob, d->repo->segcache, names->names[i],
+                         d->repo->uuid, &s, &err) < 0) {
             sums->bad_segments += err.code != ERR_NOT_FOUND;
             continue;
         }
@@ -215,6 +216,8 @@ read_set(struct dedupindex *d, struct dedupindex_sums *sums)
         redirect_update(d->repo->moves, false, &ignored) < 0 ||
         blob_list(d->repo->blob, "x/", &names, &ignored) < 0)
         return set;
+    if (d->repo->segcache != NULL)
+        segcache_keep(d->repo->segcache, &names);
     set->segments = xcalloc(names.count + 1, sizeof *set->segments);
     open_all(d, &names, set, sums);
     qsort(set->segments, set->count, sizeof(struct segment *),

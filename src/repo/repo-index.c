@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "repo/dedupindex.h"
 #include "repo/repo-private.h"
+#include "repo/segcache.h"
 #include "repo/segment-merge.h"
 #include "repo/segment-writer.h"
 
@@ -61,7 +62,7 @@ take(struct repo *repo, const char *name, bool removes, struct list *l,
 
     if (!segment_name_parse(name, uuid))
         return 0;
-    if (segment_open(repo->blob, name, repo->uuid, &s, err) < 0) {
+    if (segment_open(repo->blob, NULL, name, repo->uuid, &s, err) < 0) {
         if (err->code == ERR_CORRUPT)
             return removes ? remove_segment(repo, name, ret, err) : 0;
         return err->code == ERR_NOT_FOUND || err->code == ERR_UNSUPPORTED ? 0
@@ -109,12 +110,39 @@ compare_packs(const void *a, const void *b)
 struct packs {
     struct segment_pack *packs; /* sorted */
     size_t count;
+    size_t once; /* of them: the first so many differ */
 };
 
 static void
 packs_fini_p(struct packs *p)
 {
     free(p->packs);
+}
+
+static void
+sort_packs(struct packs *p)
+{
+    size_t n = 0;
+
+    if (p->count > 0)
+        qsort(p->packs, p->count, sizeof *p->packs, compare_packs);
+    for (size_t i = 0; i < p->count; i++)
+        if (n == 0 || compare_packs(&p->packs[n - 1], &p->packs[i]) != 0)
+            p->packs[n++] = p->packs[i];
+    p->count = n;
+    p->once = n;
+}
+
+/* The segments of a run name the same packs, each nearly all of them: what is
+ * there twice goes as soon as it is as much as the rest. */
+static void
+add_packs(struct packs *p, const struct segment_pack *more, uint32_t n)
+{
+    p->packs = xrealloc(p->packs, p->count + n, sizeof *p->packs);
+    memcpy(p->packs + p->count, more, n * sizeof *more);
+    p->count += n;
+    if (p->count / 2 > p->once)
+        sort_packs(p);
 }
 
 /* The packs that the segments list. One whose list cannot be read is removed,
@@ -134,12 +162,9 @@ packs_of(struct repo *repo, const struct list *l, struct packs *p,
                 return -1;
             continue;
         }
-        p->packs = xrealloc(p->packs, p->count + n, sizeof *p->packs);
-        memcpy(p->packs + p->count, more, n * sizeof *more);
-        p->count += n;
+        add_packs(p, more, n);
     }
-    if (p->count > 0)
-        qsort(p->packs, p->count, sizeof *p->packs, compare_packs);
+    sort_packs(p);
     return 0;
 }
 
@@ -302,6 +327,15 @@ repo_index_maintain(struct repo *repo, bool rebuilds,
         ret->bytes += segment_size(l.segments[i]);
     }
     return 0;
+}
+
+int
+repo_index_cache(struct repo *repo, const char *dir, uint64_t max_bytes,
+                 struct err *err)
+{
+    if (repo->segcache != NULL)
+        return err_set(err, ERR_EXISTS, "the index is kept already");
+    return segcache_open(dir, max_bytes, &repo->segcache, err);
 }
 
 void

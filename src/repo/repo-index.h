@@ -29,5 +29,11 @@ int repo_index_maintain(struct repo *repo, bool rebuilds,
                         struct repo_index_result *ret, struct err *err)
     NODISCARD;
 
+/* Keep what backups read of the index in that directory of this host, for the
+ * next ones: for a store far away. Before the first backup begins.
+ *   dir, max_bytes  see segcache_open() */
+int repo_index_cache(struct repo *repo, const char *dir, uint64_t max_bytes,
+                     struct err *err) NODISCARD;
+
 /* After a backup: merge, if that is due and short. A courtesy. */
 void repo_index_tidy(struct repo *repo);

@@ -24,6 +24,7 @@ struct repo {
     struct commitlog *log;     /* [C] */
     struct pack_reader *packs; /* [C] */
     struct redirect *moves;    /* [C] */
+    struct segcache *segcache; /* [C] or NULL */
     pthread_mutex_t mutex;     /* of the two below */
     struct frame_ctx *ctxs[REPO_PRIVATE_CTXS];
     unsigned ctx_count;

@@ -22,6 +22,7 @@
 #include "repo/repo-keys.h"
 #include "repo/repo-private.h"
 #include "repo/repo-unlock.h"
+#include "repo/segcache.h"
 
 /* A slot for each secret: the first ones of a new repository. */
 static int
@@ -112,6 +113,7 @@ repo_close(struct repo *repo)
     while (repo->ctx_count > 0)
         frame_ctx_free(repo->ctxs[--repo->ctx_count]);
     redirect_free(repo->moves);
+    segcache_free(repo->segcache);
     pack_reader_free(repo->packs);
     commitlog_free(repo->log);
     blob_free(repo->blob);

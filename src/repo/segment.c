@@ -16,6 +16,7 @@
 #include "repo/frame.h"
 #include "repo/pack.h"
 #include "repo/repo-id.h"
+#include "repo/segcache.h"
 
 #define PAYLOAD          (SEGMENT_PAGE - 4u)
 #define ENTRY            28u
@@ -50,7 +51,8 @@ struct layout {
 };
 
 struct segment {
-    struct blob *blob; /* borrowed */
+    struct blob *blob;      /* borrowed */
+    struct segcache *cache; /* borrowed, or NULL */
     char name[SEGMENT_NAME_SIZE];
     struct segment_head head;
     struct layout at;
@@ -258,25 +260,54 @@ segment_encode(struct segment_head *head, const struct segment_entry *entries,
 
 /* ---- open ---- */
 
+/* How many of them, from the first on, have the right checksum. */
+static uint32_t
+good_pages(const struct segment *s, uint32_t no, uint32_t count,
+           const uint8_t *pages)
+{
+    uint32_t i = 0;
+
+    while (i < count) {
+        const uint8_t *page = pages + (size_t)i * SEGMENT_PAGE;
+
+        if (le_get32(page + PAYLOAD) !=
+            segment_page_crc(s->head.uuid, no + i, page))
+            break;
+        i++;
+    }
+    return i;
+}
+
+static bool
+read_cached(const struct segment *s, uint32_t no, uint32_t count, uint8_t *out)
+{
+    return s->cache != NULL &&
+           segcache_read(s->cache, s->head.uuid, (uint64_t)no * SEGMENT_PAGE,
+                         out, (size_t)count * SEGMENT_PAGE) &&
+           good_pages(s, no, count, out) == count;
+}
+
 static int
 read_pages(const struct segment *s, uint32_t no, uint32_t count, uint8_t *out,
            struct err *err)
 {
     size_t len = (size_t)count * SEGMENT_PAGE, got = 0;
+    uint32_t good;
 
+    if (read_cached(s, no, count, out))
+        return 0;
     if (blob_get(s->blob, s->name, (uint64_t)no * SEGMENT_PAGE, out, len, &got,
                  err) < 0)
         return -1;
     if (got != len)
         return err_set(err, ERR_CORRUPT, "%s: is cut short", s->name);
-    for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *page = out + (size_t)i * SEGMENT_PAGE;
-
-        if (le_get32(page + PAYLOAD) !=
-            segment_page_crc(s->head.uuid, no + i, page))
-            return err_set(err, ERR_CORRUPT, "%s: page %u: wrong checksum",
-                           s->name, no + i);
-    }
+    good = good_pages(s, no, count, out);
+    if (good < count)
+        return err_set(err, ERR_CORRUPT, "%s: page %u: wrong checksum", s->name,
+                       no + good);
+    if (s->cache != NULL)
+        segcache_write(s->cache, s->head.uuid, (uint64_t)no * SEGMENT_PAGE, out,
+                       len);
     return 0;
 }
 
@@ -340,27 +371,30 @@ start(struct segment *s, const uint8_t repo_uuid[16], struct err *err)
 {
     uint8_t page[SEGMENT_PAGE];
     uint64_t size = 0;
+    bool is_known;
 
     if (!segment_name_parse(s->name, s->head.uuid))
         return err_set(err, ERR_INVALID, "%s: is no name of a segment",
                        s->name);
-    if (blob_size(s->blob, s->name, &size, err) < 0 ||
-        read_pages(s, 0, 1, page, err) < 0 ||
+    is_known = read_cached(s, 0, 1, page);
+    if ((!is_known && (blob_size(s->blob, s->name, &size, err) < 0 ||
+                       read_pages(s, 0, 1, page, err) < 0)) ||
         decode_head(s, repo_uuid, page, &s->head, err) < 0)
         return -1;
     s->at = lay_out(s->head.entries, s->head.packs);
-    if (size != (uint64_t)s->at.pages * SEGMENT_PAGE)
+    if (!is_known && size != (uint64_t)s->at.pages * SEGMENT_PAGE)
         return err_set(err, ERR_CORRUPT, "%s: has a wrong length", s->name);
     return read_fences(s, err);
 }
 
 int
-segment_open(struct blob *blob, const char *name, const uint8_t repo_uuid[16],
-             struct segment **ret, struct err *err)
+segment_open(struct blob *blob, struct segcache *cache, const char *name,
+             const uint8_t repo_uuid[16], struct segment **ret, struct err *err)
 {
     CLEANUP(segment_close) struct segment *s = xcalloc(1, sizeof *s);
 
     s->blob = blob;
+    s->cache = cache;
     memcpy(s->name, name, strnlen(name, sizeof s->name - 1));
     if (start(s, repo_uuid, err) < 0)
         return -1;

@@ -66,12 +66,14 @@ uint32_t segment_page_crc(const uint8_t uuid[16], uint32_t no,
 
 /* ---- reading ------------------------------------------------------------ */
 
+struct segcache;
 struct segment;
 
-/* Its header and fences are read and checked. `blob` is borrowed.
+/* Its header and fences are read and checked. `blob` is borrowed, as is
+ * `cache`, or NULL: what that has is not read from the store.
  *   errors  NOT_FOUND; CORRUPT; UNSUPPORTED
  *   blocks  on the store */
-int segment_open(struct blob *blob, const char *name,
+int segment_open(struct blob *blob, struct segcache *cache, const char *name,
                  const uint8_t repo_uuid[16], struct segment **ret,
                  struct err *err) NODISCARD;
 void segment_close(struct segment *s); /* NULL is fine */

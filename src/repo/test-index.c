@@ -13,6 +13,7 @@
 #include "repo/repo-id.h"
 #include "repo/repo-index.h"
 #include "repo/repo-private.h"
+#include "repo/segcache.h"
 #include "repo/segment-merge.h"
 #include "repo/segment-writer.h"
 #include "repo/test-model.h"
@@ -356,6 +357,120 @@ a_pack_that_is_gone_or_rotten_is_not_built_upon(void)
     testing_dir_remove();
 }
 
+/* ---- kept on this host ---- */
+
+static void
+ids_of(struct repo *repo, unsigned count, uint8_t (*ids)[SEGMENT_ID])
+{
+    CLEANUP(mem_free) uint8_t *chunk = xcalloc(1, CHUNK);
+    uint8_t id[HASH_SIZE];
+
+    for (unsigned c = 0; c < count; c++) {
+        testing_fill(chunk, CHUNK, c);
+        hash_hmac(&repo->keys.id, chunk, CHUNK, id);
+        memcpy(ids[c], id, SEGMENT_ID);
+    }
+}
+
+/* How many of the first `count` chunks the index lists. */
+static size_t
+listed(struct repo *repo, unsigned count)
+{
+    CLEANUP(dedupindex_free) struct dedupindex *d = dedupindex_new(repo);
+    CLEANUP(mem_free) uint8_t(*ids)[SEGMENT_ID] = xcalloc(count, SEGMENT_ID);
+
+    ids_of(repo, count, ids);
+    return dedupindex_count(d, ids, count);
+}
+
+/* So that nothing in the file is what it was. */
+static void
+spoil(const char *dir, const char *name)
+{
+    CLEANUP(mem_free) char *path = xasprintf("%s/%s", dir, name);
+    static uint8_t junk[16 * SEGMENT_PAGE];
+    struct stat st;
+    int fd;
+
+    for (size_t i = 0; i < sizeof junk; i++)
+        junk[i] = (uint8_t)testing_random();
+    CHECK(chmod(path, 0600) == 0);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && fstat(fd, &st) == 0);
+    CHECK_INT(st.st_size, <=, sizeof junk);
+    CHECK(pwrite(fd, junk, (size_t)st.st_size, 0) == st.st_size);
+    close(fd);
+}
+
+static void
+what_was_read_is_kept_on_this_host(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    char cache[] = "/tmp/vmkeep-segcache-XXXXXX";
+    CLEANUP(mem_free) char *dir = NULL;
+    char id[REPO_ID_SIZE];
+    struct err err = { 0 };
+
+    CHECK(mkdtemp(cache) != NULL);
+    dir = xasprintf("%s/index", cache);
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    CHECK_OK(repo_index_cache(repo, dir, 1 << 20, &err), &err);
+    CHECK_ERR(repo_index_cache(repo, dir, 1 << 20, &err), &err, ERR_EXISTS);
+    (void)back_up(repo, 0, 300, NULL);
+    CHECK_INT(objects("x/", &n), ==, 1);
+    CHECK_INT(listed(repo, 300), ==, 300);
+    /* Now it is not read from the store any more, */
+    spoil(testing_dir, n.names[0]);
+    CHECK_INT(listed(repo, 300), ==, 300);
+    CHECK_INT(back_up(repo, 0, 300, id), ==, 300);
+    check_reads(repo, id, 0, 300);
+    /* not even by somebody who comes later; */
+    segcache_free(TAKE(repo->segcache));
+    CHECK_OK(repo_index_cache(repo, dir, 1 << 20, &err), &err);
+    CHECK_INT(segcache_bytes(repo->segcache), >=, 5 * SEGMENT_PAGE);
+    CHECK_INT(listed(repo, 300), ==, 300);
+    /* damage is noticed, */
+    spoil(dir, n.names[0] + strlen("x/"));
+    CHECK_INT(listed(repo, 300), ==, 0);
+    CHECK_INT(back_up(repo, 0, 300, id), ==, 0);
+    check_reads(repo, id, 0, 300);
+    /* and what is no more in the store goes. */
+    remove_all("x/");
+    CHECK_INT(listed(repo, 300), ==, 0);
+    CHECK_INT(segcache_bytes(repo->segcache), ==, 0);
+    CHECK(rmdir(dir) == 0 && rmdir(cache) == 0);
+    testing_check_sound(repo);
+    repo_close(TAKE(repo));
+    testing_dir_remove();
+}
+
+static void
+what_is_kept_has_a_bound(void)
+{
+    CLEANUP(segcache_free) struct segcache *c = NULL;
+    char cache[] = "/tmp/vmkeep-segcache-XXXXXX";
+    uint8_t page[SEGMENT_PAGE] = { 1 }, got[SEGMENT_PAGE];
+    struct blob_names none = { 0 };
+    uint8_t uuid[16];
+    struct err err = { 0 };
+
+    CHECK(mkdtemp(cache) != NULL);
+    CHECK_OK(segcache_open(cache, 3 * SEGMENT_PAGE, &c, &err), &err);
+    repo_id_random(uuid);
+    CHECK(!segcache_read(c, uuid, 0, got, sizeof got));
+    for (unsigned i = 0; i < 10; i++)
+        segcache_write(c, uuid, i * SEGMENT_PAGE, page, sizeof page);
+    CHECK_INT(segcache_bytes(c), ==, 3 * SEGMENT_PAGE);
+    CHECK(segcache_read(c, uuid, 0, got, sizeof got));
+    CHECK(memcmp(got, page, sizeof got) == 0);
+    CHECK(!segcache_read(c, uuid, 3 * SEGMENT_PAGE, got, sizeof got));
+    segcache_keep(c, &none);
+    CHECK_INT(segcache_bytes(c), ==, 0);
+    CHECK(rmdir(cache) == 0);
+}
+
 /* ---- segments ---- */
 
 static void
@@ -403,7 +518,8 @@ what_is_encoded_is_found(void)
                  &err);
         segment_name(head.uuid, name);
         CHECK_OK(blob_put(blob, name, bytes, len, &existed, &err), &err);
-        CHECK_OK(segment_open(blob, name, head.repo_uuid, &s, &err), &err);
+        CHECK_OK(segment_open(blob, NULL, name, head.repo_uuid, &s, &err),
+                 &err);
         segment_load_filter(s);
         CHECK_INT(segment_head_get(s)->level, ==, 3);
         for (uint32_t i = 0; i < count; i++) {
@@ -494,6 +610,9 @@ main(void)
           lies_cost_space_and_nothing_else },
         { "a pack that is gone or rotten is not built upon",
           a_pack_that_is_gone_or_rotten_is_not_built_upon },
+        { "what was read is kept on this host",
+          what_was_read_is_kept_on_this_host },
+        { "what is kept has a bound", what_is_kept_has_a_bound },
     };
 
     testing_seed(6);
