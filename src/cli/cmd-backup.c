@@ -466,12 +466,7 @@ create_backup(struct cli *c, struct err *err)
 static int
 delete_backups(struct cli *c, struct err *err)
 {
-    for (size_t i = 0; i < c->n_args; i++) {
-        if (cmd_delete(c, &kind_vmbackup, "backup", c->args[i], DELETE_WAIT_MS,
-                       err) < 0)
-            return -1;
-    }
-    return 0;
+    return cmd_delete_args(c, &kind_vmbackup, "backup", DELETE_WAIT_MS, err);
 }
 
 static int

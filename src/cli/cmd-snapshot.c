@@ -356,12 +356,7 @@ create_snapshot(struct cli *c, struct err *err)
 static int
 delete_snapshots(struct cli *c, struct err *err)
 {
-    for (size_t i = 0; i < c->n_args; i++) {
-        if (cmd_delete(c, &kind_vmsnapshot, "snapshot", c->args[i], WAIT_MS,
-                       err) < 0)
-            return -1;
-    }
-    return 0;
+    return cmd_delete_args(c, &kind_vmsnapshot, "snapshot", WAIT_MS, err);
 }
 
 /* ---- the table ---- */

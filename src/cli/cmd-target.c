@@ -325,11 +325,9 @@ create_target(struct cli *c, struct err *err)
 static int
 delete_targets(struct cli *c, struct err *err)
 {
-    for (size_t i = 0; i < c->n_args; i++) {
-        if (cmd_delete(c, &kind_backuptarget, "backup target", c->args[i],
-                       DELETE_WAIT_MS, err) < 0)
-            return -1;
-    }
+    if (cmd_delete_args(c, &kind_backuptarget, "backup target", DELETE_WAIT_MS,
+                        err) < 0)
+        return -1;
     cli_say(c, "What is stored there stays: the same path makes it a target "
                "again.");
     return 0;

@@ -112,6 +112,16 @@ cmd_delete(struct cli *c, const struct kind *k, const char *what,
     return 0;
 }
 
+int
+cmd_delete_args(struct cli *c, const struct kind *k, const char *what,
+                int64_t def_timeout_ms, struct err *err)
+{
+    for (size_t i = 0; i < c->n_args; i++)
+        if (cmd_delete(c, k, what, c->args[i], def_timeout_ms, err) < 0)
+            return -1;
+    return 0;
+}
+
 char *
 cmd_default_name(const char *vm, const char *what)
 {

@@ -30,6 +30,9 @@ int cmd_annotate(struct cli *c, const struct kind *k, const char *name,
 int cmd_delete(struct cli *c, const struct kind *k, const char *what,
                const char *name, int64_t def_timeout_ms, struct err *err)
     NODISCARD;
+/* The same for each argument of the command, until one fails. */
+int cmd_delete_args(struct cli *c, const struct kind *k, const char *what,
+                    int64_t def_timeout_ms, struct err *err) NODISCARD;
 /* "web-1-snapshot-20260801-100007", as the console names them; caller frees. */
 char *cmd_default_name(const char *vm, const char *what) NODISCARD;
 /* The values of --exclude, with commas between them; caller frees. */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* controller/backup-cut.c
+/* controller/backup-cut.c: the cut of a backup.
  *
- *   undo what an earlier try left
- *   guestcut_look
- *   tracking_begin           the file says "pending"
- *   guestcut_make            checkpoint, freeze, cut, firmware, thaw; where the
- *                            disks are copied no checkpoint:
- * tracking_begin_clone tracking_cut             the generation record; libvirt
- * forgets guestcut_seal            definition and firmware are durable (the
- * caller)             the record in the object's status
+ *   backup_cut_undo   what an earlier try left goes
+ *   guestcut_look     the VM, and which of its disks
+ *   tracking_begin    the file says "pending"
+ *   guestcut_make     checkpoint (where the disks are copied there is none:
+ *                     tracking_begin_clone), freeze, cut, firmware, thaw
+ *   tracking_cut      the generation record; libvirt forgets the checkpoint
+ *   guestcut_seal     definition and firmware are durable
+ *   the caller        the record in the object's status
  *
  * A crash before the last line leaves a cut that no object describes: the next
  * try, or the deletion of the object, begins with backup_cut_undo(). "A try may

@@ -19,10 +19,10 @@
  *                its layers are merged back while they can be
  *   COMPLETE     the status of a finished backup, made from what was committed
  *   CLEAN        backup_cut_undo() with the lock (MERGE): bitmap committed or
- *                removed, the cut's references dropped (controller/tidy.c
- * merges the layers back), firmware and definition removed; the turn END
- * deletion: the data on the target (target.c: at once, or when it is back),
- * then the finalizer
+ *                removed, the cut's references dropped (tidy.c merges the
+ *                layers back), firmware and definition removed; the turn ends
+ *   END          deletion: the data on the target (target.c: at once, or when
+ *                it is back), then the finalizer
  *
  * Nothing is remembered between two passes but the objects, so a crash at any
  * point is a restart of this loop: before CUT's record the cut is undone and

@@ -1,4 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The fold of the log.
+ *
+ *   check   would this entry count if it were the next one? Asked before it is
+ *           written, and the answer says why not
+ *   fold    it is the next one: does it count, and what changes?
+ *
+ * Both look at what the entries before it left and at nothing else: a reader
+ * that begins today, a writer in the midst of a backup and a collector on
+ * another host come to the same state, and need no lock. Between a check and
+ * the write others may have written; then the number is taken, their entries
+ * are folded in, and the check is made again (commitlog-append.c). An entry
+ * that breaks a rule is skipped, by everybody. Only a type that nobody here
+ * knows and that is marked critical ends the fold: a newer version wrote it.
+ *
+ * No pack goes that a present backup needs, in whatever order things happen:
+ *
+ *   COMMIT then CONDEMN   the CONDEMN's base is older than the COMMIT: skipped;
+ *                         its writer looks again, and sees the new backup
+ *   CONDEMN then COMMIT   the COMMIT checked before the CONDEMN: skipped; its
+ *                         writer looks which packs are gone, and stores those
+ *                         chunks again (rescue.c)
+ *   a writer at work      packs of sessions that may still commit, of what they
+ *                         resume and of their parents are never condemned; who
+ *                         is silent for too long is ended by KILL, and then
+ *                         cannot commit
+ *   REDIRECT              the same against COMMIT, with the map's `covers`
+ *
+ * Clocks say when somebody tries a KILL or a CONDEMN, never whether it counts.
+ * The rules with their proof are in docs/formats/log.md; test-gc-model.c goes
+ * through all orders of a few events, and loses a chunk for each rule left out.
+ */
 #include "repo/logstate.h"
 
 #include <stdio.h>

@@ -4,10 +4,13 @@
  * One text message per packet of a SOCK_SEQPACKET pair, which is descriptor 3
  * of the guard:
  *
- *     vmkeepd -> guard   ARM <id> <uuid> resume=<0|1> thaw=<0|1>
- * deadline_ms=<n> DISARM <id> guard -> vmkeepd   ARMED <id>       it watches:
- * you may freeze DISARMED <id>    it forgot; also for an unknown id REFUSED
- * <id>     it has no libvirt or no room: do not freeze
+ *   vmkeepd says
+ *     ARM <id> <uuid> resume=<0|1> thaw=<0|1> deadline_ms=<n>
+ *     DISARM <id>
+ *   the guard answers
+ *     ARMED <id>       it watches: you may freeze
+ *     DISARMED <id>    it forgot; also for an unknown id
+ *     REFUSED <id>     it has no libvirt or no room: do not freeze
  *
  * ids are chosen by vmkeepd, and not used twice in the life of one guard. The
  * deadline counts from the ARM. On the deadline, the end of the socket or
