@@ -237,7 +237,7 @@ a_dead_writer_is_killed_and_its_packs_go(void)
     testing_dir_remove();
 }
 
-/* F13, F14: what a collector decided a month ago, by a clock that is wrong. */
+/* F28: what a collector decided a month ago, by a clock that is wrong. */
 static void
 clocks_only_decide_when(void)
 {
