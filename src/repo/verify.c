@@ -77,8 +77,8 @@ verify_damage_pack(struct verify *v, const struct pack_id *pack,
     note_bad(v, &bad, cause);
 }
 
-void
-verify_note_done(struct verify *v, uint64_t bytes)
+static void
+note_done(struct verify *v, uint64_t bytes)
 {
     lock(v);
     v->done += bytes;
@@ -90,7 +90,7 @@ verify_note_done(struct verify *v, uint64_t bytes)
 int
 verify_read_done(struct verify *v, uint64_t bytes, struct err *err)
 {
-    verify_note_done(v, bytes);
+    note_done(v, bytes);
     return v->pace == NULL ? 0 : v->pace(v->hook_arg, bytes, err);
 }
 
@@ -145,7 +145,7 @@ check_log(struct verify *v, struct err *err)
         commitlog_name(d[i].seq, name);
         verify_damage(v, name, d[i].cause);
     }
-    verify_note_done(v, commitlog_bytes(v->repo->log));
+    note_done(v, commitlog_bytes(v->repo->log));
     return 0;
 }
 
@@ -174,7 +174,7 @@ check_slots(struct verify *v, struct err *err)
         else if (slot.kind != KEYS_SLOT_GRANT &&
                  memcmp(slot.uuid, uuid, sizeof uuid) != 0)
             verify_damage(v, n.names[i], "is another slot");
-        verify_note_done(v, len);
+        note_done(v, len);
     }
     return 0;
 }

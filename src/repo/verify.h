@@ -44,8 +44,7 @@ void verify_damage(struct verify *v, const char *object, const char *cause);
 /* The same, of a part of a pack. */
 void verify_damage_part(struct verify *v, const struct pack_id *pack,
                         uint64_t from8, uint64_t to8, const char *cause);
-void verify_note_done(struct verify *v, uint64_t bytes);
-/* Bytes of a pack were read: the same, and the hook.
+/* Bytes of a pack were read: they count as done, and the hook is called.
  *   errors  the hook's */
 int verify_read_done(struct verify *v, uint64_t bytes, struct err *err)
     NODISCARD;
