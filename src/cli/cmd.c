@@ -129,7 +129,7 @@ cmd_default_name(const char *vm, const char *what)
     struct tm tm;
     char stamp[32];
 
-    localtime_r(&now, &tm);
+    (void)localtime_r(&now, &tm);
     (void)strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
     return xasprintf("%s-%s-%s", vm, what, stamp);
 }
