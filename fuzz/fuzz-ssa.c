@@ -46,6 +46,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     CLEANUP(json_decref) json_t *before = json_deep_copy(v);
     CLEANUP(json_decref) json_t *merged = patch_strategic(live, config);
 
+    FUZZ_CHECK(merged != NULL);
     check_apply(live, config);
     check_track(live, config);
     FUZZ_CHECK(jsonx_equal(before, v));
