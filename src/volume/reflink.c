@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/uuid.h"
 #include "disk/extents.h"
+#include "disk/space.h"
 #include "volume/imglock.h"
 
 /* FICLONE is one transaction in the file system: after a crash the copy is
@@ -26,10 +27,9 @@
  * blocks between a file with and one without copy-on-write (chattr +C, usual
  * for disk images): the new file is given the flag first, while it is empty.
  *
- * Space is read from FIEMAP. An extent that the file system reports as SHARED
- * has another owner; physical ranges that overlap between files are the same
- * blocks. Extents without a place yet (delayed allocation) or inside the inode
- * count as their own. */
+ * Space: what a file keeps (disk/space.h) and nobody shares is its own; ranges
+ * of the device that overlap between files are the same blocks. What has no
+ * place yet (delayed allocation) or is inside the inode counts as its own. */
 
 /* Measured by bench/reflink on two shared cores: XFS 13 to 17, btrfs 27 to 40.
  */
@@ -196,12 +196,6 @@ struct range_list {
 };
 
 static void
-range_list_fini_p(struct range_list *l)
-{
-    free(l->v);
-}
-
-static void
 add_range(struct range_list *l, uint64_t from, uint64_t len)
 {
     if (l->n == l->size) {
@@ -211,24 +205,30 @@ add_range(struct range_list *l, uint64_t from, uint64_t len)
     l->v[l->n++] = (struct blocks){ from, from + len };
 }
 
-/* Every extent of the file: shared or not, with a place or without. */
+/* What a file keeps, that which has a place and that which has none (yet).
+ * btrfs names the same range for each part of it that a file still needs. */
 struct tally {
-    struct range_list *all; /* NULL: not wanted */
-    uint64_t own, unplaced;
+    struct range_list ranges;
+    bool only_own; /* without what other files need too */
+    uint64_t unplaced;
 };
 
+static void
+tally_fini_p(struct tally *t)
+{
+    free(t->ranges.v);
+}
+
 static int
-count(void *arg, const struct extent *e, struct err *err)
+count(void *arg, const struct space *s, struct err *err)
 {
     struct tally *t = arg;
 
     (void)err;
-    if (!e->is_shared)
-        t->own += e->len;
-    if (!e->is_placed)
-        t->unplaced += e->len;
-    else if (t->all != NULL)
-        add_range(t->all, e->at, e->len);
+    if (!s->is_placed)
+        t->unplaced += s->len;
+    else if (!s->is_shared || !t->only_own)
+        add_range(&t->ranges, s->at, s->len);
     return 0;
 }
 
@@ -237,18 +237,7 @@ walk(const char *path, struct tally *t, struct err *err)
 {
     CLEANUP(fd_close) int fd = open_source(path, err);
 
-    return fd < 0 ? -1 : extents_walk(fd, path, count, t, err);
-}
-
-int
-reflink_own_bytes(const char *path, uint64_t *ret_own, struct err *err)
-{
-    struct tally t = { .own = 0 };
-
-    if (walk(path, &t, err) < 0)
-        return -1;
-    *ret_own = t.own;
-    return 0;
+    return fd < 0 ? -1 : space_walk(fd, path, count, t, err);
 }
 
 static int
@@ -259,27 +248,45 @@ by_begin(const void *a, const void *b)
     return x->from < y->from ? -1 : x->from > y->from;
 }
 
+/* All ranges, what overlaps counted once. */
+static uint64_t
+sum(struct tally *t)
+{
+    struct range_list *l = &t->ranges;
+    uint64_t all = t->unplaced, end = 0;
+
+    if (l->n > 0)
+        qsort(l->v, l->n, sizeof *l->v, by_begin);
+    for (size_t i = 0; i < l->n; i++) {
+        uint64_t from = l->v[i].from > end ? l->v[i].from : end;
+
+        if (l->v[i].to > from)
+            all += l->v[i].to - from;
+        end = l->v[i].to > end ? l->v[i].to : end;
+    }
+    return all;
+}
+
+int
+reflink_own_bytes(const char *path, uint64_t *ret_own, struct err *err)
+{
+    CLEANUP(tally_fini) struct tally t = { .only_own = true };
+
+    if (walk(path, &t, err) < 0)
+        return -1;
+    *ret_own = sum(&t);
+    return 0;
+}
+
 int
 reflink_all_bytes(const char *const *paths, size_t n, uint64_t *ret_all,
                   struct err *err)
 {
-    CLEANUP(range_list_fini) struct range_list l = { .n = 0 };
-    struct tally t = { .all = &l };
-    uint64_t all, end = 0;
+    CLEANUP(tally_fini) struct tally t = { .only_own = false };
 
     for (size_t i = 0; i < n; i++)
         if (walk(paths[i], &t, err) < 0)
             return -1;
-    all = t.unplaced;
-    if (l.n > 0)
-        qsort(l.v, l.n, sizeof *l.v, by_begin);
-    for (size_t i = 0; i < l.n; i++) {
-        uint64_t from = l.v[i].from > end ? l.v[i].from : end;
-
-        if (l.v[i].to > from)
-            all += l.v[i].to - from;
-        end = l.v[i].to > end ? l.v[i].to : end;
-    }
-    *ret_all = all;
+    *ret_all = sum(&t);
     return 0;
 }

@@ -2,10 +2,13 @@
 /* On a file system that can share blocks everything is tried; on one that
  * cannot, that it is said. The directory: VMKEEP_TEST_REFLINK_DIR, else /tmp.
  */
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -111,6 +114,109 @@ a_file_without_copy_on_write_is_copied_too(void)
     CHECK_INT(byte_at(to, 0), ==, 9);
 }
 
+/* ---- what is said of the space, against what the file system says ---- */
+
+#define METADATA (256 << 10) /* bytes that may come and go beside the data */
+
+static uint64_t
+bytes_free(void)
+{
+    CLEANUP(fd_close) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statvfs s;
+
+    CHECK_INT(syncfs(fd), ==, 0);
+    CHECK_INT(fstatvfs(fd, &s), ==, 0);
+    return (uint64_t)s.f_bfree * s.f_frsize;
+}
+
+/* Is it `own` that comes back with the file? Blocks are given back later. */
+static void
+goes_and_gives(const char *path, uint64_t own)
+{
+    uint64_t before = bytes_free(), now = before;
+
+    CHECK_INT(unlink(path), ==, 0);
+    for (int i = 0; i < 200 && now + METADATA < before + own; i++) {
+        (void)usleep(50000);
+        now = bytes_free();
+    }
+    printf("# %llu KiB said, %lld KiB came back\n",
+           (unsigned long long)own >> 10,
+           ((long long)now - (long long)before) >> 10);
+    CHECK_INT(now + METADATA, >=, before + own);
+    CHECK_INT(now, <=, before + own + METADATA);
+}
+
+static uint64_t
+own_bytes_of(const char *path)
+{
+    struct err err = { 0 };
+    uint64_t own = 0;
+
+    CHECK_OK(reflink_own_bytes(path, &own, &err), &err);
+    return own;
+}
+
+static void
+overwrite(const char *path, off_t from, size_t len)
+{
+    CLEANUP(fd_close) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    CLEANUP(mem_free) char *data = xcalloc(1, len);
+
+    memset(data, 'o', len);
+    CHECK_INT(pwrite(fd, data, len, from), ==, len);
+    CHECK_INT(fsync(fd), ==, 0);
+}
+
+/* btrfs keeps the old extent for the one block that is left of it. */
+static void
+what_a_copy_keeps_of_an_overwritten_extent_is_counted(void)
+{
+    CLEANUP(mem_free) char *from = make("space.raw", 5);
+    CLEANUP(mem_free) char *to = xasprintf("%s/space2.raw", dir);
+    struct err err = { 0 };
+    const char *const both[] = { from, to };
+    uint64_t all = 0, own;
+
+    if (!can_share(from) || geteuid() != 0)
+        return;
+    CHECK_OK(reflink_create(from, to, &err), &err);
+    CHECK_OK(reflink_copy(from, to, &err), &err);
+    overwrite(from, 0, SIZE - 4096);
+    CHECK_INT(own_bytes_of(from), ==, SIZE - 4096);
+    CHECK_OK(reflink_all_bytes(both, 2, &all, &err), &err);
+    CHECK_INT(all, ==, 2 * SIZE - 4096);
+    /* The last block is the other file's, too; btrfs shares the extent. */
+    own = own_bytes_of(to);
+    CHECK(own == 0 || own == SIZE - 4096);
+    goes_and_gives(to, own);
+    own = own_bytes_of(from);
+    CHECK(own == SIZE || own == 2 * SIZE - 4096);
+    goes_and_gives(from, own);
+}
+
+static void
+a_compressed_file_is_counted_as_it_is_on_the_device(void)
+{
+    CLEANUP(mem_free) char *path = xasprintf("%s/small.raw", dir);
+    CLEANUP(fd_close)
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    CLEANUP(mem_free) char *data = xcalloc(1, SIZE);
+    int flags = FS_COMPR_FL;
+    uint64_t own;
+
+    if (geteuid() != 0 || ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+        return; /* not btrfs */
+    for (size_t i = 0; i < SIZE; i++)
+        data[i] = (char)(i / 4096);
+    CHECK_INT(write(fd, data, SIZE), ==, SIZE);
+    CHECK_INT(fsync(fd), ==, 0);
+    own = own_bytes_of(path);
+    CHECK_INT(own, >, 0);
+    CHECK_INT(own, <, SIZE / 4);
+    goes_and_gives(path, own);
+}
+
 static void
 a_failed_probe_leaves_nothing(void)
 {
@@ -132,6 +238,10 @@ main(void)
           a_copy_is_independent_and_shares_its_blocks },
         { "a file without copy-on-write is copied too",
           a_file_without_copy_on_write_is_copied_too },
+        { "what a copy keeps of an overwritten extent is counted",
+          what_a_copy_keeps_of_an_overwritten_extent_is_counted },
+        { "a compressed file is counted as it is on the device",
+          a_compressed_file_is_counted_as_it_is_on_the_device },
         { "a probe leaves nothing behind", a_failed_probe_leaves_nothing },
     };
     struct err err = { 0 };
