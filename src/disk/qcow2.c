@@ -14,7 +14,8 @@ enum {
     HEADER_V2 = 72,
     HEADER_V3 = 104,
     HEADER_MAX = 4096, /* none is longer; QEMU writes 112 */
-    FIRST_READ = 65536,
+    FIRST_READ = 4096, /* holds the header of nearly every image */
+    SECOND_READ = 65536,
     CLUSTER_BITS_MIN = 9,
     CLUSTER_BITS_MAX = 21,
     EXTENSIONS_MAX = 64,
@@ -149,7 +150,7 @@ qcow2_decode(const uint8_t *data, size_t len, struct qcow2_info *ret_info,
     end = name_at;
     if (name_at == 0) { /* extensions may go on to the end of the cluster */
         end = (uint64_t)1 << i.cluster_bits;
-        end = end > FIRST_READ ? FIRST_READ : end;
+        end = end > SECOND_READ ? SECOND_READ : end;
         end = end > len ? len : end;
         name_len = 0;
     } else if (name_len == 0 || name_len > QCOW2_BACKING_MAX ||
@@ -200,18 +201,38 @@ qcow2_read_at(int fd, const char *what, uint64_t at, uint8_t *data, size_t want,
     return 0;
 }
 
+/* Does the list of header extensions end within these bytes? */
+static bool
+is_all_there(const uint8_t *d, size_t len)
+{
+    size_t at = HEADER_V2;
+
+    if (len >= HEADER_V3 && qcow2_be32(d + 4) == 3)
+        at = qcow2_be32(d + 100);
+    for (int n = 0; n < EXTENSIONS_MAX && at + 8 <= len; n++) {
+        if (qcow2_be32(d + at) == EXTENSION_END)
+            return true;
+        at += 8 + (((size_t)qcow2_be32(d + at + 4) + 7) & ~(size_t)7);
+    }
+    return false;
+}
+
 int
 qcow2_read(int fd, const char *what, struct qcow2_info *ret_info,
            struct err *err)
 {
     size_t want = FIRST_READ, got, need = 0;
 
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 3; round++) {
         CLEANUP(mem_free) uint8_t *data = mem_try(want, what, err);
 
         if (data == NULL ||
             qcow2_read_at(fd, what, 0, data, want, &got, err) < 0)
             return -1;
+        if (round == 0 && got == want && !is_all_there(data, got)) {
+            want = SECOND_READ;
+            continue;
+        }
         if (qcow2_decode(data, got, ret_info, &need, err) < 0)
             return err_wrap(err, "%s", what);
         if (need == 0)

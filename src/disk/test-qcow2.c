@@ -103,6 +103,34 @@ hostile_headers_are_refused(void)
     }
 }
 
+/* The first read is of 4 KiB: what stands behind that is found, too. */
+static void
+a_header_of_more_than_4_KiB_is_read(void)
+{
+    struct err err = { 0 };
+    CLEANUP(mem_free) char *path = xasprintf("%s/long.qcow2", dir);
+    CLEANUP(mem_free) uint8_t *d = xcalloc(1, 65536);
+    CLEANUP(qcow2_info_fini) struct qcow2_info i = { 0 };
+
+    (void)mkdir(dir, 0700);
+
+    CLEANUP(fd_close)
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    (void)sample(d);
+    memset(d + 8, 0, 12); /* no backing file */
+    memset(d + 112, 0, 64);
+    put_be(d + 112, 0x6803f857, 4); /* the names of features */
+    put_be(d + 116, 8192, 4);
+    put_be(d + 120 + 8192, 0xe2792aca, 4);
+    put_be(d + 124 + 8192, 3, 4);
+    memcpy(d + 128 + 8192, "raw", 3);
+    CHECK_INT(write(fd, d, 65536), ==, 65536);
+    CHECK_OK(qcow2_read(fd, path, &i, &err), &err);
+    CHECK(i.backing_format != NULL && strcmp(i.backing_format, "raw") == 0);
+    (void)unlink(path);
+}
+
 static int
 open_image(const char *const argv[], const char *path)
 {
@@ -218,6 +246,8 @@ main(void)
     static const struct test_case cases[] = {
         { "a good header is read", a_good_header_is_read },
         { "hostile headers are refused", hostile_headers_are_refused },
+        { "a header of more than 4 KiB is read",
+          a_header_of_more_than_4_KiB_is_read },
         { "what qemu-img writes is read", what_qemu_img_writes_is_read },
         { "bitmaps are listed", bitmaps_are_listed },
     };

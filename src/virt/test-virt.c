@@ -91,6 +91,29 @@ the_inventory_is_read(void)
 }
 
 static void
+who_uses_files_is_read_of_all_domains(void)
+{
+    CLEANUP(virt_close) struct virt *v = opened(NULL);
+    CLEANUP(mem_free) char *uuid = only_domain(v);
+    struct virt_use *uses = NULL;
+    size_t n = 0;
+
+    CHECK_OK(virt_use_list(v, &uses, &n, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK(strcmp(uses[0].uuid, uuid) == 0);
+    CHECK_INT(uses[0].state, ==, VIRT_RUNNING);
+    CHECK(uses[0].is_persistent && !uses[0].has_managed_save);
+    CHECK(uses[0].live != NULL && strcmp(uses[0].inactive->name, "test") == 0);
+    virt_use_free(uses, n);
+    CHECK_OK(virt_destroy(v, uuid, &err), &err);
+    CHECK_OK(virt_use_list(v, &uses, &n, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK_INT(uses[0].state, ==, VIRT_OFF);
+    CHECK(uses[0].live == NULL && uses[0].inactive != NULL);
+    virt_use_free(uses, n);
+}
+
+static void
 what_is_so_already_is_a_conflict(void)
 {
     CLEANUP(virt_close) struct virt *v = opened(NULL);
@@ -219,6 +242,8 @@ main(void)
 {
     static const struct test_case cases[] = {
         { "the inventory is read", the_inventory_is_read },
+        { "who uses files is read of all domains",
+          who_uses_files_is_read_of_all_domains },
         { "what is so already is a conflict",
           what_is_so_already_is_a_conflict },
         { "changes are events", changes_are_events },

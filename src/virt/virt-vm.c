@@ -195,6 +195,136 @@ virt_list(struct virt *v, char ***ret_uuids, size_t *ret_n, struct err *err)
     return 0;
 }
 
+/* ---- all of them ---- */
+
+static void
+stats_free_p(virDomainStatsRecordPtr **records)
+{
+    if (*records != NULL)
+        virDomainStatsRecordListFree(*records);
+}
+
+static enum virt_state
+state_of_record(const virDomainStatsRecord *r)
+{
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+
+    (void)virTypedParamsGetInt(r->params, r->nparams, "state.state", &state);
+    (void)virTypedParamsGetInt(r->params, r->nparams, "state.reason", &reason);
+    return state_of(state, reason);
+}
+
+/* 1: gone meanwhile. */
+static int
+parse_xml(virDomainPtr dom, unsigned flags, struct domxml **ret,
+          struct err *err)
+{
+    CLEANUP(mem_free) char *xml = virDomainGetXMLDesc(dom, flags);
+
+    if (xml == NULL)
+        return virt_errors_is(VIR_ERR_NO_DOMAIN) ? 1 : virt_error(err, "XML");
+    *ret = virt_vm_parse(virDomainGetConnect(dom), xml, err);
+    return *ret == NULL ? -1 : 0;
+}
+
+static int
+read_use(const virDomainStatsRecord *r, struct virt_use *u, struct err *err)
+{
+    int rc;
+
+    if (virDomainGetUUIDString(r->dom, u->uuid) < 0)
+        return virt_error(err, "uuid");
+    u->state = state_of_record(r);
+    rc = parse_xml(r->dom, VIR_DOMAIN_XML_INACTIVE, &u->inactive, err);
+    if (rc == 0 && u->state != VIRT_OFF && u->state != VIRT_CRASHED)
+        rc = parse_xml(r->dom, 0, &u->live, err);
+    return rc < 0 ? err_wrap(err, "domain %s", u->uuid) : rc;
+}
+
+/* Set the flag at `offset` of those that libvirt lists with `filter`. */
+static int
+mark_uses(virConnectPtr conn, unsigned filter, struct virt_use *v, size_t n,
+          size_t offset, struct err *err)
+{
+    virDomainPtr *doms = NULL;
+    int n_doms = virConnectListAllDomains(conn, &doms, filter);
+
+    if (n_doms < 0)
+        return virt_error(err, "list of domains");
+    for (int i = 0; i < n_doms; i++) {
+        char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+        (void)virDomainGetUUIDString(doms[i], uuid);
+        for (size_t k = 0; k < n; k++)
+            if (strcmp(v[k].uuid, uuid) == 0)
+                *(bool *)((char *)&v[k] + offset) = true;
+        (void)virDomainFree(doms[i]);
+    }
+    free(doms);
+    return 0;
+}
+
+static int
+read_uses(virConnectPtr conn, virDomainStatsRecordPtr *records, int n_records,
+          struct virt_use *v, size_t *ret_n, struct err *err)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < n_records; i++) {
+        int rc = read_use(records[i], &v[n], err);
+
+        n += rc <= 0; /* a failed one is freed with the rest */
+        *ret_n = n;
+        if (rc < 0)
+            return -1;
+        if (rc > 0) {
+            domxml_free(v[n].inactive);
+            v[n] = (struct virt_use){ .state = VIRT_OFF };
+        }
+    }
+    if (mark_uses(conn, VIR_CONNECT_LIST_DOMAINS_PERSISTENT, v, n,
+                  offsetof(struct virt_use, is_persistent), err) < 0)
+        return -1;
+    return mark_uses(conn, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, v, n,
+                     offsetof(struct virt_use, has_managed_save), err);
+}
+
+int
+virt_use_list(struct virt *v, struct virt_use **ret_v, size_t *ret_n,
+              struct err *err)
+{
+    CLEANUP(virt_conn_unref) virConnectPtr conn = virt_connect_get(v, err);
+    CLEANUP(stats_free) virDomainStatsRecordPtr *records = NULL;
+    struct virt_use *uses;
+    size_t n = 0;
+    int n_records;
+
+    if (conn == NULL)
+        return -1;
+    n_records =
+        virConnectGetAllDomainStats(conn, VIR_DOMAIN_STATS_STATE, &records, 0);
+    if (n_records < 0)
+        return virt_error(err, "list of domains");
+    uses = xcalloc((size_t)n_records + 1, sizeof *uses);
+    if (read_uses(conn, records, n_records, uses, &n, err) < 0) {
+        virt_use_free(uses, n);
+        return -1;
+    }
+    *ret_v = uses;
+    *ret_n = n;
+    return 0;
+}
+
+void
+virt_use_free(struct virt_use *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        domxml_free(v[i].inactive);
+        domxml_free(v[i].live);
+    }
+    free(v);
+}
+
 int
 virt_xml_secure(struct virt *v, const char *uuid, char **ret_xml,
                 struct err *err)

@@ -67,6 +67,19 @@ struct virt_vm *virt_vm_get(struct virt *v, const char *uuid, struct err *err)
  * a live connection. Caller frees each and the array. */
 int virt_list(struct virt *v, char ***ret_uuids, size_t *ret_n, struct err *err)
     NODISCARD;
+/* A domain and the files that it names, for who must know every user of a
+ * file: two calls of libvirt for a domain that runs, one for another one. */
+struct virt_use {
+    char uuid[UUID_STR_SIZE];
+    enum virt_state state;
+    bool is_persistent, has_managed_save;
+    struct domxml *inactive;
+    struct domxml *live; /* NULL while off */
+};
+/* All domains; complete, or an error. `ret_v`: virt_use_free() */
+int virt_use_list(struct virt *v, struct virt_use **ret_v, size_t *ret_n,
+                  struct err *err) NODISCARD;
+void virt_use_free(struct virt_use *v, size_t n);
 /* The inactive XML with its secrets. Never log it. */
 int virt_xml_secure(struct virt *v, const char *uuid, char **ret_xml,
                     struct err *err) NODISCARD;

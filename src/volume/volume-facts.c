@@ -72,12 +72,13 @@ refusal_of(const struct qcow2_info *q)
 }
 
 static int
-read_qcow2(int fd, const char *path, struct volume_image *i, struct err *err)
+read_qcow2(int fd, const char *path, bool with_data, struct volume_image *i,
+           struct err *err)
 {
     CLEANUP(qcow2_info_fini) struct qcow2_info q = { .version = 0 };
 
     if (qcow2_read(fd, path, &q, err) < 0 ||
-        qcow2_has_data(fd, path, &q, &i->has_data, err) < 0)
+        (with_data && qcow2_has_data(fd, path, &q, &i->has_data, err) < 0))
         return -1;
     i->size = q.size;
     i->version = q.version;
@@ -90,9 +91,9 @@ read_qcow2(int fd, const char *path, struct volume_image *i, struct err *err)
     return 0;
 }
 
-int
-volume_image_read(const char *path, const char *format,
-                  struct volume_image *ret, struct err *err)
+static int
+image_read(const char *path, const char *format, bool with_data,
+           struct volume_image *ret, struct err *err)
 {
     CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
@@ -107,11 +108,19 @@ volume_image_read(const char *path, const char *format,
     i.file = virt_file_id_of_stat(&st);
     i.blocks = (uint64_t)st.st_blocks * 512;
     i.size = (uint64_t)st.st_size;
-    if (strcmp(format, "qcow2") == 0 && read_qcow2(fd, path, &i, err) < 0)
+    if (strcmp(format, "qcow2") == 0 &&
+        read_qcow2(fd, path, with_data, &i, err) < 0)
         return -1;
     *ret = i;
     i = (struct volume_image){ .size = 0 };
     return 0;
+}
+
+int
+volume_image_read(const char *path, const char *format,
+                  struct volume_image *ret, struct err *err)
+{
+    return image_read(path, format, true, ret, err);
 }
 
 /* ---- users ---- */
@@ -178,7 +187,7 @@ follow_headers(struct gather *g, const struct domain_disk *d, const char *path,
         CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
         struct file_id file;
 
-        if (volume_image_read(at, "qcow2", &i, err) < 0) {
+        if (image_read(at, "qcow2", false, &i, err) < 0) {
             /* Gone, a device, or not what the XML says: no way further. */
             if (err->code == ERR_NOT_FOUND || err->code == ERR_UNSUPPORTED ||
                 err->code == ERR_INVALID || err->code == ERR_CORRUPT)
@@ -223,48 +232,36 @@ add_domain_xml(struct gather *g, const struct domxml *x,
 }
 
 static int
-add_domain(struct gather *g, const char *uuid, struct err *err)
+add_domain(struct gather *g, const struct virt_use *u, struct err *err)
 {
-    CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
-    bool is_own = strcmp(uuid, g->t->vm) == 0;
+    bool is_own = strcmp(u->uuid, g->t->vm) == 0;
 
-    if (volume_domain(g->v, uuid, &vm, err) < 0)
-        return -1;
-    if (vm == NULL)
-        return 0; /* undefined since it was listed */
     if (is_own) {
         g->f->has_domain = true;
-        g->f->is_persistent = vm->is_persistent;
-        g->f->is_live = vm->live != NULL;
-        g->f->is_steady = vm->state == VIRT_RUNNING ||
-                          vm->state == VIRT_PAUSED ||
-                          vm->state == VIRT_IO_ERROR;
-        g->f->is_saved = vm->has_managed_save;
+        g->f->is_persistent = u->is_persistent;
+        g->f->is_live = u->live != NULL;
+        g->f->is_steady = u->state == VIRT_RUNNING || u->state == VIRT_PAUSED ||
+                          u->state == VIRT_IO_ERROR;
+        g->f->is_saved = u->has_managed_save;
     }
-    if (vm->live != NULL &&
-        add_domain_xml(g, vm->live, PLAN_USER_LIVE, is_own, err) < 0)
+    if (u->live != NULL &&
+        add_domain_xml(g, u->live, PLAN_USER_LIVE, is_own, err) < 0)
         return -1;
-    if (vm->inactive != NULL &&
-        add_domain_xml(g, vm->inactive, PLAN_USER_INACTIVE, is_own, err) < 0)
-        return -1;
-    return 0;
+    return add_domain_xml(g, u->inactive, PLAN_USER_INACTIVE, is_own, err);
 }
 
 static int
 add_domains(struct gather *g, struct err *err)
 {
-    char **uuids;
+    struct virt_use *uses;
     size_t n;
     int rc = 0;
 
-    if (virt_list(g->v->virt, &uuids, &n, err) < 0)
+    if (virt_use_list(g->v->virt, &uses, &n, err) < 0)
         return -1;
-    for (size_t i = 0; i < n; i++) {
-        if (rc == 0)
-            rc = add_domain(g, uuids[i], err);
-        free(uuids[i]);
-    }
-    free(uuids);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = add_domain(g, &uses[i], err);
+    virt_use_free(uses, n);
     return rc;
 }
 
@@ -316,16 +313,29 @@ add_header(struct gather *g, int dirfd, const char *dir, const char *name,
     return 0;
 }
 
+/* Is it a row's file? By its number, without opening it. */
+static bool
+is_row(const struct gather *g, uint64_t dev, const struct dirent *e)
+{
+    const struct file_id file = { .dev = dev, .ino = e->d_ino };
+
+    return row_of_file(g->t, &file) != NULL;
+}
+
 static int
 add_directory(struct gather *g, const char *dir, struct err *err)
 {
     DIR *d = opendir(dir);
+    struct stat st;
     int rc = 0;
 
     if (d == NULL)
         return errno == ENOENT ? 0 : err_sys(err, errno, "%s: list", dir);
+    if (fstat(dirfd(d), &st) < 0)
+        rc = err_sys(err, errno, "%s: stat", dir);
     for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;)
-        if (e->d_type == DT_REG || e->d_type == DT_UNKNOWN)
+        if ((e->d_type == DT_REG && !is_row(g, st.st_dev, e)) ||
+            e->d_type == DT_UNKNOWN)
             rc = add_header(g, dirfd(d), dir, e->d_name, err);
     closedir(d);
     return rc;
@@ -398,12 +408,10 @@ is_file(const struct stat *st, const struct file_id *id)
     return file_id_equal(&is, id);
 }
 
+/* A file with no header, or with none that can be read. */
 static int
-look_at(const struct gather *g, size_t row, struct err *err)
+look_at_name(const struct layer *l, struct plan_file *f, struct err *err)
 {
-    const struct layer *l = &g->t->layers[row];
-    struct plan_file *f = &g->f->files[row];
-    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
     struct stat st;
 
     if (stat(l->path, &st) < 0)
@@ -412,8 +420,24 @@ look_at(const struct gather *g, size_t row, struct err *err)
                    : err_sys(err, errno, "%s: stat", l->path);
     f->is_there = S_ISREG(st.st_mode);
     f->is_same = is_file(&st, &l->file);
-    if (volume_image_read(l->path, l->format, &i, err) < 0)
-        return 0; /* not sane */
+    f->size = (uint64_t)st.st_size;
+    f->is_sane = f->is_there && strcmp(l->format, "raw") == 0;
+    return 0;
+}
+
+static int
+look_at(const struct gather *g, size_t row, struct err *err)
+{
+    const struct layer *l = &g->t->layers[row];
+    struct plan_file *f = &g->f->files[row];
+    CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
+    struct err unused;
+
+    if (strcmp(l->format, "raw") == 0 ||
+        image_read(l->path, l->format, false, &i, &unused) < 0)
+        return look_at_name(l, f, err);
+    f->is_there = true;
+    f->is_same = file_id_equal(&i.file, &l->file);
     f->is_sane = i.refusal == NULL;
     f->size = i.size;
     f->has_backing = i.has_backing;
