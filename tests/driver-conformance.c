@@ -107,15 +107,16 @@ cpu_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* Both, timed without the start of this program. */
+/* As the daemon does it, timed without the start of this program. */
 static int
 drop(struct run *r, struct err *err)
 {
     uint64_t begin_us = clock_mono_ns() / 1000, begin_cpu_us = cpu_us();
+    bool is_gone = false;
     size_t left;
 
-    if (volume_cut_delete(r->v, r->vm, r->args[0], err) < 0 ||
-        volume_collect(r->v, r->vm, &left, err) < 0)
+    if (volume_cut_drop(r->v, r->vm, r->args[0], &is_gone, err) < 0 ||
+        (!is_gone && volume_collect(r->v, r->vm, &left, err) < 0))
         return -1;
     printf("%llu us, %llu of them the program's own\n",
            (unsigned long long)(clock_mono_ns() / 1000 - begin_us),

@@ -265,8 +265,8 @@ file_sweep(const char *path, struct err *err)
     return 0;
 }
 
-int
-file_unlink(int dirfd, const char *name, struct err *err)
+static int
+counted_unlink(int dirfd, const char *name, struct err *err)
 {
     struct effect e = effect_begin("unlink", name);
     int rc = unlinkat(dirfd, name, 0);
@@ -275,18 +275,55 @@ file_unlink(int dirfd, const char *name, struct err *err)
     effect_end(&e);
     if (rc < 0 && saved != ENOENT)
         return err_sys(err, saved, "%s: unlink", name);
+    return 0;
+}
+
+int
+file_unlink(int dirfd, const char *name, struct err *err)
+{
+    if (counted_unlink(dirfd, name, err) < 0)
+        return -1;
     return file_sync_dir(dirfd, name, err);
+}
+
+/* Is it the directory of one of these paths? */
+static bool
+is_dir_of(const char *dir, const char *const *paths, size_t n)
+{
+    size_t len = strlen(dir);
+
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(paths[i], dir, len) == 0 && paths[i][len] == '/' &&
+            strchr(paths[i] + len + 1, '/') == NULL)
+            return true;
+    return false;
+}
+
+int
+file_unlink_paths(const char *const *paths, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP(mem_free) char *dir = file_dirname(paths[i]);
+        CLEANUP(fd_close) int dirfd = -1;
+
+        if (file_open_dir(dir, &dirfd, err) < 0) {
+            if (err->code != ERR_NOT_FOUND)
+                return -1;
+            continue;
+        }
+        if (counted_unlink(dirfd, file_basename(paths[i]), err) < 0)
+            return -1;
+        if (!is_dir_of(dir, paths + i + 1, n - i - 1) &&
+            file_sync_dir(dirfd, dir, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int
 file_unlink_path(const char *path, struct err *err)
 {
-    CLEANUP(mem_free) char *dir = file_dirname(path);
-    CLEANUP(fd_close) int dirfd = -1;
-
-    if (file_open_dir(dir, &dirfd, err) < 0)
-        return err->code == ERR_NOT_FOUND ? 0 : -1;
-    return file_unlink(dirfd, file_basename(path), err);
+    return file_unlink_paths(&path, 1, err);
 }
 
 int

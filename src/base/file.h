@@ -58,6 +58,9 @@ int file_sync_path(const char *path, struct err *err) NODISCARD;
 /* A missing file is success: the step may be repeated after a crash. */
 int file_unlink(int dirfd, const char *name, struct err *err) NODISCARD;
 int file_unlink_path(const char *path, struct err *err) NODISCARD;
+/* The same for several: each directory is synced once, after the last. */
+int file_unlink_paths(const char *const *paths, size_t n, struct err *err)
+    NODISCARD;
 /* rename(2) within one file system, then fsync of both directories. */
 int file_rename_path(const char *from, const char *to, struct err *err)
     NODISCARD;

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include "base/effect.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/spawn.h"
@@ -119,6 +120,33 @@ unlinking_may_be_repeated(void)
     CHECK_ERR(file_unlink(top_fd, "dir", &err), &err, ERR_INVALID);
 }
 
+/* What is counted shows it: a file for each directory would be synced twice. */
+static void
+several_are_unlinked_with_one_sync_of_their_directory(void)
+{
+    CLEANUP(mem_free) char *a = below("dir/a");
+    CLEANUP(mem_free) char *b = below("dir/b");
+    CLEANUP(mem_free) char *c = below("c");
+    const char *const paths[] = { a, c, "/nonexistent/x", b };
+    struct err err = { 0 };
+    struct effect before, after;
+    struct stat st;
+
+    make_file("c", "x");
+    CHECK_INT(rename(c, a), ==, 0);
+    make_file("c", "x");
+    effect_flow_set("test");
+    before = effect_begin("test", "begin");
+    effect_end(&before);
+    CHECK_OK(file_unlink_paths(paths, ARRAY_SIZE(paths), &err), &err);
+    after = effect_begin("test", "end");
+    effect_end(&after);
+    effect_flow_set(NULL);
+    /* Three unlinks (one of a file that is not there), two directories. */
+    CHECK_INT(after.n - before.n, ==, 3 + 2 + 1);
+    CHECK(stat(a, &st) < 0 && stat(b, &st) < 0 && stat(c, &st) < 0);
+}
+
 static void
 renaming_moves_between_directories(void)
 {
@@ -198,6 +226,8 @@ main(void)
         { "reading is bounded and leaves nothing behind",
           reading_is_bounded_and_leaves_nothing_behind },
         { "unlinking may be repeated", unlinking_may_be_repeated },
+        { "several are unlinked with one sync of their directory",
+          several_are_unlinked_with_one_sync_of_their_directory },
         { "renaming moves between directories",
           renaming_moves_between_directories },
         { "directories are made along the way",

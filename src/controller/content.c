@@ -173,13 +173,15 @@ drop_locked(struct ctl *ctl, struct object **content, const char *vm_uuid,
             const char *cut_id, struct err *err)
 {
     struct err later;
+    bool is_gone = false;
     size_t left = 0;
 
     if (recover_vm(ctl, vm_uuid, err) < 0 ||
-        guestcut_undo(ctl, vm_uuid, cut_id, err) < 0)
+        guestcut_drop(ctl, vm_uuid, cut_id, &is_gone, err) < 0)
         return -1;
     /* The reference is gone; the rest may fail and is tried again. */
-    if (tracking_collect(ctl, vm_uuid, &left, &later) < 0 || left > 0)
+    if (!is_gone &&
+        (tracking_collect(ctl, vm_uuid, &left, &later) < 0 || left > 0))
         tidy_poke(ctl, vm_uuid);
     return objutil_finalizer(ctl, content, CAPTURE_FINALIZER, false, err);
 }

@@ -207,6 +207,15 @@ guestcut_seal(struct guestcut *g, struct err *err)
     return firmware_seal(g->ctl->config.state_dir, g->job.uid, err);
 }
 
+/* What is kept beside the disks. */
+static int
+remove_kept(struct ctl *ctl, const char *uid, struct err *err)
+{
+    if (secrets_delete(recover_secrets(ctl), uid, err) < 0)
+        return -1;
+    return firmware_delete(ctl->config.state_dir, uid, err);
+}
+
 int
 guestcut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
               struct err *err)
@@ -217,9 +226,19 @@ guestcut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
             return -1;
         tidy_poke(ctl, vm_uuid);
     }
-    if (secrets_delete(recover_secrets(ctl), uid, err) < 0)
-        return -1;
-    return firmware_delete(ctl->config.state_dir, uid, err);
+    return remove_kept(ctl, uid, err);
+}
+
+int
+guestcut_drop(struct ctl *ctl, const char *vm_uuid, const char *uid,
+              bool *ret_is_gone, struct err *err)
+{
+    if (volume_cut_drop(ctl->volume, vm_uuid, uid, ret_is_gone, err) < 0) {
+        if (err->code != ERR_NOT_FOUND)
+            return -1;
+        *ret_is_gone = true;
+    }
+    return remove_kept(ctl, uid, err);
 }
 
 json_t *

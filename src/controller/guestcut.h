@@ -61,6 +61,11 @@ int guestcut_seal(struct guestcut *g, struct err *err) NODISCARD;
  * VM's lock as CUT or MERGE. `vm_uuid` NULL: no VM was ever locked. */
 int guestcut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
                   struct err *err) NODISCARD;
+/* The same for a finished cut whose object is being deleted; copies go at
+ * once. The lock is held as MERGE. `ret_is_gone`: there is nothing left that
+ * tracking_collect() would remove. */
+int guestcut_drop(struct ctl *ctl, const char *vm_uuid, const char *uid,
+                  bool *ret_is_gone, struct err *err) NODISCARD;
 
 /* What the VM's and the object's annotation leave out; the caller's. */
 char *guestcut_exclusions(const json_t *vm, const json_t *object) NODISCARD;

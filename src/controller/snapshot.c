@@ -373,7 +373,9 @@ status_of(struct pass *p, const struct snapshot_plan *plan)
     if (p->seen.has_content && p->seen.is_content_cut &&
         !p->seen.is_content_deleting && !plan->has_failure) {
         tell_cut(p, status);
-        tell_usage(p, status);
+        /* It reads the maps of all files: not for one that goes. */
+        if (!p->seen.is_deleting)
+            tell_usage(p, status);
     }
     if (plan->step == SNAPSHOT_CUT && p->vm != NULL)
         jsonx_set_str(status, "sourceUID", object_uid(p->vm));

@@ -115,9 +115,10 @@ clone_file(struct driver *d, const struct qimg_file *from, const char *to,
 }
 
 static int
-remove_file(struct driver *d, const char *path, struct err *err)
+remove_files(struct driver *d, const char *const *paths, size_t n,
+             struct err *err)
 {
-    STEP("remove", driver_remove(f->inner, path, err));
+    STEP("remove", driver_remove_all(f->inner, paths, n, err));
 }
 
 static int
@@ -161,7 +162,7 @@ static const struct driver_ops fault_ops = {
     .merge = merge,
     .rebase = rebase,
     .clone = clone_file,
-    .remove = remove_file,
+    .remove = remove_files,
     .rename = rename_file,
     .copy_probe = copy_probe,
     .copy_create = copy_create,

@@ -112,9 +112,17 @@ driver_clone(struct driver *d, const struct qimg_file *from, const char *to,
 int
 driver_remove(struct driver *d, const char *path, struct err *err)
 {
-    if (check_path(path, err) < 0)
-        return -1;
-    return d->ops->remove(d, path, err);
+    return driver_remove_all(d, &path, 1, err);
+}
+
+int
+driver_remove_all(struct driver *d, const char *const *paths, size_t n,
+                  struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (check_path(paths[i], err) < 0)
+            return -1;
+    return d->ops->remove(d, paths, n, err);
 }
 
 int

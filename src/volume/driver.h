@@ -55,7 +55,9 @@ struct driver_ops {
     /* A full copy that needs nothing else; `like` as in create. */
     int (*clone)(struct driver *d, const struct qimg_file *from, const char *to,
                  const char *like, struct err *err);
-    int (*remove)(struct driver *d, const char *path, struct err *err);
+    /* All of them, and durably. One that is not there is success. */
+    int (*remove)(struct driver *d, const char *const *paths, size_t n,
+                  struct err *err);
     int (*rename)(struct driver *d, const char *from, const char *to,
                   struct err *err);
     /* Copies that share blocks (volume/reflink.h); all NULL: it cannot. */
@@ -91,6 +93,8 @@ int driver_clone(struct driver *d, const struct qimg_file *from, const char *to,
                  const char *like, struct err *err) NODISCARD;
 int driver_remove(struct driver *d, const char *path, struct err *err)
     NODISCARD;
+int driver_remove_all(struct driver *d, const char *const *paths, size_t n,
+                      struct err *err) NODISCARD;
 int driver_rename(struct driver *d, const char *from, const char *to,
                   struct err *err) NODISCARD;
 

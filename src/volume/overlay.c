@@ -136,9 +136,10 @@ clone_file(struct driver *d, const struct qimg_file *from, const char *to,
 }
 
 static int
-remove_file(struct driver *d, const char *path, struct err *err)
+remove_files(struct driver *d, const char *const *paths, size_t n,
+             struct err *err)
 {
-    return file_unlink_path(path, err);
+    return file_unlink_paths(paths, n, err);
 }
 
 static int
@@ -180,7 +181,7 @@ static const struct driver_ops overlay_ops = {
     .merge = merge,
     .rebase = rebase,
     .clone = clone_file,
-    .remove = remove_file,
+    .remove = remove_files,
     .rename = rename_file,
     .copy_probe = copy_probe,
     .copy_create = copy_create,

@@ -321,22 +321,35 @@ plan_leaf(const struct layer_table *t, const struct plan_facts *f, size_t row)
     };
 }
 
+/* What the table alone decides; false: it takes facts. */
+static bool
+plan_by_table(const struct layer_table *t, const struct layer *l,
+              struct plan_item *ret)
+{
+    if (l->state == LAYER_TRASH)
+        *ret = hidden(PLAN_WHY_TRASH);
+    else if ((l->state != LAYER_SEALED && l->state != LAYER_KEPT) ||
+             layer_has_ref(t, LAYER_REF_CUT, l))
+        *ret = (struct plan_item){ .verb = PLAN_KEEP };
+    else if (layer_is_referenced(t, l))
+        *ret = hidden(PLAN_WHY_HELD);
+    else if (t->job.kind != LAYER_JOB_NONE)
+        *ret = hidden(PLAN_WHY_JOB);
+    else
+        return false;
+    return true;
+}
+
 static struct plan_item
 plan_row(const struct layer_table *t, const struct plan_facts *f, size_t row)
 {
     const struct layer *l = &t->layers[row];
     struct plan_item item = { .verb = PLAN_MERGE };
-    size_t n = layer_children(t, l);
+    size_t n;
 
-    if (l->state == LAYER_TRASH)
-        return hidden(PLAN_WHY_TRASH);
-    if ((l->state != LAYER_SEALED && l->state != LAYER_KEPT) ||
-        layer_has_ref(t, LAYER_REF_CUT, l))
-        return (struct plan_item){ .verb = PLAN_KEEP };
-    if (layer_is_referenced(t, l))
-        return hidden(PLAN_WHY_HELD);
-    if (t->job.kind != LAYER_JOB_NONE)
-        return hidden(PLAN_WHY_JOB);
+    if (plan_by_table(t, l, &item))
+        return item;
+    n = layer_children(t, l);
     if (!f->has_domain)
         return hidden(PLAN_WHY_NO_DOMAIN);
     if (f->is_saved)
@@ -353,6 +366,20 @@ plan_row(const struct layer_table *t, const struct plan_facts *f, size_t row)
     if (item.why != PLAN_WHY_NONE)
         item.verb = PLAN_HIDDEN;
     return item;
+}
+
+bool
+plan_is_idle(const struct layer_table *t, size_t *ret_hidden)
+{
+    *ret_hidden = 0;
+    for (size_t i = 0; i < t->n_layers; i++) {
+        struct plan_item item;
+
+        if (!plan_by_table(t, &t->layers[i], &item))
+            return false;
+        *ret_hidden += item.verb == PLAN_HIDDEN;
+    }
+    return true;
 }
 
 void

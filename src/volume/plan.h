@@ -90,6 +90,9 @@ struct plan_item {
     bool is_live; /* PLAN_MERGE: the running domain has both open */
 };
 
+/* Would the plan do nothing, whatever the facts? Then `ret_hidden` is how many
+ * rows it would hide. */
+bool plan_is_idle(const struct layer_table *t, size_t *ret_hidden);
 /* One item per row; `items` holds table->n_layers. */
 void plan_collect(const struct layer_table *t, const struct plan_facts *f,
                   struct plan_item *items);

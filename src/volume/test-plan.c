@@ -5,8 +5,8 @@
 
 /* Trees are written as words: "a=S b=A^a" is a sealed root and an active
  * layer on it. S sealed, R sealed and referenced, A active, T trash,
- * D detached, F foreign, H sealed and held by a restore. Lower-case names are
- * made by vmkeep except the first; '!' after the state: not made. */
+ * D detached, F foreign, K a copy, H sealed and held by a restore. Lower-case
+ * names are made by vmkeep except the first; '!' after the state: not made. */
 
 struct scene {
     struct layer_table *t;
@@ -61,7 +61,8 @@ add_row(struct scene *s, const char *word)
     } states[] = { { 'S', LAYER_SEALED },  { 'R', LAYER_SEALED },
                    { 'H', LAYER_SEALED },  { 'A', LAYER_ACTIVE },
                    { 'T', LAYER_TRASH },   { 'D', LAYER_DETACHED },
-                   { 'F', LAYER_FOREIGN }, { 'P', LAYER_PLANNED } };
+                   { 'F', LAYER_FOREIGN }, { 'P', LAYER_PLANNED },
+                   { 'K', LAYER_KEPT } };
     char id[UUID_STR_SIZE], parent[UUID_STR_SIZE], path[16];
     const char *caret = memchr(word, '^', strcspn(word, " "));
     struct layer *l;
@@ -349,6 +350,34 @@ a_managed_save_holds_everything(void)
 }
 
 static void
+what_the_table_alone_can_tell(void)
+{
+    static const struct {
+        const char *tree;
+        bool is_idle;
+        size_t hidden;
+    } cases[] = {
+        { "a=A", true, 0 },
+        { "a=R b=A^a", true, 0 },
+        { "a=R b=T^a c=A^a", true, 1 },
+        { "a=H b=A^a", true, 1 },
+        { "a=S b=A^a", false, 0 },
+        { "a=R b=S^a c=A^b", false, 0 },
+        { "a=A b=K", false, 0 },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct scene s = scene_of(cases[i].tree, false);
+        size_t hidden;
+
+        CHECK(plan_is_idle(s.t, &hidden) == cases[i].is_idle);
+        if (cases[i].is_idle)
+            CHECK_INT(hidden, ==, cases[i].hidden);
+        scene_fini(&s);
+    }
+}
+
+static void
 unlinks_come_first_then_merges_from_the_root(void)
 {
     struct scene s = scene_of("a=S b=S^a c=S^b d=A^c e=S^c", false);
@@ -379,6 +408,7 @@ main(void)
           a_domain_that_names_something_else_vetoes },
         { "what is named is not unlinked", what_is_named_is_not_unlinked },
         { "a managed save holds everything", a_managed_save_holds_everything },
+        { "what the table alone can tell", what_the_table_alone_can_tell },
         { "unlinks come first, then merges from the root",
           unlinks_come_first_then_merges_from_the_root },
     };

@@ -140,6 +140,16 @@ int volume_bitmap_remove(struct volume *v, const char *vm_uuid,
  * that is not there is success. */
 int volume_cut_delete(struct volume *v, const char *vm_uuid, const char *cut_id,
                       struct err *err) NODISCARD;
+/* The same, and the copies (of a cut by reflink) that nobody else needs go at
+ * once, in the same write of the table.
+ *
+ * The caller has it written down that the cut goes: after a crash the table
+ * may still name it while files of it are gone, and this is called again.
+ *
+ *   ret_is_gone  true: volume_collect() would do nothing
+ */
+int volume_cut_drop(struct volume *v, const char *vm_uuid, const char *cut_id,
+                    bool *ret_is_gone, struct err *err) NODISCARD;
 /* Unlink and merge what nothing refers to, as far as the domain's state lets;
  * `ret_left` says how many layers stay hidden (two children, foreign child,
  * trash). Never touches what a domain, header, reference or journal names. */
