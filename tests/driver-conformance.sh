@@ -16,36 +16,11 @@ libvirt_start
 
 # ---- one cut, off and running ----
 for format in qcow2 raw; do
-    for power in off running; do
-        vm_define $format
-        set_power $power
-        scribble
-        check "$format $power: a cut of two disks" make_cut s1
-        scribble; remember now
-        check_fails "$format $power: (the guest's writes change the disks)" now_is s1
-        check "$format $power: the snapshot has the disks as they were" cut_is s1
-        check "$format $power: no file too many" tidy
-        check "$format $power: deleted and merged" drop s1
-        check "$format $power: the disk has what was written since" now_is now
-        check "$format $power: the domain names the original files, nothing else is left" one_file_each $format
-        vm_stop
-        check "$format $power: the same after power off" now_is now
-    done
+    for power in off running; do one_cut $format $power; done
 done
 
 # ---- a tree: restored twice to s1; then the snapshots go in every order ----
 orders=("s1 s2 s3" "s3 s1 s2" "s2 s3 s1" "s1 s3 s2" "s2 s1 s3" "s3 s2 s1")
-kept_are() { local s; for s; do cut_is "$s" || return 1; done; }
-without() { local s; for s in $2; do [ "$s" = "$1" ] || printf '%s ' "$s"; done; }
-delete_in_order() { # "s1 s2 s3": after each, the others and the disk are right
-    local left=$1 s
-    for s in $1; do
-        drop "$s" || { echo "drop $s"; table; return 1; }
-        left=$(without "$s" "$left")
-        # shellcheck disable=SC2086
-        kept_are $left && now_is now && tidy || { echo "after $s of $1"; table; return 1; }
-    done
-}
 # Quick: each snapshot is once the first to go and once the last, running.
 for power in off running; do
     i=0 most=3
@@ -382,8 +357,6 @@ check "a guest that writes: each cut is one instant of both disks, and it goes o
 vm=$conf_vm
 
 # ---- a driver that fails, at each of its steps ----
-# recovered: a child of the killed process may still hold its files.
-recovered() { wait_until 10 t recover || t recover; }
 # After it, with the fault gone: everything reads as it did, and the deletion
 # of all snapshots leaves the original files.
 fault_round() { # POWER FAULT
@@ -474,19 +447,8 @@ crash_clean() {
     t trash 99999999999 && t detached | while read -r f; do t detached "$f"; done
     [ "$(t collect)" = 0 ] && now_is now && one_file_each qcow2 && tidy && rm -f "$T"/ref/*.id
 }
-crash_flow() { # POWER FLOW: prints the rounds
-    local n when rc step=37 first=$((RANDOM % 37 + 1))
-    ! is_full || { step=1; first=1; }
-    for ((n = first; n < 500; n += step)); do
-        for when in before after; do
-            is_full || [ $when = after ] || continue
-            rc=0
-            crash_round $1 $2 $n $when || rc=$?
-            [ $rc != 2 ] || { echo "$((n - 1))" >"$T/crash.points"; return 0; }
-            [ $rc = 0 ] || { echo "$2 $1 $n $when"; table; find "${dirs[@]}" -type f; return 1; }
-        done
-    done
-    return 1
+crash_flow() { # POWER FLOW
+    if is_full; then crash_at_points 1 1 "before after" "$@"; else crash_at_points $((RANDOM % 37 + 1)) 37 after "$@"; fi
 }
 # The quick run takes every 37th side effect, from a random one on.
 vm_define qcow2

@@ -64,13 +64,15 @@ scribble() {
         put $d $pattern $(((pattern * 3) % 16 * 512))k 4k
     done
 }
-# remember NAME: copies of both disks as the guest sees them now.
+# remember NAME: copies of both disks as the guest sees them now, made with
+# $ref_options.
 remember() {
     local d file
     for d in vda vdb; do
         file=$(disk $d)
         if is_running; then virsh -q qemu-monitor-command conf --hmp "qemu-io -d /machine/peripheral/ua-$d/virtio-backend flush" >/dev/null; fi
-        qemu-img convert -U -f "$(format_of "$file")" -O qcow2 "$file" "$T/ref/$1.$d"
+        # shellcheck disable=SC2086
+        qemu-img convert -U ${ref_options:-} -f "$(format_of "$file")" -O qcow2 "$file" "$T/ref/$1.$d"
     done
 }
 same() { # FILE FORMAT NAME TARGET
@@ -101,7 +103,7 @@ make_cut() { # NAME: cut and remember
     uuid >"$T/ref/$1.id"
     t cut "$(cut_id "$1")" vda vdb
 }
-drop() { t delete "$(cut_id "$1")" && t collect >/dev/null; }
+drop() { t drop "$(cut_id "$1")" >/dev/null; }
 # tidy: no job; each file in the directories is a row, each row a file.
 tidy() {
     local rows files
@@ -115,6 +117,60 @@ vm_start() { virsh -q start conf; }
 vm_stop() { if is_running; then virsh -q destroy conf; fi; }
 set_power() { if [ "$1" = running ]; then is_running || vm_start; else vm_stop; fi; }
 restore_to() { t restore "$(cut_id "$1")" "$(uuid)" "${2:-trash}" vda vdb >"$T/restore.out"; }
+
+# ---- what holds for every driver; CUT_BY_COPIES says which one cuts ----
+kept_are() { local s; for s; do cut_is "$s" || return 1; done; }
+without() { local s; for s in $2; do [ "$s" = "$1" ] || printf '%s ' "$s"; done; }
+by_copies() { [ "$(table | grep -c '^layer .* kept ')" = "$1" ]; }
+# delete_in_order "s1 s2 s3": after each, the others and the disk are right.
+delete_in_order() {
+    local left=$1 s
+    for s in $1; do
+        drop "$s" || { echo "drop $s"; table; return 1; }
+        left=$(without "$s" "$left")
+        # shellcheck disable=SC2086
+        kept_are $left && now_is now && tidy || { echo "after $s of $1"; table; return 1; }
+    done
+}
+# recovered: after a kill; a child of the killed process may still hold its
+# files. A guest that is suspended is the guard's business; here we do it.
+recovered() {
+    [ "$(guest_state conf)" != paused ] || virsh -q resume conf
+    wait_until 10 t recover || t recover
+}
+# one_cut FORMAT POWER: its life.
+one_cut() {
+    local as="${fs:+$fs }$1 $2:" by=${CUT_BY_COPIES:+copies}
+    vm_define "$1"
+    set_power "$2"
+    scribble
+    check "$as a cut of two disks" make_cut s1
+    check "$as by ${by:-layers}" by_copies $((${CUT_BY_COPIES:-0} * 2))
+    scribble; remember now
+    check_fails "$as (the guest's writes change the disks)" now_is s1
+    check "$as the snapshot has the disks as they were" cut_is s1
+    check "$as no file too many" tidy
+    check "$as deleted" drop s1
+    check "$as the disk has what was written since" now_is now
+    check "$as the domain names the original files, nothing else is left" one_file_each "$1"
+    vm_stop
+    check "$as the same after power off" now_is now
+}
+# crash_at_points FIRST STEP WHENS ARGUMENT...: crash_round ARGUMENT... N WHEN
+# for every STEP-th side effect, until one answers 2: the flow ended before.
+crash_at_points() {
+    local n when rc first=$1 step=$2 whens=$3
+    shift 3
+    for ((n = first; n < 500; n += step)); do
+        for when in $whens; do
+            rc=0
+            crash_round "$@" $n "$when" || rc=$?
+            [ $rc != 2 ] || { echo "$((n - 1))" >"$T/crash.points"; return 0; }
+            [ $rc = 0 ] || { echo "$* $n $when"; table; find "${dirs[@]}" -type f; return 1; }
+        done
+    done
+    return 1
+}
 
 # the_tree POWER: s1 <- restored twice, s2 and s3 on its branches, and on.
 the_tree() {
