@@ -6,7 +6,9 @@ tool=$BUILD/src/volume/driver-conformance
 [ -x "$tool" ] || skip_all "needs $tool (ninja)"
 
 is_full() { [ "${VMKEEP_CHECK:-}" = full ]; }
-vm=c0c0c0c0-0000-4000-8000-000000000001
+# Its own in every test: two may run at the same time, and QEMU's processes
+# are found by it.
+vm=$(cat /proc/sys/kernel/random/uuid)
 layers=$T/layers
 # Two directories, names that need quoting everywhere.
 dirs=("$T/a dir, 100%" "$T/b;'dir")
@@ -26,7 +28,7 @@ vm_define() {
     mkdir -p "${dirs[@]}" "$T/ref"
     for i in 0 1; do
         path="${dirs[i]}/disk, $i.$format"
-        qemu-img create -q -f "$format" "$path" 8M
+        qemu-img create -q -f "$format" "$path" "${disk_size:-8M}"
         d=vd$(tr 01 ab <<<$i)
         xml+="<disk type='file' device='disk'><driver name='qemu' type='$format' cache='writeback'/>
             <source file=\"$(escape "$path")\"/><target dev='$d' bus='virtio'/><alias name='ua-$d'/></disk>"
