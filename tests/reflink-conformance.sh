@@ -9,6 +9,7 @@
 #   VMKEEP_CHECK=full   all of it (half an hour); else the admin's base on XFS
 #   REFLINK_FS="xfs btrfs"  on which   CRASH_STEP=7  every so many side effects
 #   REFLINK_PARTS="cut tree crash hundred limit linked used"  what
+export TEST_LIMIT=${TEST_LIMIT:-3600}
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
 . "$tests_dir/lib-reflink.sh"

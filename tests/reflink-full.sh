@@ -7,6 +7,7 @@
 #
 #   REFLINK_FS="xfs btrfs"  on which   REFLINK_FORMATS="qcow2 raw"
 #   REFLINK_PARTS="many backup snapshot"  what
+export TEST_LIMIT=${TEST_LIMIT:-7000}
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
 . "$tests_dir/lib-reflink.sh"
