@@ -66,7 +66,8 @@ record_writes(void *arg, struct err *err)
     struct try_backup *t = arg;
     char name[TRACKING_NAME_SIZE];
 
-    if (strcmp(t->cut->record.driver, "reflink") == 0)
+    if (t->cut->record.driver != NULL &&
+        strcmp(t->cut->record.driver, "reflink") == 0)
         return record_by_copies(t, err);
     if (t->tracked.n == 0)
         return 0;
@@ -106,6 +107,17 @@ disks_json(const struct guestcut *g, const json_t *vm)
         const struct domxml_disk *d = disk_of(g, target);
         json_t *o = json_pack("{s:s, s:I}", "target", target, "size",
                               (json_int_t)g->cut_disks[i].virtual_size);
+
+        jsonx_set_str(o, "claim", projection_claim_of(vm, target));
+        jsonx_set_str(o, "bus", d == NULL ? NULL : d->bus);
+        (void)json_array_append_new(list, o);
+    }
+    for (size_t i = 0; i < g->disks.n_pulled; i++) {
+        const char *target = g->disks.pulled[i];
+        const struct domxml_disk *d = disk_of(g, target);
+        json_t *o = json_pack("{s:s, s:I, s:o}", "target", target, "size",
+                              (json_int_t)pull_size(g->pull, i), "pull",
+                              pull_record(g->pull, i));
 
         jsonx_set_str(o, "claim", projection_claim_of(vm, target));
         jsonx_set_str(o, "bus", d == NULL ? NULL : d->bus);
@@ -170,9 +182,13 @@ volumes_json(const struct guestcut *g, const json_t *vm, const char *backup)
 {
     CLEANUP(json_decref) json_t *claims = guestcut_claims(g, vm);
     json_t *list = json_array();
+    size_t n_cut = g->disks.n_targets;
 
-    for (size_t i = 0; i < g->disks.n_targets; i++) {
-        const char *target = g->disks.targets[i];
+    for (size_t i = 0; i < n_cut + g->disks.n_pulled; i++) {
+        const char *target =
+            i < n_cut ? g->disks.targets[i] : g->disks.pulled[i - n_cut];
+        uint64_t size = i < n_cut ? g->cut_disks[i].virtual_size
+                                  : pull_size(g->pull, i - n_cut);
         const char *claim = projection_claim_of(vm, target);
         CLEANUP(mem_free)
         char *name =
@@ -186,8 +202,8 @@ volumes_json(const struct guestcut *g, const json_t *vm, const char *backup)
                       claim_json(claim == NULL ? NULL
                                                : json_object_get(claims, claim),
                                  claim),
-                      "volumeSize", (json_int_t)g->cut_disks[i].virtual_size,
-                      "progress", 0, "readyToUse", 0));
+                      "volumeSize", (json_int_t)size, "progress", 0,
+                      "readyToUse", 0));
     }
     return list;
 }
@@ -292,6 +308,7 @@ backup_cut(struct ctl *ctl, const struct backup_cut_job *job, json_t *status,
                                  .uid = t.uid,
                                  .vm_uuid = t.vm_uuid,
                                  .exclude = exclude,
+                                 .may_pull = ctl->config.scratch_dir != NULL,
                                  .never_freezes = job->never_freezes,
                                  .hold_ms = hold_ms(job->backup_json),
                                  .before = record_writes,
@@ -304,7 +321,7 @@ backup_cut(struct ctl *ctl, const struct backup_cut_job *job, json_t *status,
     if (backup_cut_undo(ctl, t.vm_uuid, t.uid, NULL, err) < 0 ||
         guestcut_look(ctl, &what, &g, err) < 0)
         return -1;
-    if (g.disks.n_targets == 0)
+    if (g.disks.n_targets + g.disks.n_pulled == 0)
         return err_set(err, ERR_UNSUPPORTED,
                        "the virtual machine has no disk that can be backed up");
     rc = make(&t, &g, err);
@@ -363,4 +380,31 @@ backup_cut_room(struct ctl *ctl, const json_t *backup, struct err *err)
             jsonx_str_or(backup, "metadata.uid", ""), reserve, err) == 0)
         return 0;
     return err_wrap(err, "given up, so that the guest is not stopped");
+}
+
+/* ---- disks that are pulled ---- */
+
+bool
+backup_cut_is_pulled(const json_t *backup)
+{
+    const json_t *disks = jsonx_get(backup, "status.vmkeep.cut.disks");
+
+    for (size_t i = 0; i < json_array_size(disks); i++)
+        if (json_object_get(json_array_get(disks, i), "pull") != NULL)
+            return true;
+    return false;
+}
+
+/* The next try undoes what is left, but a job that nobody reads slows the
+ * guest down until then. */
+void
+backup_cut_drop(struct ctl *ctl, json_t *backup)
+{
+    const char *vm_uuid = jsonx_str_or(backup, "status.sourceUID", "");
+    struct err why;
+
+    if (pull_end(ctl, vm_uuid, jsonx_str_or(backup, "metadata.uid", ""), &why) <
+        0)
+        log_info("VM %s: %s", vm_uuid, why.msg);
+    jsonx_set(backup, "status.vmkeep.cut", json_object());
 }

@@ -47,3 +47,9 @@ int backup_cut_room(struct ctl *ctl, const json_t *backup, struct err *err)
  * is none). Idempotent; the caller holds the VM's lock as CUT or MERGE. */
 int backup_cut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
                     const char *entry, struct err *err) NODISCARD;
+
+/* Has the VM disks that are pulled (controller/pull.h)? Then a read that failed
+ * cannot be begun again. */
+bool backup_cut_is_pulled(const json_t *backup);
+/* So this cut goes: `backup`.status says that a new one is to be made. */
+void backup_cut_drop(struct ctl *ctl, json_t *backup);

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/uuid.h"
 #include "controller/lostarea.h"
+#include "controller/pull.h"
 #include "controller/tracking.h"
 #include "disk/clonediff.h"
 #include "disk/dirty.h"
@@ -352,19 +353,63 @@ choose(struct copy *c, struct err *err)
     return 0;
 }
 
+static int
+open_cut(struct copy *c, struct err *err)
+{
+    struct disk_source_options options = { .dir = c->job->dir };
+
+    if (judge(c, err) < 0)
+        return -1;
+    options.top = (struct disk_layer){ c->verdict.files[0].path,
+                                       c->verdict.files[0].format };
+    return disk_source_open(&options, &c->source, err);
+}
+
+/* ---- a disk that is pulled ---- */
+
+static struct pull_disk
+pulled(const struct copy *c)
+{
+    const struct backup_disk_job *j = c->job;
+
+    return (struct pull_disk){ .ctl = j->ctl,
+                               .vm_uuid = j->vm_uuid,
+                               .uid = j->uid,
+                               .target = j->target,
+                               .record = j->pull,
+                               .dir = j->dir };
+}
+
+/* Nobody records what is written to a raw device: all of it is read. */
+static int
+open_pulled(struct copy *c, struct err *err)
+{
+    const struct pull_disk d = pulled(c);
+    struct trust_verdict *t = &c->verdict.trust;
+    struct err none;
+    unsigned n;
+
+    (void)strncpy(c->r->format, "raw", sizeof c->r->format - 1);
+    t->level = c->job->parent != NULL &&
+                       repo_view_find_disk(c->job->parent, c->job->target, &n,
+                                           &none) == 0
+                   ? TRUST_RESCAN
+                   : TRUST_FULL;
+    t->reason = "changes of a block device are not recorded";
+    return pull_open(&d, &c->source, err);
+}
+
 int
 backup_disk_store(const struct backup_disk_job *job,
                   struct backup_disk_result *ret, struct err *err)
 {
     CLEANUP(copy_fini) struct copy c = { .job = job, .r = ret };
-    struct disk_source_options options = { .dir = job->dir };
+    const struct pull_disk d = pulled(&c);
+    int rc;
 
     memset(ret, 0, sizeof *ret);
-    if (judge(&c, err) < 0)
-        return err_wrap(err, "disk %s", job->target);
-    options.top = (struct disk_layer){ c.verdict.files[0].path,
-                                       c.verdict.files[0].format };
-    if (disk_source_open(&options, &c.source, err) < 0)
+    rc = job->pull != NULL ? open_pulled(&c, err) : open_cut(&c, err);
+    if (rc < 0)
         return err_wrap(err, "disk %s", job->target);
     ret->size = disk_source_size(c.source);
     if (repo_backup_add_disk(job->backup, job->target, ret->size, 0, &c.disk,
@@ -373,6 +418,8 @@ backup_disk_store(const struct backup_disk_job *job,
     c.chunk = repo_backup_chunk_size(job->backup, c.disk);
     if (choose(&c, err) < 0 || copy(&c, err) < 0)
         return err_wrap(err, "disk %s", job->target);
+    if (job->pull != NULL && pull_check(&d, err) < 0)
+        return -1;
     job->progress(job->arg, ret->size, ret->size);
     return 0;
 }

@@ -16,7 +16,8 @@ struct backup_disk_job {
     struct job *job;           /* for cancelling */
     const char *vm_uuid, *uid; /* `uid` names the cut */
     const char *target;
-    const char *dir; /* of the job */
+    const json_t *pull; /* its record, if it is pulled (pull.h); NULL: cut */
+    const char *dir;    /* of the job */
     struct repo_backup *backup;
     const char *repo_uuid;
     struct repo_view *parent; /* NULL: none */

@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/macros.h"
+#include "controller/backup-status.h"
 #include "controller/objutil.h"
+#include "controller/target.h"
 
 static void
 set_number(json_t *object, const char *path, uint64_t n)
@@ -100,4 +102,14 @@ backup_progress_end(json_t *object)
     jsonx_set(object, "status.vmkeep.completionTime", objutil_time(now_s));
     jsonx_set(object, "status.vmkeep.milliseconds",
               json_integer(now_s * 1000 - start_ms));
+}
+
+void
+backup_progress_target(struct ctl *ctl, json_t *object, const char *target)
+{
+    CLEANUP(target_release) struct target_ref *ref = NULL;
+    struct err why;
+    int rc = target_open(ctl, target, &ref, &why);
+
+    backup_status_error(object, rc < 0 ? why.msg : NULL);
 }

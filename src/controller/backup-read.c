@@ -222,6 +222,7 @@ store_disk(struct read_job *r, size_t i, struct err *err)
                                    .vm_uuid = r->vm_uuid,
                                    .uid = r->uid,
                                    .target = jsonx_str_or(cut, "target", ""),
+                                   .pull = json_object_get(cut, "pull"),
                                    .dir = r->dir,
                                    .backup = r->backup,
                                    .repo_uuid = target_uuid(r->ref),

@@ -34,8 +34,27 @@ is_listed(const char *list, const char *word)
     return false;
 }
 
+/* A raw block device, of which the VM is the only user. */
+static bool
+can_be_pulled(const struct domxml_disk *disk,
+              const struct domxml_disk *inactive)
+{
+    return disk->kind == DOMXML_DISK_BLOCK && disk->target != NULL &&
+           disk->device != NULL && strcmp(disk->device, "disk") == 0 &&
+           !disk->is_readonly && !disk->is_shareable && !disk->is_encrypted &&
+           !disk->is_transient && disk->chain_len == 1 &&
+           disk->chain[0].path != NULL && disk->chain[0].format != NULL &&
+           strcmp(disk->chain[0].format, "raw") == 0 && inactive != NULL &&
+           inactive->kind == DOMXML_DISK_BLOCK && inactive->chain_len == 1 &&
+           inactive->chain[0].path != NULL &&
+           strcmp(inactive->chain[0].path, disk->chain[0].path) == 0 &&
+           strlen(disk->target) < 32 &&
+           strspn(disk->target, "abcdefghijklmnopqrstuvwxyz0123456789") ==
+               strlen(disk->target);
+}
+
 void
-capture_choose(const struct virt_vm *vm, const char *exclude,
+capture_choose(const struct virt_vm *vm, const char *exclude, bool may_pull,
                struct capture_disks *d)
 {
     const struct domxml *now = vm->live != NULL ? vm->live : vm->inactive;
@@ -43,20 +62,25 @@ capture_choose(const struct virt_vm *vm, const char *exclude,
     memset(d, 0, sizeof *d);
     d->v = xcalloc(now->n_disks + 1, sizeof *d->v);
     d->targets = xcalloc(now->n_disks + 1, sizeof *d->targets);
+    d->pulled = xcalloc(now->n_disks + 1, sizeof *d->pulled);
     for (size_t i = 0; i < now->n_disks; i++) {
         const struct domxml_disk *disk = &now->disks[i];
+        const struct domxml_disk *inactive =
+            domxml_disk(vm->inactive, disk->target);
         struct capture_disk *to = &d->v[d->n++];
 
         to->target = disk->target;
         to->is_data =
             !disk->is_readonly && (strcmp(disk->device, "disk") == 0 ||
                                    strcmp(disk->device, "lun") == 0);
-        to->reason =
-            volume_disk_refusal(disk, domxml_disk(vm->inactive, disk->target));
+        to->is_pulled = may_pull && can_be_pulled(disk, inactive);
+        to->reason = to->is_pulled ? NULL : volume_disk_refusal(disk, inactive);
         if (to->reason == NULL && is_listed(exclude, disk->target))
             to->reason =
                 "excluded by the annotation " CAPTURE_EXCLUDE_ANNOTATION;
-        if (to->reason == NULL)
+        if (to->reason == NULL && to->is_pulled)
+            d->pulled[d->n_pulled++] = disk->target;
+        else if (to->reason == NULL)
             d->targets[d->n_targets++] = disk->target;
         else if (to->is_data)
             d->is_partial = true;
@@ -68,6 +92,7 @@ capture_disks_fini(struct capture_disks *d)
 {
     free(d->v);
     free(d->targets);
+    free(d->pulled);
 }
 
 /* ---- names ---- */

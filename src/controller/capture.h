@@ -19,20 +19,23 @@ struct capture_disk {
     const char *target; /* of the domain that was looked at */
     const char *reason; /* why it is left out; NULL: it is in */
     bool is_data;       /* a disk that the guest can write */
+    bool is_pulled;     /* in, but it cannot be cut: controller/pull.h */
 };
 struct capture_disks {
     struct capture_disk *v; /* as in the domain */
     size_t n;
     const char **targets; /* those that are in */
-    size_t n_targets;
+    size_t n_targets;     /* that are cut */
+    const char **pulled;  /* that are in and are not cut */
+    size_t n_pulled;
     bool is_partial; /* a data disk is left out */
 };
 
-/* Which disks of the VM go into a snapshot? `exclude`: names of volumes to
- * leave out, separated by commas or blanks; NULL: none. Everything is borrowed
- * from `vm`. */
+/* Which disks of the VM go into a snapshot, or a backup? `exclude`: names of
+ * volumes to leave out, separated by commas or blanks; NULL: none. `may_pull`:
+ * those too that can only be pulled. Everything is borrowed from `vm`. */
 void capture_choose(const struct virt_vm *vm, const char *exclude,
-                    struct capture_disks *ret_disks);
+                    bool may_pull, struct capture_disks *ret_disks);
 void capture_disks_fini(struct capture_disks *d);
 static inline void
 capture_disks_fini_p(struct capture_disks *d)

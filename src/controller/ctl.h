@@ -28,6 +28,7 @@ struct ctl_config {
     const char *libvirt_uri;
     const char *restore_dir;         /* where restored disks go; NULL: see
                                         controller/hrestore-place.h */
+    const char *scratch_dir;         /* controller/pull.h; NULL: not set */
     const char *const *target_roots; /* absolute, NULL at the end */
     uint64_t trash_s;                /* how long replaced disks are kept */
     uint64_t min_free;               /* bytes; 0: the rule max(10 %, 4 GiB) */

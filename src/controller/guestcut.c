@@ -8,6 +8,7 @@
  *     freeze_begin                            journal, guard, FSFreeze
  *       freeze_pause                          only where disks are copied
  *       volume_cut_commit                     one libvirt call: the instant
+ *       pull_commit                           for what cannot be cut: another
  *       firmware_copy                         a few small files
  *       freeze_unpause
  *     freeze_end                              FSThaw
@@ -28,6 +29,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "controller/firmware.h"
 #include "controller/objutil.h"
@@ -44,6 +46,7 @@ guestcut_fini(struct guestcut *g)
     capture_disks_fini(&g->disks);
     free(g->cut_disks);
     volume_cut_free(g->cut);
+    pull_free(g->pull);
     memset(g, 0, sizeof *g);
 }
 
@@ -71,7 +74,7 @@ note_state(struct guestcut *g)
     m->is_paused = m->is_online && g->vm->state != VIRT_RUNNING;
     m->has_agent = m->is_online && g->vm->live->is_agent_connected;
     m->is_partial = g->disks.is_partial;
-    m->is_quiesced = g->disks.n_targets == 0;
+    m->is_quiesced = g->disks.n_targets + g->disks.n_pulled == 0;
 }
 
 int
@@ -90,7 +93,7 @@ guestcut_look(struct ctl *ctl, const struct guestcut_job *job,
     if (virt_xml_secure(ctl->virt, job->vm_uuid, &g->xml_secure, err) < 0 ||
         domxml_redact(g->xml_secure, &g->xml_redacted, err) < 0)
         return -1;
-    capture_choose(g->vm, job->exclude, &g->disks);
+    capture_choose(g->vm, job->exclude, job->may_pull, &g->disks);
     g->cut_disks = xcalloc(g->disks.n_targets + 1, sizeof *g->cut_disks);
     note_state(g);
     return 0;
@@ -103,7 +106,8 @@ wants_freeze(const struct guestcut *g)
 {
     const struct snapshot_moment *m = &g->record.moment;
 
-    return !g->job.never_freezes && g->disks.n_targets > 0 && m->is_online &&
+    return !g->job.never_freezes &&
+           g->disks.n_targets + g->disks.n_pulled > 0 && m->is_online &&
            !m->is_paused && m->has_agent;
 }
 
@@ -112,7 +116,8 @@ commit(struct guestcut *g, struct err *err)
 {
     struct firmware_kept kept = { .has_nvram = false };
 
-    if (g->cut != NULL && volume_cut_commit(g->cut, err) < 0)
+    if ((g->cut != NULL && volume_cut_commit(g->cut, err) < 0) ||
+        (g->pull != NULL && pull_commit(g->pull, err) < 0))
         return -1;
     g->record.time_s = clock_wall_s();
     if (firmware_is_wanted(g->vm) &&
@@ -124,16 +129,18 @@ commit(struct guestcut *g, struct err *err)
     return 0;
 }
 
-/* Copies of several disks are of one instant only if the VM stands still. A
- * VM that was paused before does already, and is not ours to resume. */
+/* Copies of several disks are of one instant only if the VM stands still, and
+ * so are disks that are cut with others that are pulled. A VM that was paused
+ * before does already, and is not ours to resume. */
 static int
 pause_and_commit(struct guestcut *g, struct err *err)
 {
     struct freeze *f = recover_freeze(g->ctl);
     int rc;
 
-    if (g->cut == NULL || !volume_cut_needs_pause(g->cut) ||
-        g->record.moment.is_paused)
+    if (g->cut == NULL || g->record.moment.is_paused ||
+        (!volume_cut_needs_pause(g->cut) &&
+         (g->pull == NULL || !g->record.moment.is_online)))
         return commit(g, err);
     if (freeze_pause(f, g->vm->uuid, &g->hold, err) < 0)
         return -1;
@@ -170,6 +177,25 @@ freeze_and_commit(struct guestcut *g, struct err *err)
     return rc;
 }
 
+static int
+prepare_pull(struct guestcut *g, struct err *err)
+{
+    if (g->disks.n_pulled == 0)
+        return 0;
+    return pull_prepare(g->ctl, g->vm, g->job.uid, g->disks.pulled,
+                        g->disks.n_pulled, &g->pull, err);
+}
+
+/* Before the cut is undone, which a backup job would be in the way of. */
+static void
+end_pull(struct guestcut *g)
+{
+    struct err undo;
+
+    if (g->pull != NULL && pull_end(g->ctl, g->vm->uuid, g->job.uid, &undo) < 0)
+        log_info("VM %s: %s", g->vm->uuid, undo.msg);
+}
+
 int
 guestcut_make(struct guestcut *g, struct err *err)
 {
@@ -182,10 +208,13 @@ guestcut_make(struct guestcut *g, struct err *err)
         return -1;
     if (g->cut != NULL)
         g->record.driver = volume_cut_driver(g->cut);
-    if ((g->job.before == NULL || g->job.before(g->job.arg, err) == 0) &&
+    if (prepare_pull(g, err) == 0 &&
+        (g->job.before == NULL || g->job.before(g->job.arg, err) == 0) &&
         freeze_and_commit(g, err) == 0 &&
+        (g->pull == NULL || pull_finish(g->pull, err) == 0) &&
         (g->cut == NULL || volume_cut_finish(g->cut, g->cut_disks, err) == 0))
         return 0;
+    end_pull(g);
     if (g->cut != NULL) {
         struct err undo;
 
@@ -221,6 +250,8 @@ guestcut_undo(struct ctl *ctl, const char *vm_uuid, const char *uid,
               struct err *err)
 {
     if (vm_uuid != NULL) {
+        if (pull_end(ctl, vm_uuid, uid, err) < 0)
+            return -1;
         if (volume_cut_delete(ctl->volume, vm_uuid, uid, err) < 0 &&
             err->code != ERR_NOT_FOUND)
             return -1;
@@ -247,8 +278,11 @@ guestcut_claims(const struct guestcut *g, const json_t *vm)
     const char *ns = jsonx_str_or(vm, "metadata.namespace", "");
     json_t *claims = json_object();
 
-    for (size_t i = 0; i < g->disks.n_targets; i++) {
-        const char *name = projection_claim_of(vm, g->disks.targets[i]);
+    size_t n_cut = g->disks.n_targets;
+
+    for (size_t i = 0; i < n_cut + g->disks.n_pulled; i++) {
+        const char *name = projection_claim_of(
+            vm, i < n_cut ? g->disks.targets[i] : g->disks.pulled[i - n_cut]);
         struct obj_ref ref = objutil_ref(&kind_pvc, ns, name);
         CLEANUP(object_unref)
         struct object *o = name == NULL ? NULL : cache_get(g->ctl->cache, &ref);

@@ -9,6 +9,7 @@
 #include "controller/capture.h"
 #include "controller/ctl.h"
 #include "controller/freeze.h"
+#include "controller/pull.h"
 
 struct guestcut;
 
@@ -18,6 +19,7 @@ struct guestcut_job {
     const char *vm_uuid;
     const char *exclude;       /* capture_choose() */
     enum volume_cut_kind kind; /* copies, or layers only */
+    bool may_pull;             /* disks that cannot be cut (pull.h) */
     bool never_freezes;
     uint64_t hold_ms; /* freeze_begin(); 0: the rule */
     /* Called just before the freeze, when nothing is left but that: what must
@@ -37,6 +39,7 @@ struct guestcut {
     struct capture_cut record;         /* how it went */
     bool is_freeze_failure;            /* the agent was the reason */
     struct volume_cut *cut;            /* its own; NULL: no disk to cut */
+    struct pull *pull;                 /* its own; NULL: none to pull */
     struct freeze_hold hold;           /* its own */
 };
 void guestcut_fini(struct guestcut *g); /* undoes nothing */

@@ -233,7 +233,7 @@ see_trouble(struct pass *p)
 
     if (vm == NULL)
         return; /* the try will say it */
-    capture_choose(vm, NULL, &disks);
+    capture_choose(vm, NULL, false, &disks);
     for (size_t i = 0; i < disks.n_targets; i++) {
         const struct domxml_disk *d = domxml_disk(
             vm->live != NULL ? vm->live : vm->inactive, disks.targets[i]);

@@ -36,7 +36,7 @@ expect(const char *inactive, const char *live, const char *exclude,
     struct capture_disks d;
     char got[200] = "";
 
-    capture_choose(vm, exclude, &d);
+    capture_choose(vm, exclude, false, &d);
     for (size_t i = 0; i < d.n_targets; i++) {
         (void)strcat(got, i > 0 ? " " : "");
         (void)strcat(got, d.targets[i]);
@@ -111,7 +111,7 @@ the_content_says_everything(void)
                                .has_nvram = true };
     struct capture_disks disks;
 
-    capture_choose(vm, "vdb", &disks);
+    capture_choose(vm, "vdb", false, &disks);
     how.moment.is_partial = disks.is_partial;
 
     struct capture_input in = { snapshot,    object, instance, claims,

@@ -405,8 +405,10 @@ start_read(struct pass *p, int64_t *ret_again_ms, struct err *err)
         p->ctl, vm_uuid_of(p),
         jsonx_str_or(p->json, "status.vmkeep.repositoryUUID", ""));
     struct err why;
-    int rc = loop_take_vm(p->loop, vm_uuid_of(p), VMLOCK_READ, p->key,
-                          ret_again_ms, err);
+    int rc =
+        loop_take_vm(p->loop, vm_uuid_of(p),
+                     backup_cut_is_pulled(p->json) ? VMLOCK_PULL : VMLOCK_READ,
+                     p->key, ret_again_ms, err);
 
     if (rc != 0)
         return rc;
@@ -425,17 +427,6 @@ start_read(struct pass *p, int64_t *ret_again_ms, struct err *err)
     return err->code == ERR_CANCELLED ? 1 : -1; /* the daemon stops */
 }
 
-/* Why it does not get on; what an earlier try failed by is over. */
-static void
-tell_target(struct pass *p, json_t *object)
-{
-    CLEANUP(target_release) struct target_ref *ref = NULL;
-    struct err why;
-    int rc = target_open(p->ctl, target_of(p), &ref, &why);
-
-    backup_status_error(object, rc < 0 ? why.msg : NULL);
-}
-
 static int
 watch(struct pass *p, int64_t *ret_again_ms, struct err *err)
 {
@@ -449,7 +440,7 @@ watch(struct pass *p, int64_t *ret_again_ms, struct err *err)
                         (struct backup_plan_retry){ .is_final = true }, err);
     *ret_again_ms = WATCH_MS;
     (void)job_look(p->ctl->jobs, uid_of(p), &progress, NULL);
-    tell_target(p, object);
+    backup_progress_target(p->ctl, object, target_of(p));
     if (progress.all_bytes > 0)
         backup_progress_tell(object, &progress, note);
     return put_status(p, object, err) < 0 ? -1 : 1;
@@ -524,6 +515,14 @@ forget(struct pass *p)
 static int
 read_failed(struct pass *p, struct err *err)
 {
+    if (backup_cut_is_pulled(p->json)) {
+        CLEANUP(json_decref) json_t *object = json_deep_copy(p->json);
+
+        backup_cut_drop(p->ctl, object);
+        if (put_status(p, object, err) < 0)
+            return -1;
+        p->seen.is_cut = false;
+    }
     if (note_failure(p, &p->job_err, err) < 0)
         return -1;
     forget(p);

@@ -34,9 +34,13 @@ struct vmlock {
 };
 
 static const char *const reason_names[] = {
-    [VMLOCK_CUT] = "a cut",         [VMLOCK_MERGE] = "a merge",
-    [VMLOCK_READ] = "a reading",    [VMLOCK_POWER] = "a power action",
-    [VMLOCK_RESTORE] = "a restore", [VMLOCK_COPY] = "a copy for another VM",
+    [VMLOCK_CUT] = "a cut",
+    [VMLOCK_MERGE] = "a merge",
+    [VMLOCK_READ] = "a reading",
+    [VMLOCK_POWER] = "a power action",
+    [VMLOCK_RESTORE] = "a restore",
+    [VMLOCK_COPY] = "a copy for another VM",
+    [VMLOCK_PULL] = "a backup of block devices",
 };
 
 static void
@@ -55,13 +59,16 @@ unlock(struct vmlock *t) RELEASE(vmlock_lock) NO_TSA
 static bool
 go_together(enum vmlock_reason a, enum vmlock_reason b)
 {
-    static const bool table[VMLOCK_COPY + 1][VMLOCK_COPY + 1] = {
+    static const bool table[VMLOCK_PULL + 1][VMLOCK_PULL + 1] = {
         [VMLOCK_CUT] = { [VMLOCK_READ] = true },
         [VMLOCK_READ] = { [VMLOCK_CUT] = true,
                           [VMLOCK_READ] = true,
                           [VMLOCK_POWER] = true,
                           [VMLOCK_COPY] = true },
-        [VMLOCK_POWER] = { [VMLOCK_READ] = true, [VMLOCK_COPY] = true },
+        [VMLOCK_POWER] = { [VMLOCK_READ] = true,
+                           [VMLOCK_COPY] = true,
+                           [VMLOCK_PULL] = true },
+        [VMLOCK_PULL] = { [VMLOCK_POWER] = true },
         [VMLOCK_COPY] = { [VMLOCK_READ] = true, [VMLOCK_POWER] = true },
     };
 

@@ -33,6 +33,7 @@ enum vmlock_reason {
     VMLOCK_POWER,   /* start, stop, pause */
     VMLOCK_RESTORE, /* disks are replaced */
     VMLOCK_COPY,    /* a snapshot becomes another VM's disks */
+    VMLOCK_PULL,    /* disks are pulled: libvirt cuts and merges none then */
 };
 
 struct vmlock;

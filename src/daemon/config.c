@@ -41,6 +41,7 @@ static const struct key {
     { "trash_hours", TYPE_NUMBER, offsetof(struct config, trash_hours) },
     { "min_free", TYPE_SPACE, offsetof(struct config, min_free) },
     { "restore_dir", TYPE_PATH, offsetof(struct config, restore_dir) },
+    { "scratch_dir", TYPE_PATH, offsetof(struct config, scratch_dir) },
     { "target_roots", TYPE_PATHS, offsetof(struct config, target_roots) },
     { "agent_timeout_ms", TYPE_NUMBER,
       offsetof(struct config, agent_timeout_ms) },
@@ -294,6 +295,7 @@ config_free(struct config *c)
     free(c->socket);
     free(c->guard);
     free(c->restore_dir);
+    free(c->scratch_dir);
     paths_free(c->target_roots);
     free(c);
 }

@@ -16,6 +16,7 @@ struct config {
     char **target_roots; /* absolute paths, NULL at the end; the first is
                           * <state_dir>/targets unless it was given */
     char *restore_dir;   /* absolute; NULL: not set */
+    char *scratch_dir;   /* absolute; NULL: not set */
     uint64_t trash_hours;
     uint64_t min_free; /* bytes; 0: the rule max(10 %, 4 GiB) */
     uint64_t agent_timeout_ms;

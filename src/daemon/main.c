@@ -89,6 +89,7 @@ set_config(struct daemon *d)
         .guard = c->guard,
         .libvirt_uri = c->libvirt_uri,
         .restore_dir = c->restore_dir,
+        .scratch_dir = c->scratch_dir,
         .target_roots = (const char *const *)c->target_roots,
         .trash_s = c->trash_hours * 3600,
         .min_free = c->min_free,

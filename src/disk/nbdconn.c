@@ -127,6 +127,7 @@ negotiate(struct nbdconn *c, int fd, const struct nbdconn_options *o,
     int64_t size;
 
     if (nbd_set_pread_initialize(c->nbd, false) < 0 ||
+        (o->name != NULL && nbd_set_export_name(c->nbd, o->name) < 0) ||
         (o->context != NULL && nbd_add_meta_context(c->nbd, o->context) < 0)) {
         close(fd);
         return fail_nbd(err, c, "prepare");

@@ -19,6 +19,7 @@ struct nbdconn;
 
 struct nbdconn_options {
     const char *context; /* of block status, NULL: none */
+    const char *name;    /* of the export; NULL: the one without */
     const char *what;    /* the image, for messages; copied */
     uint64_t stall_ms;
 };

@@ -45,8 +45,8 @@ struct nbdserver {
     int status;           /* of waitpid() */
 };
 
-static int
-connect_at(int dirfd, const char *name, int *ret_fd, int *ret_errno)
+int
+nbdserver_connect_at(int dirfd, const char *name, int *ret_fd, int *ret_errno)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -194,7 +194,7 @@ nbdserver_connect(struct nbdserver *s, int *ret_fd, struct err *err)
     for (uint64_t pause_ms = 1;; pause_ms = pause_ms < 20 ? pause_ms * 2 : 20) {
         int errnum;
 
-        if (connect_at(s->dir_fd, s->name, ret_fd, &errnum) == 0) {
+        if (nbdserver_connect_at(s->dir_fd, s->name, ret_fd, &errnum) == 0) {
             s->patience_ms = s->is_writable ? WRITER_MS : READER_MS;
             return 0;
         }

@@ -33,6 +33,11 @@ int nbdserver_start(const struct nbdserver_options *options,
 int nbdserver_connect(struct nbdserver *s, int *ret_fd, struct err *err)
     NODISCARD;
 
+/* Connect to a UNIX socket in a directory, whatever its path's length: -1 and
+ * an errno. */
+int nbdserver_connect_at(int dirfd, const char *name, int *ret_fd,
+                         int *ret_errno) NODISCARD;
+
 /* To be called when a connection was lost: if the server has ended, or ends
  * within a second, and not well, its last words take the place of `err`. */
 void nbdserver_explain(struct nbdserver *s, struct err *err);

@@ -67,7 +67,7 @@ report(const struct copy *c, struct err *err)
         c->sink->progress(c->sink->arg, c->done) == 0)
         return 0;
     return err_set(err, ERR_CANCELLED, "%s: the copy was cancelled",
-                   c->s->chain->files[0].path);
+                   c->s->what);
 }
 
 /* ---- what comes next ----------------------------------------------------- */
@@ -244,7 +244,7 @@ hand_on(struct copy *c, struct slot *slot, struct err *err)
     for (size_t i = 0; i < slot->n_parts; i++)
         if (slot->parts[i].error != 0)
             return err_sys(err, slot->parts[i].error, "%s: read at %llu",
-                           c->s->chain->files[0].path,
+                           c->s->what,
                            (unsigned long long)(slot->off + i * PART));
     if (slot->buffer == NULL)
         return k->zero(k->arg, slot->off, slot->len, err);
@@ -317,7 +317,7 @@ disk_source_copy(struct disk_source *s, const struct ranges *want, size_t chunk,
     assert(is_aligned(want, chunk, s->size));
     if (s->is_broken)
         return err_set(err, ERR_UNAVAILABLE, "%s: reading it has failed before",
-                       s->chain->files[0].path);
+                       s->what);
     c = xcalloc(1, sizeof *c);
     c->s = s;
     c->want = want;
@@ -330,7 +330,7 @@ disk_source_copy(struct disk_source *s, const struct ranges *want, size_t chunk,
         c->n_data_max = DATA_SLOTS_MAX;
     rc = run(c, err);
     if (rc == 0)
-        rc = chain_check(s->chain, err);
+        rc = s->chain == NULL ? 0 : chain_check(s->chain, err);
     if (rc < 0)
         rc = disk_source_fail(s, err); /* ends what is under way first */
     for (size_t i = 0; i < c->n; i++) {

@@ -7,8 +7,9 @@
 #include "disk/source.h"
 
 struct disk_source {
-    struct chain *chain;
-    struct nbdserver *server;
+    char *what;               /* for messages */
+    struct chain *chain;      /* NULL: an export of somebody else's */
+    struct nbdserver *server; /* the same */
     struct nbdconn *conns[NBDSERVER_CONNECTIONS_MAX];
     size_t n_conns;
     uint64_t size;

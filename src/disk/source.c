@@ -75,6 +75,7 @@ disk_source_open_bitmap(const struct disk_source_options *o, const char *bitmap,
         n = NBDSERVER_CONNECTIONS_MAX;
     if (chain_open(&o->top, &s->chain, err) < 0)
         return -1;
+    s->what = xstrdup(s->chain->files[0].path);
     const struct nbdserver_options so = {
         .dir = o->dir,
         .image = &o->top,
@@ -101,6 +102,33 @@ disk_source_open(const struct disk_source_options *o,
     return disk_source_open_bitmap(o, NULL, ret_source, err);
 }
 
+int
+disk_source_open_export(int dirfd, const char *socket, const char *name,
+                        struct disk_source **ret_source, struct err *err)
+{
+    CLEANUP(disk_source_close) struct disk_source *s = xcalloc(1, sizeof *s);
+    const struct nbdconn_options co = { .context = CONTEXT_ALLOC,
+                                        .name = name,
+                                        .what = name,
+                                        .stall_ms = STALL_MS };
+    int fd, errnum;
+
+    s->what = xstrdup(name);
+    if (nbdserver_connect_at(dirfd, socket, &fd, &errnum) < 0)
+        return err_set(err, ERR_UNAVAILABLE, "%s: connect to its QEMU: %s",
+                       name, strerror(errnum));
+    if (nbdconn_open(fd, &co, &s->conns[0], err) < 0)
+        return -1;
+    s->n_conns = 1;
+    s->size = nbdconn_size(s->conns[0]);
+    if (!nbdconn_has_context(s->conns[0]))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: the NBD server does not offer " CONTEXT_ALLOC,
+                       name);
+    *ret_source = TAKE(s);
+    return 0;
+}
+
 static void
 close_conns(struct disk_source *s)
 {
@@ -116,6 +144,7 @@ disk_source_close(struct disk_source *s)
     close_conns(s);
     nbdserver_free(s->server);
     chain_free(s->chain);
+    free(s->what);
     free(s);
 }
 
@@ -133,7 +162,7 @@ disk_source_fail(struct disk_source *s, struct err *err)
     s->is_broken = true;
     /* Before the connections are closed: then it ends in any case. */
     for (size_t i = 0; i < s->n_conns; i++)
-        if (nbdconn_is_lost(s->conns[i])) {
+        if (s->server != NULL && nbdconn_is_lost(s->conns[i])) {
             nbdserver_explain(s->server, err);
             break;
         }
@@ -147,10 +176,10 @@ check_usable(const struct disk_source *s, uint64_t off, uint64_t len,
 {
     if (s->is_broken)
         return err_set(err, ERR_UNAVAILABLE, "%s: reading it has failed before",
-                       s->chain->files[0].path);
+                       s->what);
     if (off > s->size || len > s->size - off)
         return err_set(err, ERR_INVALID, "%s: %llu bytes at %llu of %llu",
-                       s->chain->files[0].path, (unsigned long long)len,
+                       s->what, (unsigned long long)len,
                        (unsigned long long)off, (unsigned long long)s->size);
     return 0;
 }

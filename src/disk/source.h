@@ -47,6 +47,17 @@ int disk_source_open(const struct disk_source_options *options,
                      struct disk_source **ret_source, struct err *err)
     NODISCARD NONNULL(1, 2, 3);
 
+/* The same of an export that a QEMU serves: of a backup job in pull mode. The
+ * size is the export's; nothing is known of files.
+ *
+ *   dirfd, socket  the UNIX socket, by the directory that it lies in
+ *   name           of the export
+ *   errors         UNAVAILABLE (nobody serves there); UNSUPPORTED; TIMEOUT
+ */
+int disk_source_open_export(int dirfd, const char *socket, const char *name,
+                            struct disk_source **ret_source, struct err *err)
+    NODISCARD;
+
 /* Ends qemu-nbd and waits for it, at most 1 s, then SIGKILL. NULL is fine. */
 void disk_source_close(struct disk_source *s);
 DEFINE_CLEANUP(disk_source_close, struct disk_source *)

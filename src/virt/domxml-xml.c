@@ -26,6 +26,12 @@ refuse_dtd(void *arg, const xmlChar *name, const xmlChar *external,
 xmlDocPtr
 domxml_xml_read(const char *xml, struct err *err)
 {
+    return domxml_xml_read_as(xml, "domain", err);
+}
+
+xmlDocPtr
+domxml_xml_read_as(const char *xml, const char *root, struct err *err)
+{
     size_t len = strnlen(xml, XML_SIZE_MAX + 1);
     CLEANUP(xmlFreeDoc) xmlDocPtr doc = NULL;
 
@@ -54,9 +60,9 @@ domxml_xml_read(const char *xml, struct err *err)
         return err_set_null(err, ERR_INVALID, "domain XML: line %d: %.*s",
                             ctxt->lastError.line, (int)n, n == 0 ? "" : why);
     }
-    if (!domxml_xml_is(xmlDocGetRootElement(doc), "domain"))
+    if (!domxml_xml_is(xmlDocGetRootElement(doc), root))
         return err_set_null(err, ERR_INVALID,
-                            "domain XML: the root is not <domain>");
+                            "domain XML: the root is not <%s>", root);
     return TAKE(doc);
 }
 

@@ -14,6 +14,9 @@ DEFINE_CLEANUP(xmlFreeDoc, xmlDocPtr)
 /* A document whose root is <domain>. Refused: over 1 MiB, any DTD (so no
  * entity is ever declared), nesting over libxml2's 256. INVALID. */
 xmlDocPtr domxml_xml_read(const char *xml, struct err *err) NODISCARD;
+/* The same of another root. */
+xmlDocPtr domxml_xml_read_as(const char *xml, const char *root, struct err *err)
+    NODISCARD;
 /* The root element and what is in it, as text with an XML head left out. */
 char *domxml_xml_print(xmlDocPtr doc) NODISCARD;
 

@@ -20,6 +20,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "virt/backup.h"
 #include "virt/block.h"
 
 #define CMDLINE_MAX (1u << 20)
@@ -218,4 +219,24 @@ virt_open_files_fini(struct virt_open_files *f)
         free(f->v[i].path);
     free(f->v);
     *f = (struct virt_open_files){ 0 };
+}
+
+int
+virt_qemu_owner(const char *uuid, uid_t *ret_uid, gid_t *ret_gid,
+                struct err *err)
+{
+    CLEANUP(fd_close)
+    int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat st;
+    char pid[16];
+
+    if (proc_fd < 0)
+        return err_sys(err, errno, "/proc");
+    if (find_process(proc_fd, uuid, pid, err) < 0)
+        return -1;
+    if (fstatat(proc_fd, pid, &st, 0) < 0)
+        return err_sys(err, errno, "domain %s: its QEMU", uuid);
+    *ret_uid = st.st_uid;
+    *ret_gid = st.st_gid;
+    return 0;
 }

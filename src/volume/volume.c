@@ -205,7 +205,7 @@ volume_disk_refusal(const struct domxml_disk *disk,
     if (disk->kind == DOMXML_DISK_NETWORK)
         return "network disks cannot be snapshotted";
     if (disk->kind == DOMXML_DISK_BLOCK)
-        return "block devices cannot be snapshotted: back them up inside the guest, or move the disk to a file";
+        return "block devices cannot be snapshotted; backups of raw ones can be made if scratch_dir is set in vmkeep.conf";
     if (disk->kind == DOMXML_DISK_VOLUME && disk->chain_len == 0)
         return "its storage pool is not active, or has no such volume";
     if (disk->kind == DOMXML_DISK_OTHER || disk->chain_len == 0 ||
