@@ -26,6 +26,7 @@ static pthread_mutex_t flows_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char crash_flow[EFFECT_FLOW_SIZE];
 static unsigned crash_n;
 static bool crash_before;
+static int crash_signal = SIGKILL;
 static int log_fd = -1; /* the log serves tests only */
 
 static __thread char thread_flow[EFFECT_FLOW_SIZE];
@@ -43,10 +44,12 @@ effect_init(void)
             /* NOLINTNEXTLINE(cert-err34-c): nine digits always fit */
             sscanf(at, "%31[^:]:%9u:%7s", crash_flow, &crash_n, when) == 3;
 
-        crash_before = strcmp(when, "before") == 0;
-        if (!is_right || (!crash_before && strcmp(when, "after") != 0)) {
+        crash_before = strcmp(when, "after") != 0;
+        crash_signal = strcmp(when, "stop") == 0 ? SIGSTOP : SIGKILL;
+        if (!is_right || (crash_before && crash_signal == SIGKILL &&
+                          strcmp(when, "before") != 0)) {
             crash_n = 0;
-            log_warn("VMKEEP_CRASH_AT=%s: not FLOW:N:before or FLOW:N:after",
+            log_warn("VMKEEP_CRASH_AT=%s: not FLOW:N:before, after or stop",
                      at);
         }
     }
@@ -90,7 +93,7 @@ crash_if_due(const struct effect *e, bool before)
 {
     if (crash_n != 0 && e->n == crash_n && before == crash_before &&
         strcmp(thread_flow, crash_flow) == 0)
-        (void)kill(getpid(), SIGKILL);
+        (void)kill(getpid(), crash_signal);
 }
 
 struct effect

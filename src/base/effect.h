@@ -16,6 +16,7 @@
  *
  *     VMKEEP_CRASH_AT=snapshot:12:before   SIGKILL ourselves there
  *     VMKEEP_CRASH_AT=snapshot:12:after
+ *     VMKEEP_CRASH_AT=snapshot:12:stop     SIGSTOP before it; SIGCONT goes on
  *     VMKEEP_EFFECT_LOG=FILE               append "flow n kind what" each
  *
  * Crashed by SIGKILL: no handler, no flush, no destructor runs.

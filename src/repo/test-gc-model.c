@@ -69,13 +69,13 @@ struct scenario {
     bool undeletes;
     unsigned kills; /* BIT(who) */
     unsigned puts;  /* answers that are lost */
-    unsigned more;  /* the same in the slow suite; 0: not looked at there */
+    unsigned more;  /* the same in the slow suite */
 };
 
 static const struct scenario scenarios[] = {
     { "two writers, two collectors",
       BIT(0) | BIT(1) | BIT(USER) | BIT(COLLECTOR_1) | BIT(COLLECTOR_2), false,
-      0, 0, 2 },
+      0, 0, 1 },
     { "a resumed session",
       BIT(1) | BIT(2) | BIT(OWNER) | BIT(COLLECTOR_1) | BIT(COLLECTOR_2), false,
       BIT(RESUMER), 0, 1 },
@@ -696,6 +696,7 @@ nothing_is_lost_in_any_order(void)
         lost = explore(&scenarios[i], puts, 0, &states);
         printf("# %s, %u answers lost: %zu states\n", scenarios[i].name, puts,
                states);
+        (void)fflush(stdout);
         if (lost != NULL)
             printf("# %s\n", lost);
         CHECK(lost == NULL);

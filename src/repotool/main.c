@@ -10,6 +10,7 @@
 #include <string.h>
 #include <termios.h>
 
+#include "base/clock.h"
 #include "base/effect.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -493,6 +494,7 @@ main(int argc, char **argv)
     int c, rc = 0;
 
     effect_init();
+    clock_init();
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     while (rc == 0 &&
