@@ -35,14 +35,18 @@ print_kubeconfig(struct cli *c, struct err *err)
 static int
 print_version(struct cli *c, struct err *err)
 {
+    static const char mark[] = "+vmkeep"; /* before it: what kubectl reads */
     CLEANUP(json_decref) json_t *v = NULL;
+    const char *text, *ours;
 
     printf("vmkeep %s\n", VMKEEP_VERSION);
     if (client_call(c->client, "GET", "/version", NULL, &v, err) < 0) {
         cli_say(c, "vmkeepd: %s", err->msg);
         return 0;
     }
-    printf("vmkeepd %s\n", jsonx_str_or(v, "gitVersion", "?"));
+    text = jsonx_str_or(v, "gitVersion", "?");
+    ours = strstr(text, mark);
+    printf("vmkeepd %s\n", ours == NULL ? text : ours + sizeof mark - 1);
     return 0;
 }
 

@@ -138,6 +138,29 @@ static const char *const short_heads[] = { "NAMESPACE", "NAME",      "STATUS",
                                            "DISKS",     "SNAPSHOTS", "LAST",
                                            "BACKUPS",   "LAST",      NULL };
 
+/* A list that is old, or empty, because nobody can look says so. */
+static void
+say_away(struct cli *c)
+{
+    CLEANUP(mem_free) char *path = client_path(&kind_node.gvr, NULL, NULL);
+    CLEANUP(json_decref) json_t *nodes = NULL;
+    const json_t *items;
+    struct err unused;
+
+    if (client_call(c->client, "GET", path, NULL, &nodes, &unused) < 0)
+        return; /* not everybody may see nodes */
+    items = json_object_get(nodes, "items");
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *node = json_array_get(items, i);
+        const json_t *ready = words_condition(node, "Ready");
+
+        if (ready != NULL && strcmp(jsonx_str_or(ready, "status", ""), "True"))
+            cli_say(c, "\nWarning: host %s: %s",
+                    jsonx_str_or(node, "metadata.name", "?"),
+                    jsonx_str_or(ready, "message", "not ready"));
+    }
+}
+
 /* How many have nothing, and what to do about the first. */
 static void
 say_bare(struct cli *c, size_t n, size_t all, const char *first)
@@ -185,10 +208,12 @@ list_vms(struct cli *c, struct err *err)
         cli_say(c, "There is no virtual machine%s%s.",
                 c->ns == NULL ? "" : " in namespace ",
                 c->ns == NULL ? "" : c->ns);
+        say_away(c);
         return 0;
     }
     table_print(t, c->has_colour, stdout);
     say_bare(c, bare, table_rows(t), first);
+    say_away(c);
     return 0;
 }
 

@@ -147,13 +147,14 @@ say(struct eventrec *r, const struct object *about, const char *type,
 {
     struct said said = { about, type, reason, message };
     bool is_warning = strcmp(type, "Warning") == 0;
+    const char *ns = object_ns(about), *slash = *ns == 0 ? "" : "/";
     struct err err;
 
     if (is_warning)
-        log_warn("%s %s/%s: %s: %s", object_gvr(about)->kind, object_ns(about),
+        log_warn("%s %s%s%s: %s: %s", object_gvr(about)->kind, ns, slash,
                  object_name(about), reason, message);
     else
-        log_info("%s %s/%s: %s: %s", object_gvr(about)->kind, object_ns(about),
+        log_info("%s %s%s%s: %s: %s", object_gvr(about)->kind, ns, slash,
                  object_name(about), reason, message);
     /* DENIED, NOT_FOUND: its namespace ends or has ended. */
     if (record(r, &said, &err) < 0 && err.code != ERR_DENIED &&
