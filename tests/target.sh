@@ -84,3 +84,19 @@ echo secret words >"$T/passphrase"
 check "a passphrase" target pass "$T/state/targets/pass" "encryption: {mode: Passphrase, passphraseFile: $T/passphrase}"
 check "is ready" wait_until 30 target_ready_is pass "True Ready"
 check "the passphrase opens it" repo_tool list "$T/state/targets/pass" --passphrase-file "$T/passphrase"
+
+# ---- a target whose name changes keeps its backups ----
+uid=$(cat /proc/sys/kernel/random/uuid)
+echo '{"metadata":{"name":"v","namespace":"default","uid":"3f1c7a52-0f3e-4f64-9e0b-0d8f3a1b2c3d"},"spec":{"template":{"spec":{}}}}' >"$T/v.json"
+echo "<domain type='kvm'><name>v</name></domain>" >"$T/v.xml"
+head -c 65536 /dev/urandom >"$T/vda"
+python3 "$tests_dir/backup-meta.py" "$T/v.json" "$T/v.xml" default found "$uid" vda:raw:65536 >"$T/v.meta"
+repo_tool import -q --parent none --uid "$uid" --metadata "$T/v.meta" "$T/state/targets/plain" "$T/vda" >/dev/null
+k annotate backuptarget plain vmkeep.io/test=1 >/dev/null
+backup=virtualmachinebackups.harvesterhci.io
+check "a backup that is there is found" wait_until 30 field_is $backup found .status.readyToUse true
+check "its target is deleted" remove backuptarget plain
+check "then it is not ready" wait_until 30 field_is $backup found .status.readyToUse false
+check "the directory is a target again, by another name" target again "$T/state/targets/plain"
+check "the backup is ready again" wait_until 30 field_is $backup found .status.readyToUse true
+check_equal "and that target's" "$(field $backup found .status.vmkeep.target)" again

@@ -106,7 +106,7 @@ put_pending(void *arg, json_t *object, struct err *err)
 
 int
 target_delete_backup(struct ctl *ctl, const struct target_delete *d,
-                     bool *ret_queued, struct err *err)
+                     char **ret_why, struct err *err)
 {
     struct obj_ref at = objutil_ref(&kind_backuptarget, "", d->target);
     struct obj_write how = { .part = OBJ_STATUS };
@@ -114,7 +114,7 @@ target_delete_backup(struct ctl *ctl, const struct target_delete *d,
     struct err why;
     int rc = ask(ctl, d, &why);
 
-    *ret_queued = false;
+    *ret_why = NULL;
     if (rc >= 0) {
         if (rc == 0)
             target_poke(ctl, d->target);
@@ -124,10 +124,10 @@ target_delete_backup(struct ctl *ctl, const struct target_delete *d,
         return 0;
     log_info("target %s: backup %s/%s is deleted later: %s", d->target, d->ns,
              d->name, why.msg);
-    *ret_queued = true;
     if (obj_update(ctl->store, &at, &how, put_pending, &copy, NULL, NULL, err) <
         0)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
+    *ret_why = xstrdup(why.msg);
     target_poke(ctl, d->target);
     return 0;
 }

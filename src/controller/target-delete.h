@@ -22,8 +22,9 @@ struct target_delete {
  * written into the BackupTarget's status (pendingDeletions), to be done when
  * the target is back. A BackupTarget or a backup that is not there is success.
  *
- *   ret_queued  true: written down, not done
+ *   ret_why  why it is written down and not done; the caller's; NULL: it is
+ *            done
  *   returns     0; 1: the target has not answered yet, call again; -1
  */
 int target_delete_backup(struct ctl *ctl, const struct target_delete *d,
-                         bool *ret_queued, struct err *err) NODISCARD;
+                         char **ret_why, struct err *err) NODISCARD;

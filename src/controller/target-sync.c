@@ -9,6 +9,9 @@
  * second look at the repository tells; or the deletion was written into
  * pendingDeletions before the object went, so these are read after the
  * objects.
+ *
+ * A repository may come back under another BackupTarget's name. Objects that
+ * name one that is gone, and this repository, go over to it.
  */
 #include "controller/target-sync.h"
 
@@ -63,6 +66,84 @@ note_uids(struct ctl *ctl, struct map *known)
     for (size_t i = 0; i < list.n; i++)
         (void)map_put(known, object_uid(list.v[i]), known);
     object_list_fini(&list);
+}
+
+/* ---- objects of a BackupTarget that is gone ---- */
+
+struct place {
+    const char *target, *endpoint, *repo_uuid;
+};
+
+/* Finished, in this repository, by another target? That one's name, or NULL. */
+static const char *
+other_target(const json_t *object, const struct place *here)
+{
+    const char *target = jsonx_str(object, "status.vmkeep.target");
+    const char *uuid = jsonx_str_or(object, "status.vmkeep.repositoryUUID", "");
+    const char *phase = jsonx_str_or(object, "status.vmkeep.phase", "");
+
+    if (target == NULL || strcmp(target, here->target) == 0 ||
+        strcmp(uuid, here->repo_uuid) != 0 || strcmp(phase, "Ready") != 0)
+        return NULL;
+    return target;
+}
+
+static int
+put_place(void *arg, json_t *object, struct err *err)
+{
+    const struct place *here = arg;
+
+    (void)err;
+    if (other_target(object, here) == NULL)
+        return 1;
+    jsonx_set_str(object, "status.vmkeep.target", here->target);
+    jsonx_set_str(object, "status.backupTarget.endpoint", here->endpoint);
+    return 0;
+}
+
+static int
+take_over(struct ctl *ctl, const struct place *here, struct object *o,
+          struct err *err)
+{
+    struct obj_ref at =
+        objutil_ref(&kind_vmbackup, object_ns(o), object_name(o));
+    struct obj_write how = { .part = OBJ_STATUS, .uid = object_uid(o) };
+    CLEANUP(json_decref) json_t *json = object_json(o);
+    CLEANUP(object_unref) struct object *target = NULL;
+    const char *name = other_target(json, here);
+
+    if (name == NULL)
+        return 0;
+    if (objutil_find(ctl, &kind_backuptarget, "", name, &target, err) < 0)
+        return -1;
+    if (target != NULL)
+        return 0;
+    log_info("target %s: backup %s/%s was in %s, which is gone", here->target,
+             object_ns(o), object_name(o), name);
+    if (obj_update(ctl->store, &at, &how, put_place, (void *)(uintptr_t)here,
+                   NULL, NULL, err) < 0)
+        return err->code == ERR_NOT_FOUND ? 0 : -1;
+    return 0;
+}
+
+/* Few are parsed: the text of the others names this target. */
+static int
+take_over_all(struct ctl *ctl, const struct place *here, struct err *err)
+{
+    CLEANUP(mem_free) char *ours = xasprintf("\"target\":\"%s\"", here->target);
+    CLEANUP(object_list_fini) struct object_list list = { 0 };
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    int rc = 0;
+
+    cache_list(ctl->cache, &kind_vmbackup.gvr, NULL, &list);
+    for (size_t i = 0; rc == 0 && i < list.n; i++) {
+        buf_truncate(&text, 0);
+        object_text(list.v[i], NULL, &text);
+        if (strstr(buf_str(&text), here->repo_uuid) != NULL &&
+            strstr(buf_str(&text), ours) == NULL)
+            rc = take_over(ctl, here, list.v[i], err);
+    }
+    return rc;
 }
 
 /* What waits to be deleted must not come back. */
@@ -167,8 +248,11 @@ target_sync_adopt(struct ctl *ctl, struct target_ref *ref, const char *endpoint,
     CLEANUP(map_free) struct map *known = map_new();
     size_t n = 0, damage;
 
+    const struct place here = { target_name(ref), endpoint, target_uuid(ref) };
+
     *ret_trouble = NULL;
-    if (repo_list(target_repo(ref), &e, &n, &damage, err) < 0)
+    if (take_over_all(ctl, &here, err) < 0 ||
+        repo_list(target_repo(ref), &e, &n, &damage, err) < 0)
         return -1;
     note_uids(ctl, known);
     if (note_pending(ctl, target_name(ref), known, err) < 0)

@@ -19,9 +19,10 @@ void target_sync_seen_fini(struct target_sync_seen *s);
 int target_sync_list(struct target_ref *ref, struct target_sync_seen *ret_seen,
                      struct err *err) NODISCARD;
 
-/* Make a VirtualMachineBackup for each backup that no object knows. One that
- * cannot be read does not stop the others: *ret_trouble (caller frees; NULL:
- * none) says what the first was.
+/* Objects of backups in this repository whose BackupTarget is gone become this
+ * one's. Then make a VirtualMachineBackup for each backup that no object knows.
+ * One that cannot be read does not stop the others: *ret_trouble (caller frees;
+ * NULL: none) says what the first was.
  *
  *   endpoint  for the status */
 int target_sync_adopt(struct ctl *ctl, struct target_ref *ref,

@@ -613,21 +613,20 @@ end(struct pass *p, int64_t *ret_again_ms, struct err *err)
         .queue_key = p->key,
         .may_wait = p->seen.now_ms < since_ms + DELETE_WAIT_MS,
     };
-    bool is_queued = false;
+    CLEANUP(mem_free) char *why = NULL;
     int rc;
 
     *ret_again_ms = SOON_MS;
     if (!end_asking(p))
         return 1;
     *ret_again_ms = LOOP_LATER_MS;
-    rc = target_delete_backup(p->ctl, &d, &is_queued, err);
+    rc = target_delete_backup(p->ctl, &d, &why, err);
     if (rc != 0)
         return rc;
-    if (is_queued)
-        eventrec_warn(
-            p->ctl->events, p->object, "DeletionQueued",
-            "the BackupTarget %s cannot be written now: the data is deleted when it is back",
-            target_of(p));
+    if (why != NULL)
+        eventrec_warn(p->ctl->events, p->object, "DeletionQueued",
+                      "its data on the BackupTarget %s are deleted later: %s",
+                      target_of(p), why);
     if (vm_uuid_of(p) != NULL)
         tidy_poke(p->ctl, vm_uuid_of(p)); /* copies that were kept for it */
     return objutil_finalizer(p->ctl, &p->object, BACKUP_STATUS_FINALIZER, false,
