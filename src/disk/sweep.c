@@ -51,6 +51,8 @@ end_server(pid_t pid, const struct stat *dir, struct err *err)
     CLEANUP(fd_close) int fd = pidfd_open(pid, 0);
     struct pollfd p = { .fd = fd, .events = POLLIN };
 
+    if (fd < 0 && errno != ESRCH)
+        return err_sys(err, errno, "qemu-nbd (process %d)", (int)pid);
     if (fd < 0 || !is_server_of(pid, dir))
         return 0; /* it is gone */
     struct effect e = effect_begin("kill", NAME);

@@ -560,6 +560,8 @@ a_server_that_nobody_reached_is_swept_away(void)
     struct nbdserver *early = NULL, *late = NULL;
     int fd;
 
+    if (getenv("VMKEEP_VALGRIND") != NULL)
+        return; /* it has no pidfd_open() */
     run("qemu-img", "create", "-q", "-f", "qcow2", path, "4M", NULL);
     CHECK_OK(disk_sweep(dir, &err), &err); /* not there */
     CHECK(mkdir(dir, 0700) == 0);
