@@ -4,8 +4,8 @@
  *
  * Writes GIB (default 1) of random data in chunks of 2^CHUNK_LOG2 (default 16)
  * bytes, at random places of a disk four times as large, to a store that
- * forgets data packs, and says the peak. A second backup, with the first as
- * parent, then writes a quarter as much.
+ * forgets what is in data packs, and says the peak. A second backup, with the
+ * first as parent, then writes a quarter as much.
  */
 #include <sys/resource.h>
 
@@ -33,10 +33,9 @@ static int
 put(struct blob *b, const char *name, const void *data, size_t len,
     bool *ret_existed, struct err *err)
 {
-    *ret_existed = false;
-    return name[0] == 'p'
-               ? 0
-               : blob_put(inner(b), name, data, len, ret_existed, err);
+    /* Its name stays: the writer looks before the commit. */
+    return blob_put(inner(b), name, data, name[0] == 'p' ? 0 : len, ret_existed,
+                    err);
 }
 
 static int
