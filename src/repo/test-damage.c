@@ -310,6 +310,64 @@ damage_one(const char *name, enum damage kind, bool is_last_entry)
     }
 }
 
+/* A disk of one byte again and again. */
+static void
+write_uniform(struct repo *repo, char id[REPO_ID_SIZE])
+{
+    struct repo_backup_options o = { .threads = 1 };
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, 1 << 20);
+    struct err err = { 0 };
+    unsigned n = 0;
+
+    memset(data, 7, 1 << 20);
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
+    CHECK_OK(repo_backup_add_disk(b, "disk0", 1 << 20, 16, &n, &err), &err);
+    CHECK_OK(repo_backup_write(b, n, 0, data, 1 << 20, &err), &err);
+    CHECK_OK(repo_backup_commit(b, "metadata", 8, "", &err), &err);
+}
+
+/* What names no chunks is the same node in every backup, and each has its own
+ * copy of it. */
+static void
+a_node_in_two_places_is_damaged_in_one(void)
+{
+    struct findings f = { 0 };
+    struct repo_verify_sink sink = { .damage = on_damage,
+                                     .affected = on_affected,
+                                     .arg = &f };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    uint64_t damages = 0;
+    struct err err = { 0 };
+    char name[REPO_ID_SIZE + 8];
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    for (unsigned i = 0; i < 2; i++) {
+        write_uniform(repo, ids[i]);
+        (void)snprintf(disks[i][0].name, sizeof disks[i][0].name, "disk0");
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        CLEANUP(mem_free) uint8_t *data = NULL;
+        size_t len = 0;
+
+        memset(f.affects, 0, sizeof f.affects);
+        (void)snprintf(name, sizeof name, "m/%s/0", ids[i]);
+        f.name = name;
+        data = save(name, &len);
+        data[64] ^= 4; /* the header of its first frame, a node */
+        put_back(name, data, len);
+        CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
+                 &err);
+        CHECK(damages > 0 && f.names_it);
+        CHECK(f.affects[i][0] && !f.affects[1 - i][0]);
+        data[64] ^= 4;
+        put_back(name, data, len);
+    }
+    testing_dir_remove();
+}
+
 /* Trees know where their frames lie: without its footer a pack reads as well.
  * Every byte of it, because in a clear pack nothing else vouches for one. */
 static void
@@ -568,6 +626,8 @@ main(int argc, char **argv)
 {
     static const struct test_case tests[] = {
         { "damage is found and named", damage_is_found_and_named },
+        { "a node in two places is damaged in one",
+          a_node_in_two_places_is_damaged_in_one },
         { "a damaged footer affects no backup",
           a_damaged_footer_affects_no_backup },
         { "a crash leaves the old state or the new",

@@ -322,13 +322,14 @@ static int
 walk_node(struct walk *w, unsigned level, uint64_t idx,
           const struct tree_entry *e, uint64_t *ret_lost, struct err *err)
 {
-    char key[2 * HASH_SIZE + 32];
+    char session[UUID_STR_SIZE], key[UUID_STR_SIZE + 64];
     uint64_t *known;
 
-    /* What is below depends on the disk's end too, for the last node. */
-    for (unsigned i = 0; i < HASH_SIZE; i++)
-        (void)snprintf(key + (size_t)2 * i, 3, "%02x", e->id[i]);
-    (void)snprintf(key + (size_t)2 * HASH_SIZE, 32, "/%llu",
+    /* By its place: the same node may lie in several, and be damaged in one.
+     * What is below depends on the disk's end too, for the last node. */
+    repo_id_format(e->loc.session, session);
+    (void)snprintf(key, sizeof key, "%s/%u/%u/%llu", session, e->loc.n,
+                   e->loc.off8,
                    (unsigned long long)bytes_below(
                        &w->view->root.disks[w->disk], level, idx));
     known = map_get(w->lost, key);
