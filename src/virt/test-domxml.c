@@ -204,7 +204,7 @@ foreign_xml_is_rebuilt_from_the_list(void)
         "S-1",
         "0123456789abcdef",
         "type=\"direct\"",
-        "5900",
+        "port=\"5900\"",
     };
     static const char *const said[] = {
         "devices/hostdev",
