@@ -199,6 +199,34 @@ put_cfg(struct repo *repo, const struct repo_cfg *cfg, struct err *err)
     return blob_sync(repo->blob, err);
 }
 
+/* A repository whose repo.cfg was lost is repaired with a copy of it, and not
+ * by a new one: that would not know its backups. Slots alone are what a
+ * creation left that did not come to its end. */
+static int
+check_empty(struct blob *blob, struct err *err)
+{
+    static const char *const parts[] = { "log/", "m/", "p/" };
+    uint64_t size;
+
+    if (blob_size(blob, "repo.cfg", &size, err) == 0)
+        return err_set(err, ERR_EXISTS, "%s: holds a repository already",
+                       blob_what(blob));
+    if (err->code != ERR_NOT_FOUND)
+        return -1;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+
+        if (blob_list(blob, parts[i], &n, err) < 0)
+            return -1;
+        if (n.count > 0)
+            return err_set(
+                err, ERR_EXISTS,
+                "%s: holds %s of a repository that lost its repo.cfg: put that back, or choose an empty directory",
+                blob_what(blob), n.names[0]);
+    }
+    return 0;
+}
+
 int
 repo_create(struct blob *blob, const struct repo_options *options,
             const struct repo_secret *secret, struct repo **ret_repo,
@@ -212,14 +240,8 @@ repo_create(struct blob *blob, const struct repo_options *options,
                                                         ? options->chunk_log2
                                                         : 18),
                             .created_unix_s = clock_wall_s() };
-    uint64_t size;
 
-    if (check_options(options, secret, err) < 0)
-        return -1;
-    if (blob_size(blob, "repo.cfg", &size, err) == 0)
-        return err_set(err, ERR_EXISTS, "%s: holds a repository already",
-                       blob_what(blob));
-    if (err->code != ERR_NOT_FOUND)
+    if (check_options(options, secret, err) < 0 || check_empty(blob, err) < 0)
         return -1;
     repo_id_random(cfg.uuid);
     repo = repo_new(TAKE(owned), &cfg);

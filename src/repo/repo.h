@@ -45,7 +45,8 @@ struct repo_options {
 };
 
 /* Make a repository in an empty store. `blob` is taken in any case.
- *   errors  EXISTS (there is a repo.cfg); INVALID (encrypted, no secret)
+ *   errors  EXISTS (there is a repo.cfg, or what is left of a repository
+ *           without one); INVALID (encrypted, no secret)
  *   blocks  on the store */
 int repo_create(struct blob *blob, const struct repo_options *options,
                 const struct repo_secret *secret, struct repo **ret_repo,

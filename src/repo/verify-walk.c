@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every backup is walked from its root. Backups share most of their nodes, so
  * a node is read once, and how many bytes below it are lost is remembered
- * under its id. A reference is good when its pack is not damaged there and,
- * at the deepest level, when the pack's footer has that id at that place: the
- * frame itself was compared with the footer when the pack was read.
+ * under its place and id. A reference is good when its pack is not damaged
+ * there and, at the deepest level, when the pack's footer has that id at that
+ * place: the frame itself was compared with the footer when the pack was read.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,8 @@
 #include "repo/verify.h"
 #include "repo/view.h"
 
-#define FOOTERS 32
+#define FOOTERS       32
+#define NODE_KEY_SIZE 160
 
 struct footer {
     struct pack_id pack;
@@ -28,7 +29,7 @@ struct footer {
 
 struct walk {
     struct verify *v;
-    struct map *lost; /* node id in hex, with the chunk size: uint64_t * */
+    struct map *lost; /* by place, id and end of a node: uint64_t * */
     struct summary_check *summaries;
     struct footer footers[FOOTERS];
     uint64_t clock;
@@ -317,21 +318,33 @@ load_and_walk(struct walk *w, unsigned level, uint64_t idx,
     return 0;
 }
 
+/* By its place, because the same node may lie in several and be damaged in
+ * one; and by its id, because who wants another one there finds none. What is
+ * below depends on the disk's end too, for the last node. */
+static void
+node_key(const struct walk *w, unsigned level, uint64_t idx,
+         const struct tree_entry *e, char key[NODE_KEY_SIZE])
+{
+    char session[UUID_STR_SIZE], id[UUID_STR_SIZE];
+
+    repo_id_format(e->loc.session, session);
+    repo_id_format(e->id, id); /* its first half is enough */
+    (void)snprintf(key, NODE_KEY_SIZE, "%s/%u/%u/%u/%llu/%s", session, e->loc.n,
+                   e->loc.off8, level,
+                   (unsigned long long)bytes_below(
+                       &w->view->root.disks[w->disk], level, idx),
+                   id);
+}
+
 /* NOLINTNEXTLINE(misc-no-recursion): at most TREE_LEVEL_MAX deep */
 static int
 walk_node(struct walk *w, unsigned level, uint64_t idx,
           const struct tree_entry *e, uint64_t *ret_lost, struct err *err)
 {
-    char session[UUID_STR_SIZE], key[UUID_STR_SIZE + 64];
+    char key[NODE_KEY_SIZE];
     uint64_t *known;
 
-    /* By its place: the same node may lie in several, and be damaged in one.
-     * What is below depends on the disk's end too, for the last node. */
-    repo_id_format(e->loc.session, session);
-    (void)snprintf(key, sizeof key, "%s/%u/%u/%llu", session, e->loc.n,
-                   e->loc.off8,
-                   (unsigned long long)bytes_below(
-                       &w->view->root.disks[w->disk], level, idx));
+    node_key(w, level, idx, e, key);
     known = map_get(w->lost, key);
     if (known != NULL) {
         *ret_lost += *known;

@@ -41,6 +41,11 @@ cmd_init(const struct repotool *t, struct err *err)
     struct blob *blob = NULL;
     bool had_key = access(key, F_OK) == 0;
 
+    if (t->is_unencrypted &&
+        (t->key_file != NULL || t->passphrase_file != NULL))
+        return err_set(
+            err, ERR_INVALID,
+            "--no-encryption, yet a key is given: which of the two?");
     if (o.is_encrypted && t->passphrase_file != NULL) {
         if (repotool_passphrase(t, true, &passphrase, err) < 0)
             return -1;
@@ -51,8 +56,12 @@ cmd_init(const struct repotool *t, struct err *err)
             return -1;
         secret.key_file = key;
     }
-    if (file_make_dirs(t->args[0], 0700, err) < 0 ||
-        blob_dir_open(t->args[0], &blob, err) < 0)
+    if (file_make_dirs(t->args[0], 0700, err) < 0)
+        return err->code != ERR_EXISTS
+                   ? -1
+                   : err_set(err, ERR_EXISTS, "%s: is no directory",
+                             t->args[0]);
+    if (blob_dir_open(t->args[0], &blob, err) < 0)
         return -1;
     if (blob_dir_probe(blob, err) < 0) {
         blob_free(blob);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check, stats. */
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,17 +9,9 @@
 #include "repo/hold.h"
 #include "repo/scrub.h"
 #include "repo/stats.h"
+#include "repotool/interrupt.h"
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
-
-static atomic_bool is_interrupted;
-
-static void
-on_signal(int number)
-{
-    (void)number;
-    atomic_store(&is_interrupted, true);
-}
 
 static void
 on_damage(void *arg, const char *object, const char *cause)
@@ -52,7 +42,7 @@ on_progress(void *arg, uint64_t done, uint64_t all)
 
     p->all = all;
     progress_show(p, done);
-    return atomic_load(&is_interrupted);
+    return interrupt_is_set();
 }
 
 static void
@@ -91,8 +81,7 @@ cmd_check(const struct repotool *t, struct err *err)
     if (repotool_open(t, t->verify_level == 0, &repo, err) < 0)
         return -1;
     o.level = t->verify_level == 0 ? REPO_VERIFY_STRIPES : REPO_VERIFY_FRAMES;
-    (void)signal(SIGINT, on_signal);
-    (void)signal(SIGTERM, on_signal);
+    interrupt_catch();
     progress_init(&p, "check", 0, t->is_quiet);
     rc = repo_scrub_run(repo, &o, &sink, &r, err);
     progress_end(&p);

@@ -5,7 +5,9 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "repo/root.h"
 #include "repotool/image.h"
+#include "repotool/interrupt.h"
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
 
@@ -28,6 +30,8 @@ import_data(struct import *m, unsigned disk, struct image *image, uint64_t from,
         size_t len = (size_t)(to - off < chunk ? to - off : chunk);
         uint8_t *buffer = NULL;
 
+        if (interrupt_is_set())
+            return err_set(err, ERR_CANCELLED, "interrupted");
         if (repo_backup_buffer_get(m->backup, disk, &buffer, err) < 0)
             return -1;
         if (image_read(image, off, buffer, len, err) < 0) {
@@ -51,6 +55,8 @@ import_disk(struct import *m, unsigned disk, struct image *image,
     while (at < image->size) {
         uint64_t from = at, len = 0, to;
 
+        if (interrupt_is_set())
+            return err_set(err, ERR_CANCELLED, "interrupted");
         if (image_next_data(image, at, &from, &len, err) < 0)
             return -1;
         from = len == 0 ? image->size : from;
@@ -66,18 +72,45 @@ import_disk(struct import *m, unsigned disk, struct image *image,
         at = to;
     }
     m->done += image->size;
+    if (image_has_changed(image))
+        (void)fprintf(
+            stderr,
+            "warning: %s changed while it was read: the backup may hold a state that it never had\n",
+            image->path);
     return 0;
 }
 
-static bool
-is_plain(const char *s, size_t max)
+static const char *
+disk_name(const struct repotool *t, const struct image *image)
 {
-    size_t len = strlen(s);
+    return t->disk != NULL ? t->disk : file_basename(image->path);
+}
 
-    for (size_t i = 0; i < len; i++)
-        if (s[i] < ' ' || s[i] > '~')
-            return false;
-    return len <= max;
+/* What the commit would refuse when everything is read. */
+static int
+check_names(const struct repotool *t, const struct image *images, int count,
+            const char *uid, struct err *err)
+{
+    for (int i = 0; i < count; i++) {
+        const char *name = disk_name(t, &images[i]);
+
+        if (!root_name_is_valid(name))
+            return err_set(
+                err, ERR_INVALID,
+                "\"%.80s\" cannot be a disk's name (1 to 64 printable characters); give it one with --disk",
+                name);
+        for (int k = 0; k < i; k++)
+            if (strcmp(disk_name(t, &images[k]), name) == 0)
+                return err_set(
+                    err, ERR_INVALID,
+                    "two files are called %s, and the files' names are those of the disks",
+                    name);
+    }
+    if (!root_uid_is_valid(uid))
+        return err_set(err, ERR_INVALID,
+                       "--uid: more than %d characters, or not printable ones",
+                       REPO_UID_MAX);
+    return 0;
 }
 
 /* Whose backup it is, unless the user says: the first file's path. */
@@ -89,9 +122,9 @@ default_uid(const struct repotool *t)
 
     if (t->uid != NULL)
         return xstrdup(t->uid);
-    if (!is_plain(path, REPO_UID_MAX))
+    if (!root_uid_is_valid(path))
         path = file_basename(path);
-    return xstrdup(is_plain(path, REPO_UID_MAX) ? path : "");
+    return xstrdup(root_uid_is_valid(path) ? path : "");
 }
 
 static int
@@ -134,24 +167,20 @@ report(struct import *m)
 
 static int
 import_all(struct import *m, const struct repotool *t, struct image *images,
-           int count, const char *uid, struct err *err)
+           int count, const char *uid, const struct buf *metadata,
+           struct err *err)
 {
-    CLEANUP(buf_fini) struct buf metadata = BUF_INIT;
-
-    if (t->metadata != NULL &&
-        file_read_all(t->metadata, REPO_METADATA_MAX, &metadata, err) < 0)
-        return -1;
     for (int i = 0; i < count; i++) {
-        const char *name =
-            t->disk != NULL ? t->disk : file_basename(images[i].path);
         unsigned disk;
 
-        if (repo_backup_add_disk(m->backup, name, images[i].size, t->chunk_log2,
-                                 &disk, err) < 0 ||
+        if (repo_backup_add_disk(m->backup, disk_name(t, &images[i]),
+                                 images[i].size, t->chunk_log2, &disk,
+                                 err) < 0 ||
             import_disk(m, disk, &images[i], err) < 0)
             return -1;
     }
-    return repo_backup_commit(m->backup, metadata.data, metadata.len, uid, err);
+    return repo_backup_commit(m->backup, metadata->data, metadata->len, uid,
+                              err);
 }
 
 /* Of an import that failed. */
@@ -172,44 +201,79 @@ hint(struct repo_backup *backup, const struct err *err)
             repo_backup_id(backup));
 }
 
-int
-cmd_import(const struct repotool *t, struct err *err)
+static void
+close_images(struct image *images, int count)
 {
-    CLEANUP(repo_close) struct repo *repo = NULL;
-    CLEANUP(repo_backup_free) struct repo_backup *backup = NULL;
-    CLEANUP(mem_free) char *uid = default_uid(t);
-    CLEANUP(mem_free) struct image *images = NULL;
-    int count = t->arg_count - 1, opened = 0, rc = 0;
-    struct import m = { 0 };
-    uint64_t all = 0;
+    for (int i = 0; i < count; i++)
+        image_close(&images[i]);
+    free(images);
+}
 
+static int
+open_images(const struct repotool *t, struct image *images, int count,
+            const char *uid, uint64_t *ret_bytes, struct err *err)
+{
     if (t->disk != NULL && count > 1)
         return err_set(err, ERR_INVALID,
                        "--disk names one disk; give one file");
-    images = xcalloc((size_t)count, sizeof *images);
-    for (; rc == 0 && opened < count; opened++) {
-        rc = image_open(t->args[1 + opened], &images[opened], err);
-        if (rc == 0)
-            all += images[opened].size;
+    for (int i = 0; i < count; i++) {
+        if (image_open(t->args[1 + i], &images[i], err) < 0)
+            return -1;
+        *ret_bytes += images[i].size;
+        if (image_is_overlay(&images[i]))
+            (void)fprintf(
+                stderr,
+                "warning: %s is a qcow2 image that is based on another one, which is not stored with it\n",
+                images[i].path);
     }
+    return check_names(t, images, count, uid, err);
+}
+
+static int
+import_images(const struct repotool *t, struct image *images, int count,
+              struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *backup = NULL;
+    CLEANUP(buf_fini) struct buf metadata = BUF_INIT;
+    CLEANUP(mem_free) char *uid = default_uid(t);
+    struct import m = { 0 };
+    uint64_t all = 0;
+    int rc;
+
+    if (open_images(t, images, count, uid, &all, err) < 0)
+        return -1;
+    if (t->metadata != NULL &&
+        file_read_all(t->metadata, REPO_METADATA_MAX, &metadata, err) < 0)
+        return -1;
+    if (repotool_open(t, false, &repo, err) < 0 ||
+        begin(t, repo, uid, &backup, err) < 0)
+        return -1;
+    m.backup = backup;
+    interrupt_catch();
+    if (!t->is_quiet)
+        (void)fprintf(stderr, "backup %s\n", repo_backup_id(backup));
+    progress_init(&m.progress, "import", all, t->is_quiet);
+    rc = import_all(&m, t, images, count, uid, &metadata, err);
+    progress_end(&m.progress);
     if (rc == 0)
-        rc = repotool_open(t, false, &repo, err);
-    if (rc == 0)
-        rc = begin(t, repo, uid, &backup, err);
-    if (rc == 0) {
-        m.backup = backup;
-        if (!t->is_quiet)
-            (void)fprintf(stderr, "backup %s\n", repo_backup_id(backup));
-        progress_init(&m.progress, "import", all, t->is_quiet);
-        rc = import_all(&m, t, images, count, uid, err);
-        progress_end(&m.progress);
-        if (rc == 0)
-            report(&m);
-    }
-    if (rc < 0 && backup != NULL)
+        report(&m);
+    else
         hint(backup, err);
-    for (int i = 0; i < opened; i++)
-        image_close(&images[i]);
+    return rc;
+}
+
+int
+cmd_import(const struct repotool *t, struct err *err)
+{
+    int count = t->arg_count - 1;
+    struct image *images = xcalloc((size_t)count, sizeof *images);
+    int rc;
+
+    for (int i = 0; i < count; i++)
+        images[i].fd = -1;
+    rc = import_images(t, images, count, err);
+    close_images(images, count);
     return rc;
 }
 
@@ -244,7 +308,7 @@ sink_progress(void *arg, uint64_t done)
     struct export *x = arg;
 
     progress_show(&x->progress, done);
-    return 0;
+    return interrupt_is_set();
 }
 
 static int
@@ -259,6 +323,7 @@ export_file(const struct repotool *t, struct repo_view *v, unsigned disk,
     uint64_t size = repo_view_disk(v, disk).size;
     int rc;
 
+    interrupt_catch();
     if (image_create(t->args[2], size, t->overwrites, &x.image, err) < 0)
         return -1;
     progress_init(&x.progress, "export", size, t->is_quiet);
@@ -266,6 +331,8 @@ export_file(const struct repotool *t, struct repo_view *v, unsigned disk,
     if (rc == 0)
         rc = image_sync(&x.image, err);
     progress_end(&x.progress);
+    if (rc < 0)
+        image_discard(&x.image);
     image_close(&x.image);
     return rc;
 }
@@ -295,10 +362,27 @@ export_metadata(const struct repotool *t, struct repo_view *v, struct err *err)
     size_t len = 0;
 
     if (repo_view_metadata(v, &data, &len, err) < 0 ||
-        image_create(t->metadata, len, t->overwrites, &i, err) < 0 ||
-        image_write(&i, 0, data, len, err) < 0)
+        image_create(t->metadata, len, t->overwrites, &i, err) < 0)
         return -1;
-    return image_sync(&i, err);
+    if (image_write(&i, 0, data, len, err) < 0 || image_sync(&i, err) < 0) {
+        image_discard(&i);
+        return -1;
+    }
+    return 0;
+}
+
+/* "vda, vdb and others" */
+static void
+list_disks(const struct repo_view *v, struct buf *out)
+{
+    unsigned n = repo_view_disk_count(v);
+
+    for (unsigned i = 0; i < n && out->len < 120; i++) {
+        buf_add_str(out, i > 0 ? ", " : "");
+        buf_add_str(out, repo_view_disk(v, i).name);
+        if (i + 1 < n && out->len >= 120)
+            buf_add_str(out, " and others");
+    }
 }
 
 /* The one disk of the VM; others, such as "tpm:0", are known by a colon. */
@@ -306,20 +390,23 @@ static int
 choose_disk(const struct repotool *t, struct repo_view *v, unsigned *ret,
             struct err *err)
 {
-    unsigned count = 0;
+    unsigned n = repo_view_disk_count(v), count = 0;
+    CLEANUP(buf_fini) struct buf names = BUF_INIT;
 
     if (t->disk != NULL)
         return repo_view_find_disk(v, t->disk, ret, err);
-    for (unsigned i = 0; i < repo_view_disk_count(v); i++)
+    *ret = 0;
+    for (unsigned i = 0; i < n; i++)
         if (strchr(repo_view_disk(v, i).name, ':') == NULL) {
             *ret = i;
             count++;
         }
-    if (count != 1)
-        return err_set(err, ERR_INVALID,
-                       "backup %s has %u disks; choose one with --disk",
-                       t->args[1], count);
-    return 0;
+    if (count == 1 || n == 1)
+        return 0;
+    list_disks(v, &names);
+    return err_set(err, ERR_INVALID,
+                   "backup %s has %u disks; choose one with --disk: %s",
+                   t->args[1], n, buf_str(&names));
 }
 
 int

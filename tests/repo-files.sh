@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# check: timeout=120
+# vmkeep repo import and export as a user meets them: files that are none,
+# that change while they are read, names that nobody expects, a target that is
+# full, Ctrl-C. What fails leaves nothing behind and says what to do.
+. "$(dirname "$0")/lib.sh"
+requires_build vmkeep
+vmkeep=$(program vmkeep)
+export VMKEEP_KEY_FILE=$T/repo.key
+cd "$T"
+
+repo() { "$vmkeep" repo "$@"; }
+ids() { repo list --json "$1" | sed -E 's/.*"id":"([^"]*)".*/\1/'; }
+entries() { find "$1/log" -type f | wc -l; }
+status_of() { local status=0; timeout 60 "$vmkeep" repo "$@" >out 2>&1 </dev/null || status=$?; echo $status; }
+says() { grep -q -E -- "$1" out || { cat out; return 1; }; }
+
+repo init "$T/r" >init.log
+head -c 3000000 /dev/urandom >a.img
+truncate -s 5000000 a.img
+id=$(repo import -q r a.img 2>/dev/null)
+before=$(entries r)
+
+# ---- what cannot be imported is refused before anything is written ----
+mkfifo fifo
+check_equal "a FIFO is refused and not waited for" "$(status_of import r fifo)" 2
+check "as what it is" says 'fifo: neither a file nor a disk'
+check_equal "a terminal's kin too" "$(status_of import r /dev/zero)" 2
+check_equal "a directory" "$(status_of import r "$T")" 2
+check_equal "a file that is not there" "$(status_of import r none.img)" 3
+cp a.img $'na\xc3\xafve.img'
+check_equal "a name that no disk can have" "$(status_of import r $'na\xc3\xafve.img')" 2
+check "--disk is said to help" says 'na.*ve.img.*--disk'
+check "and does" repo import -q --disk naive --uid other r $'na\xc3\xafve.img'
+before=$((before + 2))
+mkdir sub && cp a.img sub/a.img
+check_equal "two files of one name" "$(status_of import r a.img sub/a.img)" 2
+check "which is told" says 'two files are called a.img'
+check_equal "a UID that is none" "$(status_of import --uid $'new\nline' r a.img)" 2
+check_equal "metadata that is not there" "$(status_of import --metadata none r a.img)" 3
+check_equal "none of that is in the log" "$(entries r)" "$before"
+
+# ---- a qcow2 image without the one that it is based on ----
+printf 'QFI\373\0\0\0\3\0\0\0\0\0\0\0\160' >overlay.qcow2
+truncate -s 65536 overlay.qcow2
+check_equal "an overlay is imported as it is" "$(status_of import r overlay.qcow2)" 0
+check "with a warning" says 'warning: overlay.qcow2 is a qcow2 image that is based on another one'
+
+# ---- files that change while they are read ----
+# changes COMMAND: import big.img and b.img; the command runs before b.img is
+# read, whose size is known by then.
+head -c 150M /dev/urandom >big.img
+changes() {
+    local pid
+    cp --sparse=always a.img b.img
+    rm -f err.log && mkfifo err.log
+    "$vmkeep" repo import --parent none r big.img b.img >changed.id 2>err.log &
+    pid=$!
+    { read -r _; eval "$1"; cat >out; } <err.log
+    wait $pid
+}
+check_fails "a file that becomes shorter is no backup" changes 'truncate -s 3200000 b.img'
+check "it is named" says 'b.img: became shorter'
+check "one that grows is read up to where it ended" changes 'truncate -s 6000000 b.img; head -c 1000000 /dev/urandom >>b.img'
+check "with a warning" says 'warning: b.img changed while it was read'
+check "nothing of it is missing" repo export -q -f --disk b.img r "$(cat changed.id)" out.img
+check "and nothing is added" cmp a.img out.img
+
+# ---- export ----
+cp a.img mine.img
+check_equal "a file that exists is kept" "$(status_of export r "$id" mine.img)" 4
+check "and --force told" says 'mine.img: exists already; --force'
+check_equal "a FIFO is no target" "$(status_of export -f r "$id" fifo)" 2
+check_equal "standard output that is full" "$("$vmkeep" repo export r "$id" - >/dev/full 2>&1; echo $?)" 8
+mkdir small && requires mount -t tmpfs -o size=1m none "$T/small"
+cleanup_fn umount -l "$T/small"
+check_equal "no space for it" "$(status_of export r "$id" small/out.img)" 8
+check "the file is named" says 'small/out.img: write at .*No space'
+check_equal "nothing is left of it" "$(ls small)" ""
+head -c 1000 /dev/urandom >small/old.img
+check_equal "no space, over a file" "$(status_of export -f r "$id" small/old.img)" 8
+check "that is incomplete, and said to be" says 'small/old.img: is incomplete'
+cp a.img x:y.img
+odd=$(repo import -q r x:y.img 2>/dev/null)
+check "the only disk needs no name" repo export -q r "$odd" out2.img
+check_equal "of two one must be chosen" "$(status_of export -f r "$(cat changed.id)" out.img)" 2
+check "their names are told" says 'choose one with --disk: big.img, b.img'
+
+# ---- Ctrl-C ----
+"$vmkeep" repo export r "$(cat changed.id)" --disk big.img gone.img >out 2>&1 &
+pid=$!
+until [ -s gone.img ] || ! kill -0 $pid 2>/dev/null; do :; done
+status=0
+kill -TERM $pid 2>/dev/null || true
+wait $pid || status=$?
+if [ $status != 0 ]; then
+    check "an export that was ended leaves no file" test ! -e gone.img
+else
+    note "it was faster"
+fi
+head -c 300M /dev/urandom >big.img
+rm -f err.log && mkfifo err.log
+"$vmkeep" repo import --parent none r big.img >/dev/null 2>err.log &
+pid=$!
+status=0
+{
+    read -r _ session
+    until [ -e "r/p/$session/1" ] || ! kill -0 $pid 2>/dev/null; do :; done
+    kill -TERM $pid 2>/dev/null || true
+    cat >out
+} <err.log
+wait $pid || status=$?
+if [ $status != 0 ]; then
+    check "an import that was ended says how to go on" says "--resume $session"
+    check "which works" repo import -q --resume "$session" --parent none r big.img
+else
+    note "it was faster"
+fi
+
+# ---- init ----
+check_equal "init over a file" "$(status_of init "$T/a.img")" 4
+mv r/repo.cfg kept.cfg
+check_equal "init where a repository has lost its repo.cfg" "$(status_of init "$T/r")" 4
+check "it says so" says 'repo.cfg'
+mv kept.cfg r/repo.cfg
+check_equal "a key for no encryption" "$(status_of init --no-encryption -k k "$T/r2")" 2
+check "everything is whole in the end" repo verify -q r
