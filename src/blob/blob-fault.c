@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blob/blob-fault.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -36,7 +38,8 @@ is_due(struct blob_fault *f, bool *ret_dead)
         atomic_store(&f->is_dead, true);
     *ret_dead = atomic_load(&f->is_dead);
     return f->plan.kind != BLOB_FAULT_NONE &&
-           f->plan.kind != BLOB_FAULT_GET_ERROR && n == f->plan.n;
+           f->plan.kind != BLOB_FAULT_GET_ERROR &&
+           f->plan.kind != BLOB_FAULT_BAD_PLACE && n == f->plan.n;
 }
 
 static void
@@ -100,6 +103,10 @@ fault_get(struct blob *b, const char *name, uint64_t off, void *data,
         return dead(err);
     if (f->plan.kind == BLOB_FAULT_GET_ERROR && n == f->plan.n)
         return err_set(err, ERR_UNAVAILABLE, "%s: read (fault)", name);
+    if (f->plan.kind == BLOB_FAULT_BAD_PLACE &&
+        strcmp(name, f->plan.object) == 0 && f->plan.n >= off &&
+        f->plan.n - off < len)
+        return err_sys(err, EIO, "%s: read", name);
     return blob_get(f->inner, name, off, data, len, ret_len, err);
 }
 

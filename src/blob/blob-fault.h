@@ -9,17 +9,19 @@
 
 enum blob_fault_kind {
     BLOB_FAULT_NONE,
-    BLOB_FAULT_ERROR,    /* change n fails, nothing is done: NO_SPACE */
-    BLOB_FAULT_LOST,     /* change n is done, the answer is UNAVAILABLE */
-    BLOB_FAULT_TORN,     /* put n stores a prefix and "crashes" */
-    BLOB_FAULT_CRASH,    /* from change n on everything fails */
-    BLOB_FAULT_GET_ERROR /* get n fails: UNAVAILABLE */
+    BLOB_FAULT_ERROR,     /* change n fails, nothing is done: NO_SPACE */
+    BLOB_FAULT_LOST,      /* change n is done, the answer is UNAVAILABLE */
+    BLOB_FAULT_TORN,      /* put n stores a prefix and "crashes" */
+    BLOB_FAULT_CRASH,     /* from change n on everything fails */
+    BLOB_FAULT_GET_ERROR, /* get n fails: UNAVAILABLE */
+    BLOB_FAULT_BAD_PLACE  /* every get of byte n of `object` fails: EIO */
 };
 
 struct blob_fault_plan {
     enum blob_fault_kind kind;
     uint64_t n;
     uint32_t torn_permille; /* how much of the object a torn put stores */
+    const char *object;     /* kept: outlives the store */
 };
 
 /* `inner` is taken. */

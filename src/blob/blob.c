@@ -2,6 +2,7 @@
 #include "blob/blob.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -82,6 +83,13 @@ blob_get(struct blob *b, const char *name, uint64_t off, void *data, size_t len,
     if (off > INT64_MAX - len)
         return err_set(err, ERR_INVALID, "%s: offset out of range", name);
     return b->ops->get(b, name, off, data, len, ret_len, err);
+}
+
+bool
+blob_is_lost(const struct err *err)
+{
+    return err->code == ERR_NOT_FOUND || err->code == ERR_CORRUPT ||
+           err->sys_errno == EIO;
 }
 
 int

@@ -48,6 +48,11 @@ int blob_get(struct blob *b, const char *name, uint64_t off, void *data,
 int blob_size(struct blob *b, const char *name, uint64_t *ret_size,
               struct err *err) NODISCARD;
 
+/* Does an error mean that the bytes are lost: the object is not there, is
+ * damaged (CORRUPT), or lies where the disk cannot be read (EIO)? Who checks a
+ * store reports that and goes on. */
+bool blob_is_lost(const struct err *err);
+
 struct blob_names {
     char **names; /* sorted by byte */
     size_t count;

@@ -222,7 +222,9 @@ faults_come_as_planned(void)
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         CLEANUP(blob_free) struct blob *b = NULL;
         CLEANUP(blob_free) struct blob *plain = NULL;
-        struct blob_fault_plan plan = { kinds[i], 2, 500 };
+        struct blob_fault_plan plan = { .kind = kinds[i],
+                                        .n = 2,
+                                        .torn_permille = 500 };
         struct err err = { 0 };
         uint64_t size = 99;
         bool existed;

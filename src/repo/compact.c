@@ -224,7 +224,7 @@ measure(struct compact *c, size_t i, struct err *err)
     if (pack_read_tail(c->repo->blob, &p->id, &t, &table, err) < 0 ||
         blob_get(c->repo->blob, name, 0, head, sizeof head, &n, err) < 0 ||
         pack_header_peek(head, n, &keys, err) < 0) {
-        if (err->code != ERR_CORRUPT && err->code != ERR_NOT_FOUND)
+        if (!blob_is_lost(err))
             return -1;
         m->is_unreadable = true;
         c->result->packs_skipped++;
@@ -328,12 +328,6 @@ group_fini(struct group *g)
     movemap_entry_fini(&g->entry);
 }
 
-static bool
-is_damage(const struct err *err)
-{
-    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND;
-}
-
 /* Up to GROUP_BYTES of chosen packs of that kind. */
 static void
 group_fill(struct group *g, size_t to)
@@ -386,7 +380,7 @@ group_open(struct group *g, struct err *err)
         if (mover_source_open(c->repo->blob, c->repo->wrap.keys != NULL,
                               &c->packs[g->packs[i]].id, i, &g->sources[i],
                               err) < 0 &&
-            !is_damage(err))
+            !blob_is_lost(err))
             return -1;
     return 0;
 }
@@ -437,7 +431,7 @@ group_copy(struct group *g, struct err *err)
         memcpy(loc.session, s->id.session, 16);
         loc.n = s->id.n;
         if (mover_add(g->mover, s, &loc, x->id, err) < 0) {
-            if (!is_damage(err))
+            if (!blob_is_lost(err))
                 return -1;
             mover_source_fini(s);
         }

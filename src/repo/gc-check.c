@@ -95,7 +95,7 @@ check_one(struct gc *gc, const struct commitlog_commit *backup, bool *ret_grew,
     }
     if (summary_check_backup(c->check, backup, &missing, &fault, err) < 0)
         /* A damaged backup keeps what its summary says. */
-        return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ? 0 : -1;
+        return blob_is_lost(err) ? 0 : -1;
     if (fault.disk[0] == 0) {
         buf_add(&c->right, backup->id, 16);
         c->found++;

@@ -250,8 +250,8 @@ pack_reader_frame(struct pack_reader *r, struct frame_ctx *ctx,
         r->look(r->look_arg, kind, &at, true, &moved, &look_err) == 0 &&
         moved && pack_reader_frame_at(r, ctx, kind, &at, id, out, err) == 0)
         return 0;
-    if ((err->code != ERR_CORRUPT && err->code != ERR_NOT_FOUND) ||
-        r->copy_of == NULL || !r->copy_of(r->copy_arg, kind, &at, &copy))
+    if (!blob_is_lost(err) || r->copy_of == NULL ||
+        !r->copy_of(r->copy_arg, kind, &at, &copy))
         return -1;
     if (r->look != NULL &&
         r->look(r->look_arg, kind, &copy, false, &moved, &look_err) < 0)

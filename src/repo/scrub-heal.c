@@ -43,9 +43,10 @@ list_below(struct repo *repo, const char *prefix, bool takes_all,
             commitlog_is_condemned(repo->log, &id))
             continue;
         if (blob_size(repo->blob, n.names[i], &size, err) < 0) {
+            if (!blob_is_lost(err))
+                return -1;
             if (err->code == ERR_NOT_FOUND)
                 continue; /* collected meanwhile */
-            return -1;
         }
         p->ids[p->count] = id;
         p->sizes[p->count++] = size;
@@ -131,7 +132,7 @@ look_into(struct heal *h, const struct pack_id *pack, struct err *err)
     uint32_t n = 0;
 
     if (pack_reader_footer(h->repo->packs, h->ctx, pack, &t, &e, &n, err) < 0)
-        return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ? 0 : -1;
+        return blob_is_lost(err) ? 0 : -1;
     for (uint32_t i = 0; i < n; i++)
         if (badset_has_id(&h->bad, e[i].id))
             match(h, pack, &t, e, i, n);

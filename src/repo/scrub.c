@@ -171,7 +171,8 @@ read_pack(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
     uint64_t size;
 
     s->pack_damages = 0;
-    if (blob_size(s->repo->blob, name, &size, err) < 0)
+    if (blob_size(s->repo->blob, name, &size, err) < 0 &&
+        (err->code == ERR_NOT_FOUND || !blob_is_lost(err)))
         return err->code == ERR_NOT_FOUND ? 0 : -1;
     if (verify_pack(&s->verify, ctx, window, id, err) < 0 ||
         write_found(s, err) < 0 || clear_pack(s, id, err) < 0)

@@ -156,7 +156,7 @@ try_base(struct summary_check *c, struct repo_view *v, size_t at,
         likeness(v, s.view, &n, err) < 0) {
         side_fini(&s);
         /* It was removed meanwhile, or is damaged: not the one to ask. */
-        return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ? 0 : -1;
+        return blob_is_lost(err) ? 0 : -1;
     }
     if (n > *most || memcmp(c->right[at].id, v->root.parent, 16) == 0) {
         struct side before = *ret;

@@ -190,8 +190,7 @@ on_affected(void *arg, const struct repo_entry *backup, const char *disk,
 static bool
 is_damage_code(const struct err *err)
 {
-    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ||
-           err->code == ERR_UNSUPPORTED;
+    return blob_is_lost(err) || err->code == ERR_UNSUPPORTED;
 }
 
 /* Every byte is right, or an error says that it cannot be read. */
@@ -308,6 +307,40 @@ damage_one(const char *name, enum damage kind, bool is_last_entry)
             put_back(name, data, len);
         }
     }
+}
+
+/* The disk has a place that gives EIO: what lies there is lost, the rest is
+ * not, and verify goes on behind it. */
+static void
+a_place_that_cannot_be_read_is_damage(void)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+
+    testing_seed(seed);
+    make_repo(true, BACKUPS);
+    {
+        CLEANUP(blob_free) struct blob *b = testing_blob();
+
+        CHECK_OK(blob_list(b, "", &n, &err), &err);
+    }
+    for (size_t i = 0; i < n.count; i++) {
+        CLEANUP(mem_free) uint8_t *data = NULL;
+        size_t len = 0;
+
+        if (strchr("mp", n.names[i][0]) == NULL)
+            continue;
+        data = save(n.names[i], &len);
+        for (unsigned k = 0; k < 6; k++) {
+            CLEANUP(repo_close) struct repo *repo = NULL;
+            uint64_t at = k == 0 ? 0 : k == 1 ? len - 1 : testing_below(len);
+
+            repo = testing_repo_open((struct blob_fault_plan){
+                .kind = BLOB_FAULT_BAD_PLACE, .n = at, .object = n.names[i] });
+            check_damaged(repo, n.names[i], DAMAGES);
+        }
+    }
+    forget_repo(BACKUPS);
 }
 
 /* A disk of one byte again and again. */
@@ -534,7 +567,7 @@ count_changes(void)
 
     /* The plan's number is past every change: nothing happens. */
     for (uint64_t n = 1;; n++) {
-        struct blob_fault_plan plan = { BLOB_FAULT_CRASH, n, 0 };
+        struct blob_fault_plan plan = { .kind = BLOB_FAULT_CRASH, .n = n };
         int rc;
 
         testing_seed(seed);
@@ -562,7 +595,9 @@ a_crash_leaves_the_old_state_or_the_new(void)
     for (size_t k = 0; k < (rounds > 0 ? ARRAY_SIZE(kinds) : 2); k++)
         for (uint64_t n = 1; n <= changes + 1; n++)
             crash_once((struct blob_fault_plan){
-                kinds[k], n, (uint32_t)testing_below(1000) });
+                .kind = kinds[k],
+                .n = n,
+                .torn_permille = (uint32_t)testing_below(1000) });
     printf("# %llu changes, %zu kinds of fault\n", (unsigned long long)changes,
            ARRAY_SIZE(kinds));
 }
@@ -626,6 +661,8 @@ main(int argc, char **argv)
 {
     static const struct test_case tests[] = {
         { "damage is found and named", damage_is_found_and_named },
+        { "a place that cannot be read is damage",
+          a_place_that_cannot_be_read_is_damage },
         { "a node in two places is damaged in one",
           a_node_in_two_places_is_damaged_in_one },
         { "a damaged footer affects no backup",

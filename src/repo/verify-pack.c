@@ -58,7 +58,7 @@ get(struct scan *s, uint64_t off, void *data, size_t len, size_t *ret_len,
 static int
 judge(struct scan *s, int rc, const struct err *err)
 {
-    if (rc == 0 || err->code != ERR_CORRUPT)
+    if (rc == 0 || err->code == ERR_NOT_FOUND || !blob_is_lost(err))
         return rc;
     damage_pack(s, err->msg);
     return 1;
@@ -89,7 +89,7 @@ load_head(struct scan *s, struct err *err)
     size_t n = 0;
 
     if (get(s, 0, head, pack_head_size(PACK_KEYS_MAX), &n, err) < 0)
-        return -1;
+        return judge(s, -1, err);
     if (pack_header_decode(&s->v->repo->wrap, s->id, head, n, &s->origins,
                            &s->origin_count, err) < 0) {
         damage_pack(s, err->msg);
@@ -219,8 +219,15 @@ scan_body(struct scan *s, struct err *err)
         uint64_t left = s->trailer.body_len - off;
         size_t want = (size_t)(left < READ_SIZE ? left : READ_SIZE), n = 0;
 
-        if (get(s, off, s->window + s->len, want, &n, err) < 0)
-            return -1;
+        if (get(s, off, s->window + s->len, want, &n, err) < 0) {
+            int rc = judge(s, -1, err);
+
+            /* With a key the walk looks at each frame that is needed. */
+            if (rc < 0 || s->v->level > REPO_VERIFY_STRIPES)
+                return rc;
+            off += want;
+            continue;
+        }
         if (n < want)
             return err_set(err, ERR_UNAVAILABLE,
                            "%s: became shorter while it was read", s->name);

@@ -38,6 +38,12 @@ struct walk {
     unsigned disk;
 };
 
+static bool
+is_damage(const struct err *err)
+{
+    return blob_is_lost(err) || err->code == ERR_UNSUPPORTED;
+}
+
 /* ---- footers ---- */
 
 static int
@@ -122,8 +128,7 @@ footer_of(struct walk *w, const struct pack_id *pack, struct footer **ret,
     free(f->entries);
     *f = (struct footer){ .pack = *pack, .used = ++w->clock };
     f->is_readable = load_footer(w, f, err) == 0;
-    if (!f->is_readable && err->code != ERR_CORRUPT &&
-        err->code != ERR_NOT_FOUND && err->code != ERR_UNSUPPORTED)
+    if (!f->is_readable && !is_damage(err))
         return -1;
     if (!f->is_readable &&
         verify_state_of(w->v, pack, 0, UINT64_MAX) == VERIFY_GOOD)
@@ -159,13 +164,6 @@ pack_of(const struct tree_entry *e, enum frame_kind kind)
 
     memcpy(id.session, e->loc.session, 16);
     return id;
-}
-
-static bool
-is_damage(const struct err *err)
-{
-    return err->code == ERR_CORRUPT || err->code == ERR_NOT_FOUND ||
-           err->code == ERR_UNSUPPORTED;
 }
 
 /* The last word: read the frame. */

@@ -166,8 +166,13 @@ check_slots(struct verify *v, struct err *err)
         if (!repo_id_parse(n.names[i] + strlen("keys/"), uuid))
             continue;
         if (blob_get(v->repo->blob, n.names[i], 0, bytes, sizeof bytes, &len,
-                     err) < 0)
-            return -1;
+                     err) < 0) {
+            if (!blob_is_lost(err))
+                return -1;
+            if (err->code != ERR_NOT_FOUND) /* it was taken away meanwhile */
+                verify_damage(v, n.names[i], err->msg);
+            continue;
+        }
         if (keys_slot_decode(bytes, len, v->repo->uuid, v->repo->cipher, &slot,
                              &cause) < 0)
             verify_damage(v, n.names[i], cause.msg);
@@ -216,7 +221,7 @@ list_packs(struct verify *v, const char *prefix, struct pack_list *l,
                            commitlog_is_condemned(v->repo->log, &id)))
             continue;
         if (blob_size(v->repo->blob, n.names[i], &size, err) < 0 &&
-            err->code != ERR_NOT_FOUND) /* verify_pack() says what to think */
+            !blob_is_lost(err)) /* verify_pack() says what to think */
             return -1;
         v->all += size;
         l->packs[l->count++] = id;

@@ -424,7 +424,7 @@ do_range(struct work *w, const struct range *range, bool *ret_missing,
     if (blob_get(repo->blob, w->name, range->off, w->raw, range->len, &len,
                  err) < 0 ||
         pack_reader_head(repo->packs, &id, &w->head, err) < 0) {
-        *ret_missing = err->code == ERR_NOT_FOUND;
+        *ret_missing = blob_is_lost(err);
         return -1;
     }
     if (len < range->len) {
@@ -436,7 +436,8 @@ do_range(struct work *w, const struct range *range, bool *ret_missing,
     return rc;
 }
 
-/* The pack is gone: each frame is looked for where it is by now. */
+/* The pack is gone, or a part of it cannot be read, which may be one between
+ * the frames: each is looked for where it is by now. */
 static int
 do_moved(struct work *w, const struct range *range, struct err *err)
 {
@@ -457,7 +458,8 @@ do_moved(struct work *w, const struct range *range, struct err *err)
     return 0;
 }
 
-/* A pack that was rewritten may go while it is read. */
+/* A pack that was rewritten may go while it is read; a disk may have places
+ * that cannot be read. */
 static int
 do_range_anywhere(struct work *w, const struct range *range, struct err *err)
 {
