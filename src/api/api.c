@@ -156,18 +156,20 @@ parse_listen(const char *text, struct address *ret, struct err *err)
     const char *colon = strrchr(text, ':');
     size_t len = colon != NULL ? (size_t)(colon - text) : 0;
     struct address a = { 0 };
+    bool is_port = colon != NULL && colon[1] != 0 && strlen(colon) <= 6 &&
+                   colon[1 + strspn(colon + 1, "0123456789")] == 0 &&
+                   strtoul(colon + 1, NULL, 10) <= UINT16_MAX;
+    const char *whole = text;
 
     if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
         text++;
         len -= 2;
     }
-    if (colon == NULL || len == 0 || len >= sizeof a.host ||
-        strlen(colon + 1) >= sizeof a.port || colon[1] == 0 ||
-        colon[1 + strspn(colon + 1, "0123456789")] != 0)
+    if (!is_port || len == 0 || len >= sizeof a.host)
         return err_set(
             err, ERR_INVALID,
             "listen: \"%s\" is not ADDRESS:PORT, as 127.0.0.1:7443 or [::1]:7443",
-            text);
+            whole);
     memcpy(a.host, text, len);
     (void)snprintf(a.port, sizeof a.port, "%s", colon + 1);
     *ret = a;
@@ -198,7 +200,10 @@ open_tcp(const struct address *a, int *ret_fd, unsigned *ret_port,
     rc = rc < 0 ? errno : 0;
     freeaddrinfo(found);
     if (rc != 0)
-        return err_sys(err, rc, "listen on %s port %s", a->host, a->port);
+        return err_sys(
+            err, rc,
+            "listen on %s port %s (set listen in vmkeep.conf, if others have that port or this host not that address)",
+            a->host, a->port);
     if (getsockname(fd, (struct sockaddr *)&have, &len) < 0)
         return err_sys(err, errno, "getsockname");
     /* The kernel wrote it: NOLINTNEXTLINE(clang-analyzer-core.*) */

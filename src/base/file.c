@@ -364,9 +364,14 @@ file_make_dirs(const char *path, mode_t mode, struct err *err)
         if (c != '/' && c != 0)
             continue;
         *p = 0;
-        if (mkdir(part, mode) < 0 &&
-            (errno != EEXIST || stat(part, &st) < 0 || !S_ISDIR(st.st_mode)))
-            return err_sys(err, errno, "%s: mkdir", part);
+        if (mkdir(part, mode) < 0) {
+            int why = errno;
+
+            if (why != EEXIST || stat(part, &st) < 0)
+                return err_sys(err, why, "%s: mkdir", part);
+            if (!S_ISDIR(st.st_mode))
+                return err_sys(err, ENOTDIR, "%s", part);
+        }
         *p = c;
         if (c == 0)
             return 0;

@@ -529,6 +529,7 @@ hand_on(struct project *pr, enum virt_event event, const char *uuid)
     case VIRT_EVENT_DISCONNECTED:
         loop_add_key(pr->loop, AWAY_KEY, AWAY_AFTER_MS);
         break;
+    case VIRT_EVENT_UNREACHABLE:
     default:
         break;
     }

@@ -66,8 +66,10 @@ key_load(const char *state_dir, uint8_t key[SEAL_KEY_SIZE], struct err *err)
         memcpy(key, b.data, SEAL_KEY_SIZE);
     wipe_buf(&b);
     if (!is_good)
-        return err_set(err, ERR_CORRUPT, "%s: not a key of %d bytes", path,
-                       SEAL_KEY_SIZE);
+        return err_set(
+            err, ERR_CORRUPT,
+            "%s is not a key of %d bytes: restore it from a copy, or remove it; then the passwords in definitions that snapshots keep are lost",
+            path, SEAL_KEY_SIZE);
     return 0;
 }
 

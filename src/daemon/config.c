@@ -198,7 +198,8 @@ parse_line(struct config *c, const struct place *at, char *line, unsigned *seen,
         *seen |= 1u << i;
         return set_value(c, at, &keys[i], trim(equals + 1), err);
     }
-    return err_set(err, ERR_INVALID, "%s:%u: unknown key '%s'", at->name,
+    return err_set(err, ERR_INVALID,
+                   "%s:%u: unknown key '%s': see vmkeep.conf(5)", at->name,
                    at->line, name);
 }
 

@@ -51,9 +51,28 @@ static const struct ctl_part *const parts[] = {
     NULL,
 };
 
+/* Who looks at the log shall see why there are no virtual machines. */
+static void
+tell_libvirt(const char *uri, enum virt_event event, const char *why)
+{
+    if (event == VIRT_EVENT_CONNECTED)
+        log_info("libvirt %s: connected", uri);
+    if (event == VIRT_EVENT_DISCONNECTED)
+        log_warn(
+            "libvirt %s: the connection ended; virtual machines run on, what is asked of them waits until it is back",
+            uri);
+    if (event == VIRT_EVENT_UNREACHABLE)
+        log_warn(
+            "libvirt %s: no connection: %s; trying on. Is it up (systemctl status libvirtd virtqemud), is libvirt_uri right?",
+            uri, why);
+}
+
 static void
 on_virt_event(void *arg, enum virt_event event, const char *uuid)
 {
+    const struct ctl *ctl = arg;
+
+    tell_libvirt(ctl->config.libvirt_uri, event, uuid);
     project_event(arg, event, uuid);
 }
 
@@ -70,11 +89,36 @@ set_node_name(struct daemon *d)
 static int
 make_dirs(const struct config *c, struct err *err)
 {
-    /* The run directory holds the socket: others may pass, not look. */
+    struct stat st;
+
     if (file_make_dirs(c->state_dir, 0700, err) < 0 ||
         file_make_dirs(c->run_dir, 0711, err) < 0)
         return -1;
+    if (stat(c->state_dir, &st) < 0)
+        return err_sys(err, errno, "%s", c->state_dir);
+    if ((st.st_mode & 022) != 0)
+        return err_set(
+            err, ERR_DENIED,
+            "%s: others than root may write there, and so could be root: look at what is in it, then chmod 700",
+            c->state_dir);
+    /* The run directory holds the socket: others may pass, not look. Whoever
+     * made it (we with our umask, systemd, tmpfiles) may have shut them out. */
+    if (stat(c->run_dir, &st) < 0 ||
+        ((st.st_mode & 0011) != 0011 &&
+         chmod(c->run_dir, (st.st_mode & 07777) | 0011) < 0))
+        return err_sys(err, errno, "%s", c->run_dir);
     return 0;
+}
+
+/* Nothing is frozen without it: each snapshot of a guest with an agent would
+ * say so, one by one. */
+static void
+look_for_guard(const struct config *c)
+{
+    if (access(c->guard, X_OK) < 0)
+        log_warn(
+            "%s: %s: without vmkeep-guard no guest is frozen, and snapshots and backups of running guests with an agent fail: install it, or set guard",
+            c->guard, strerrordesc_np(errno));
 }
 
 static void
@@ -219,6 +263,7 @@ run(const char *config_path)
     set_node_name(&d);
     set_config(&d);
     block_signals(&signals);
+    look_for_guard(d.config);
     rc = start(&d, &err);
     if (rc < 0) {
         log_error("cannot start: %s", err.msg);

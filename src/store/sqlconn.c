@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/sqlconn.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,25 @@ sqlconn_code(int rc)
     default:
         return ERR_INTERNAL;
     }
+}
+
+/* A full disk shows as an I/O error where SQLite maps or grows a file. */
+void
+sqlconn_err_set(struct err *err, sqlite3 *db, const char *what)
+{
+    enum err_code code = sqlconn_code(sqlite3_extended_errcode(db));
+    int sys = sqlite3_system_errno(db);
+    const char *hint = "";
+
+    if (code == ERR_UNAVAILABLE && (sys == ENOSPC || sys == EDQUOT))
+        code = ERR_NO_SPACE;
+    if (code == ERR_NO_SPACE)
+        hint = ": make room on its file system";
+    if (code == ERR_CORRUPT)
+        hint =
+            ": it is damaged: move it away and restore a copy, or start empty; VMs and their disks are not touched";
+    err_do_set(err, code, "object store: %s: %s%s", what, sqlite3_errmsg(db),
+               hint);
 }
 
 sqlite3_stmt *

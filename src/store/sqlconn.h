@@ -38,9 +38,8 @@ struct sqlconn {
     sqlite3_stmt *stmts[ST_COUNT];
 };
 
-#define sqlconn_err(err, db, what)                                             \
-    err_set(err, sqlconn_code(sqlite3_extended_errcode(db)),                   \
-            "object store: %s: %s", what, sqlite3_errmsg(db))
+#define sqlconn_err(err, db, what) (sqlconn_err_set(err, db, what), -1)
+void sqlconn_err_set(struct err *err, sqlite3 *db, const char *what);
 enum err_code sqlconn_code(int rc);
 
 void sqlconn_init(struct sqlconn *c);

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -37,6 +38,7 @@ enum {
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 5000,
     EVENTS_MAX = 8,
+    WHY_SIZE = 160,
 };
 
 extern struct role virt_lock;
@@ -52,7 +54,8 @@ struct virt {
     virConnectPtr conn GUARDED_BY(virt_lock); /* NULL: not connected */
     bool is_lost GUARDED_BY(virt_lock); /* conn has been closed by the peer */
     bool is_closing GUARDED_BY(virt_lock);
-    unsigned calls GUARDED_BY(virt_lock); /* of fn, not yet returned */
+    unsigned calls GUARDED_BY(virt_lock);     /* of fn, not yet returned */
+    char why[WHY_SIZE] GUARDED_BY(virt_lock); /* the last try has failed */
 };
 
 static void
@@ -302,8 +305,26 @@ publish(struct virt *v, virConnectPtr conn)
 {
     lock(v);
     v->conn = conn;
+    if (conn != NULL)
+        v->why[0] = 0;
     pthread_cond_broadcast(&v->changed);
     unlock(v);
+}
+
+/* The cause is kept for whoever asks; the first failure in a row is told. */
+static void
+note_failure(struct virt *v, bool *told)
+{
+    const char *why = virGetLastErrorMessage();
+
+    log_debug("libvirt: %s: %s", v->uri, why);
+    lock(v);
+    (void)snprintf(v->why, sizeof v->why, "%s", why);
+    unlock(v);
+    publish(v, NULL);
+    if (!*told)
+        emit(v, VIRT_EVENT_UNREACHABLE, why);
+    *told = true;
 }
 
 static void *
@@ -311,20 +332,20 @@ run_connector(void *arg)
 {
     struct virt *v = arg;
     uint64_t pause_ms = RETRY_MIN_MS;
-    bool is_closing = false;
+    bool is_closing = false, told = false;
 
     while (!is_closing) {
         struct session s;
 
         if (!session_begin(v, &s)) {
-            log_debug("libvirt: %s: %s", v->uri, virGetLastErrorMessage());
-            publish(v, NULL);
+            note_failure(v, &told);
             is_closing = wait_for_end(v, pause_ms);
             pause_ms =
                 pause_ms * 2 < RETRY_MAX_MS ? pause_ms * 2 : RETRY_MAX_MS;
             continue;
         }
         pause_ms = RETRY_MIN_MS;
+        told = false;
         publish(v, s.conn);
         emit(v, VIRT_EVENT_CONNECTED, NULL);
         is_closing = wait_for_end(v, 0);
@@ -416,15 +437,17 @@ virConnectPtr
 virt_connect_get(struct virt *v, struct err *err)
 {
     virConnectPtr conn = NULL;
+    char why[WHY_SIZE];
 
     lock(v);
     if (v->conn != NULL && !v->is_lost && virConnectRef(v->conn) == 0)
         conn = v->conn;
+    memcpy(why, v->why, sizeof why);
     unlock(v);
     if (conn == NULL)
         return err_set_null(err, ERR_UNAVAILABLE,
-                            "no connection to libvirt (%s): is libvirtd up?",
-                            v->uri);
+                            "no connection to libvirt (%s): is libvirtd up? %s",
+                            v->uri, why);
     return conn;
 }
 

@@ -23,6 +23,9 @@ enum virt_event {
     VIRT_EVENT_UNDEFINED, /* said by libvirt, not concluded */
     VIRT_EVENT_CONNECTED, /* uuid NULL: list everything again */
     VIRT_EVENT_DISCONNECTED,
+    /* Once, when the tries to connect begin to fail; in the place of a UUID:
+     * why, in libvirt's words. */
+    VIRT_EVENT_UNREACHABLE,
 };
 typedef void (*virt_event_fn)(void *arg, enum virt_event event,
                               const char *uuid);
