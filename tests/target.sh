@@ -90,8 +90,12 @@ uid=$(cat /proc/sys/kernel/random/uuid)
 echo '{"metadata":{"name":"v","namespace":"default","uid":"3f1c7a52-0f3e-4f64-9e0b-0d8f3a1b2c3d"},"spec":{"template":{"spec":{}}}}' >"$T/v.json"
 echo "<domain type='kvm'><name>v</name></domain>" >"$T/v.xml"
 head -c 65536 /dev/urandom >"$T/vda"
-python3 "$tests_dir/backup-meta.py" "$T/v.json" "$T/v.xml" default found "$uid" vda:raw:65536 >"$T/v.meta"
-repo_tool import -q --parent none --uid "$uid" --metadata "$T/v.meta" "$T/state/targets/plain" "$T/vda" >/dev/null
+# made NAME UID: a backup, made by nobody here.
+made() {
+    python3 "$tests_dir/backup-meta.py" "$T/v.json" "$T/v.xml" default "$1" "$2" vda:raw:65536 >"$T/v.meta"
+    repo_tool import -q --parent none --uid "$2" --metadata "$T/v.meta" "$T/state/targets/plain" "$T/vda" >/dev/null
+}
+made found "$uid"
 k annotate backuptarget plain vmkeep.io/test=1 >/dev/null
 backup=virtualmachinebackups.harvesterhci.io
 check "a backup that is there is found" wait_until 30 field_is $backup found .status.readyToUse true
@@ -100,3 +104,21 @@ check "then it is not ready" wait_until 30 field_is $backup found .status.readyT
 check "the directory is a target again, by another name" target again "$T/state/targets/plain"
 check "the backup is ready again" wait_until 30 field_is $backup found .status.readyToUse true
 check_equal "and that target's" "$(field $backup found .status.vmkeep.target)" again
+
+# ---- yesterday's copy is put in its place ----
+cp -a "$T/state/targets/plain" "$T/yesterday"
+made today "$(cat /proc/sys/kernel/random/uuid)"
+target_poke again
+check "another backup is found" wait_until 30 field_is $backup today .status.readyToUse true
+rm -rf "$T"/state/targets/plain/*
+cp -a "$T/yesterday/." "$T/state/targets/plain/"
+target_poke again
+check "a repository that went back is told" wait_until 30 eval "k get events -A | grep -q RepositoryWentBack"
+check "what it lacks is not ready" wait_until 30 field_is $backup today .status.readyToUse false
+check "and why" eval "backup_condition today Ready | grep -q 'not on its target any more'"
+check "what it has is" field_is $backup found .status.readyToUse true
+check "the target is ready" target_ready_is again "True Ready"
+made later "$(cat /proc/sys/kernel/random/uuid)"
+target_poke again
+check "it goes on from there" wait_until 30 field_is $backup later .status.readyToUse true
+check "undamaged" repo_tool verify -q "$T/state/targets/plain"

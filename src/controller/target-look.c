@@ -41,6 +41,7 @@ struct pass {
     size_t n_deleted;
     const char *test; /* that is asked for and not answered; NULL: none */
     bool is_new_repo;
+    bool went_back; /* an older copy is in its place */
 };
 
 static void
@@ -110,16 +111,20 @@ open_handle(struct pass *p, struct err *err)
     bool is_current = false;
     char *key = NULL;
 
-    p->ref = p->test == NULL && p->look.step == TARGET_USE
+    p->ref = p->look.step == TARGET_USE
                  ? target_present(p->t, object_name(p->object), &p->look.dir,
                                   p->place.known_uuid)
                  : NULL;
-    if (p->ref != NULL &&
+    if (p->ref != NULL && repo_went_back(p->ref->repo, &p->went_back, err) < 0)
+        return -1;
+    if (p->ref != NULL && p->test == NULL && !p->went_back &&
         repo_keys_is_current(p->ref->repo, &is_current, err) < 0)
         return -1;
     if (is_current)
         return 0;
-    target_release(TAKE(p->ref)); /* none, or its keys were rotated */
+    /* None, or its keys were rotated, or it is another one than was read; or
+     * somebody asked for a test, which begins at the beginning. */
+    target_release(TAKE(p->ref));
     if (target_repo_open(&p->place, &p->look, &repo, &key, err) < 0)
         return -1;
     ref = xcalloc(1, sizeof *ref);
@@ -322,6 +327,11 @@ tell_events(struct pass *p)
             p->ctl->events, p->object, "KeepTheKey",
             "keep a copy of %s in another place, or print vmkeep repo export-kit -k %s %s: without a key nothing of this repository can be read",
             p->ref->key, p->ref->key, p->place.path);
+    if (p->went_back && p->ref != NULL)
+        eventrec_warn(
+            p->ctl->events, p->object, "RepositoryWentBack",
+            "an older copy of the repository was put in place in %s: it has %zu backups; those that are not among them are lost unless the newer copy is put back",
+            p->place.path, p->seen.n);
     if (p->ref == NULL && (was == NULL || strcmp(was, "True") == 0))
         eventrec_warn(p->ctl->events, p->object, "TargetNotReady", "%s",
                       p->message);

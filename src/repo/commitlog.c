@@ -145,16 +145,58 @@ find_highest_locked(struct commitlog *l, uint64_t *ret, struct err *err)
     return 0;
 }
 
+/* Is the last entry that was read still there? Whoever puts yesterday's copy of
+ * the repository in its place does that under our feet: what is in memory names
+ * packs and backups that are not there, condemns packs that are needed again,
+ * and the next entry would leave a gap. */
+static int
+check_head_locked(struct commitlog *l, bool *ret_went_back, struct err *err)
+    REQUIRES(commitlog_lock)
+{
+    uint8_t hash[HASH_SIZE];
+    char name[32];
+    size_t len = 0;
+
+    *ret_went_back = false;
+    if (!l->is_loaded || !l->has_head || l->next_seq == 1)
+        return 0;
+    commitlog_name(l->next_seq - 1, name);
+    if (blob_get(l->blob, name, 0, l->scratch, COMMITLOG_SIZE_MAX + 1, &len,
+                 err) < 0) {
+        *ret_went_back = err->code == ERR_NOT_FOUND;
+        return *ret_went_back ? 0 : -1;
+    }
+    hash_sha256(l->scratch, len, hash);
+    *ret_went_back = memcmp(hash, l->head, HASH_SIZE) != 0;
+    return 0;
+}
+
+int
+commitlog_went_back(struct commitlog *l, bool *ret, struct err *err)
+{
+    int rc;
+
+    commitlog_lock_take(l);
+    rc = check_head_locked(l, ret, err);
+    commitlog_lock_drop(l);
+    return rc;
+}
+
 int
 commitlog_refresh_locked(struct commitlog *l, struct err *err)
 {
     uint64_t highest = 0;
-    bool found = true;
+    bool found = true, went_back = false;
 
-    if (!l->is_loaded) {
-        if (find_highest_locked(l, &highest, err) < 0)
-            return -1;
-    }
+    if (!l->is_loaded && find_highest_locked(l, &highest, err) < 0)
+        return -1;
+    if (check_head_locked(l, &went_back, err) < 0)
+        return -1;
+    if (went_back)
+        return err_set(
+            err, ERR_UNAVAILABLE,
+            "log/%020llu is gone, or another one, since it was read: was an older copy of the repository put in its place? It has to be opened anew",
+            (unsigned long long)l->next_seq - 1);
     while (found) {
         struct err ignored;
 

@@ -183,6 +183,12 @@ struct commitlog_backup {
     uint64_t seq;
 };
 
+/* Every call that looks for newer entries fails with UNAVAILABLE when the last
+ * one that was read is not there any more (an older copy of the repository was
+ * put in its place). This says whether that is so. */
+int commitlog_went_back(struct commitlog *l, bool *ret, struct err *err)
+    NODISCARD;
+
 /* The backups, oldest first, after looking for newer entries. */
 int commitlog_list(struct commitlog *l, struct commitlog_backup **ret,
                    size_t *ret_count, size_t *ret_damage, struct err *err)

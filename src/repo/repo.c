@@ -438,6 +438,12 @@ repo_list(struct repo *repo, struct repo_entry **ret_entries, size_t *ret_count,
 }
 
 int
+repo_went_back(struct repo *repo, bool *ret, struct err *err)
+{
+    return commitlog_went_back(repo->log, ret, err);
+}
+
+int
 repo_find_uid(struct repo *repo, const char *object_uid, bool *ret_found,
               struct repo_entry *ret_entry, struct err *err)
 {

@@ -97,6 +97,12 @@ int repo_list(struct repo *repo, struct repo_entry **ret_entries,
               size_t *ret_count, size_t *ret_damage, struct err *err)
     NODISCARD NONNULL(1, 2, 3, 4, 5);
 
+/* Was an older copy of the repository put in its place while it is open? Then
+ * what looks for newer entries of the log, and all that writes, fails with
+ * UNAVAILABLE; opened anew, it is what it is now.
+ *   blocks  on the store */
+int repo_went_back(struct repo *repo, bool *ret, struct err *err) NODISCARD;
+
 /* The newest backup with this object UID.  A controller that crashed after
  * its commit finds the backup so. */
 int repo_find_uid(struct repo *repo, const char *object_uid, bool *ret_found,
