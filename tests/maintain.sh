@@ -103,7 +103,8 @@ scrub() { k annotate --overwrite backuptarget default "vmkeep.io/scrub=$1" >/dev
 healthy() { k get backuptarget default -o "jsonpath={range .status.conditions[?(@.type=='Healthy')]}{.status}{end}"; }
 check "a scrub that is asked for" scrub one
 check_equal "finds all well" "$(healthy)" True
-pack=$(find "$T/targets/a/p" -type f | head -n 1)
+# The largest: what only deleted backups had in theirs, nobody would miss.
+pack=$(find "$T/targets/a/p" -type f -printf '%s %p\n' | sort -rn | sed -n '1s/^[0-9]* //p')
 mv "$pack" "$T/away"
 check "without a pack" scrub two
 check_equal "it finds the damage" "$(healthy)" False
