@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # check: suite=integration timeout=600
-# The main job, whole: a running guest is backed up, writes, is backed up again,
-# and lost with its disks; both backups give it back.
+# The main job, whole, with QEMU as Debian has it, a user of its own: a running
+# guest is backed up, writes, is backed up again, and lost with its disks; both
+# backups give it back.
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
 . "$tests_dir/lib-hrestore.sh"
 . "$tests_dir/lib-backup.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
+LIBVIRT_QEMU_USER=libvirt-qemu
 libvirt_start
 guest_define g1
 guest_start g1
@@ -26,6 +28,7 @@ backup_kept() {
     touch "$T/hold"
     backup "$1" g1
     copy_cut "$1" g1
+    apparmor_allows g1 >"$T/apparmor" 2>&1 || touch "$T/apparmor-denies"
     rm "$T/hold"
     mkdir -p "$T/copies"
     mv "$T/cut/vda.raw" "$T/copies/$1-vda.raw" && mv "$T/cut/vdb.raw" "$T/copies/$1-vdb.raw"
@@ -37,6 +40,7 @@ is_kept() {
     for disk in vda vdb; do same_image "$(guest_disk "$1" $disk)" qcow2 "$T/copies/$2-$disk.raw" || return 1; done
 }
 guest_exec g1 'echo one >/data/file; sync'
+check_fails "its QEMU is not root's" test "$(stat -c %u "/proc/$(guest_pid g1)")" = 0
 check "a full backup" backup_kept b1
 guest_exec g1 'echo two >/data/file; sync'
 guest_wait_more g1 20
@@ -71,6 +75,8 @@ guest_wait_agent g1
 check_equal "with what it had written" "$(guest_exec g1 'cat /data/file')" two
 check "and is backed up again" backup_kept b3
 note "method: $(backup_method b3 vda), $(backup_field b3 '.status.vmkeep.tracking[0].reason')"
+
+check_fails "AppArmor had a rule for every layer" eval 'cat "$T/apparmor"; test -e "$T/apparmor-denies"'
 
 guest_shutdown g1
 hrestore r3 g1 b1 "newVM: false" "haltAfterRestore: true"

@@ -25,9 +25,12 @@ requires_libvirt() {
 
 # libvirt_start: libvirtd and room for guests in namespaces of their own.
 # virsh finds it by LIBVIRT_DEFAULT_URI, vmkeepd by LIBVIRT_URI (the same).
+#   LIBVIRT_QEMU_USER   whom QEMU runs as (root). libvirt-qemu: what Debian's
+#                       qemu.conf says; so are who owns disks, when, and
+#                       QEMU's /dev
 #   LIBVIRT_SWTPM_USER  whom software TPMs run as (root)
 libvirt_start() {
-    local d=$T/lv group
+    local d=$T/lv group user=${LIBVIRT_QEMU_USER:-root}
     mkdir -p "$d"/{rt,etc/qemu,lib,log,cache,swtpm-log,swtpm-ca}
     [ -z "${LIBVIRT_SWTPM_USER:-}" ] || chown "$LIBVIRT_SWTPM_USER" "$d/swtpm-ca"
     cat >"$d/etc/libvirtd.conf" <<CONF
@@ -36,16 +39,15 @@ unix_sock_rw_perms = "0700"
 log_outputs = "3:file:$d/libvirtd.log"
 CONF
     cat >"$d/etc/qemu.conf" <<CONF
-user = "root"
-group = "root"
+user = "$user"
+group = "$user"
 swtpm_user = "${LIBVIRT_SWTPM_USER:-root}"
 swtpm_group = "${LIBVIRT_SWTPM_USER:-root}"
 security_driver = "none"
-remember_owner = 0
 stdio_handler = "file"
-namespaces = []
 cgroup_controllers = []
 CONF
+    [ "$user" != root ] || printf 'remember_owner = 0\nnamespaces = []\n' >>"$d/etc/qemu.conf"
     # libvirtd wants its default user even where qemu.conf names another, and
     # only Debian's libvirt-daemon-system creates it.
     cp /etc/passwd "$d/passwd"
@@ -137,12 +139,23 @@ guest_define() {
     local name=$1 dir=$T/$1 format=${GUEST_FORMAT:-qcow2} image
     image=$(guest_image) || { echo "the test guest cannot be built" >&2; return 1; }
     mkdir -p "$dir"
+    [ "${LIBVIRT_QEMU_USER:-root}" = root ] || image=$(guest_boot_files "$image")
     cp --reflink=auto --sparse=always "$image/root.$format" "$image/data.$format" "$dir/"
     sed -e "s|@NAME@|$name|; s|@UUID@|${GUEST_UUID:-$(cat /proc/sys/kernel/random/uuid)}|" \
         -e "s|@GUEST@|$image|; s|@DIR@|$dir|; s|@FORMAT@|$format|" \
         -e "s|@APPEND@|${GUEST_APPEND:-}|; s|@EXTRA@|${GUEST_EXTRA:-}|; s|<kernel>|${GUEST_OS:-}&|" \
         "$tests_dir/guest/domain.xml.in" >"$dir/domain.xml"
     virsh -q define "$dir/domain.xml"
+}
+
+# guest_boot_files IMAGE-DIR: the same, where another user than root reaches
+# it, and may own what it boots from, as libvirt makes it; prints its directory.
+guest_boot_files() {
+    if [ ! -e "$T/boot/initrd" ]; then
+        mkdir -p "$T/boot"
+        cp --reflink=auto "$1"/* "$T/boot/"
+    fi
+    echo "$T/boot"
 }
 
 # small_filesystem: ext4 of 320 MiB in $T/small, which can be filled up.
@@ -189,6 +202,23 @@ guest_kill() {
 # guest_pid NAME: its QEMU's process, as this shell's /proc counts. By UUID: the
 # name may be that of a guest of another test at the same time.
 guest_pid() { pgrep -f -- "qemu-system-x86_64 .* -uuid $(guest_uuid "$1") "; }
+
+# apparmor_allows NAME: would the profile that libvirt gives its QEMU (made here,
+# loaded nowhere) let it open the images that it has open, as it has?
+apparmor_allows() {
+    local rules pid fd file wanted uuid
+    uuid=$(guest_uuid "$1")
+    pid=$(guest_pid "$1")
+    rules=$(virsh -q dumpxml "$1" | in_namespace /usr/lib/libvirt/virt-aa-helper --dryrun --replace --uuid "libvirt-$uuid" 2>&1) || return 1
+    for fd in /proc/"$pid"/fd/*; do
+        file=$(readlink "$fd")
+        [[ $file == *.qcow2 || $file == *.raw ]] || continue
+        wanted='"'$file'" r'
+        # Octal; the last digit: 0 reads, 1 and 2 write.
+        grep -q '^flags:.*[12]$' "/proc/$pid/fdinfo/${fd##*/}" && wanted+=w
+        grep -qF "$wanted" <<<"$rules" || { echo "no rule begins with: $wanted"; echo "$rules"; return 1; }
+    done
+}
 
 # guest_exec NAME SHELL-TEXT: run it in the guest; its output and exit code.
 guest_exec() {

@@ -22,6 +22,7 @@ mount -o loop "$T/scratch.img" "$T/scratch" || skip_all "no loop mounts here"
 cleanup_fn umount -l "$T/scratch"
 rmdir "$T/scratch/lost+found"
 
+LIBVIRT_QEMU_USER=libvirt-qemu # as Debian has it
 libvirt_start
 qemu-img create -q -f qcow2 "$T/g/root.qcow2" 16M
 cat >"$T/g.xml" <<XML
@@ -74,6 +75,9 @@ check "the target is there again" wait_until 20 target_ready_is default "True Re
 # ---- a running machine ----
 copy_device "$T/first.raw"
 check "a backup is cut" held b1
+socket=$(virsh -q backup-dumpxml g | sed -n "s/.*socket='\([^']*\)'.*/\1/p")
+check "the socket is where AppArmor lets QEMU make it" eval \
+    "virsh -q dumpxml g | in_namespace /usr/lib/libvirt/virt-aa-helper --dryrun --replace --uuid libvirt-$(guest_uuid g) 2>&1 | grep -F '\"${socket%/*}/*\" rw'"
 check "the scratch file has its room" test "$(du -m "$T/scratch/$(backup_field b1 .metadata.uid)/vdb" | cut -f1)" -ge $size
 dd if=/dev/zero of="$T/scratch/others" bs=1M status=none 2>/dev/null || true
 check "others fill that file system" test "$(df --output=avail -m "$T/scratch" | tail -n 1)" -lt 2

@@ -2,11 +2,15 @@
 /* controller/pull.c
  *
  *   <scratch_dir>/<uid of the backup>/   QEMU's own: 0700, of its user
- *       nbd                              the socket
  *       vdb                              a scratch file
+ *   <libvirt's directory of that QEMU>/
+ *       vmkeep-<uid of the backup>       the socket
  *
- * The directory is hostile: QEMU can write there. No link in it is followed,
- * and only these names are removed.
+ * AppArmor's profile of a domain lets its QEMU make a socket in that directory
+ * of libvirt's and nowhere else; a scratch file is added to the profile by
+ * libvirt. Where the directory is not known, the socket (nbd) lies beside the
+ * scratch files. Both directories are hostile: QEMU can write there, so no link
+ * in them is followed.
  */
 #include "controller/pull.h"
 
@@ -29,7 +33,6 @@
 #include "base/mem.h"
 #include "virt/backup.h"
 
-#define SOCKET_NAME "nbd"
 /* sun_path, less its end. */
 #define SOCKET_MAX 107
 
@@ -169,13 +172,27 @@ check_room(const struct pull *p, struct err *err)
         dir, has >> 20, need >> 20);
 }
 
-/* QEMU makes the socket there, so the directory is its own. */
+static char *
+choose_socket(const struct pull *p)
+{
+    CLEANUP(mem_free) char *dir = virt_qemu_dir(p->vm_uuid);
+    CLEANUP(mem_free)
+    char *socket = dir == NULL ? NULL : xasprintf("%s/vmkeep-%s", dir, p->uid);
+
+    if (socket != NULL && strlen(socket) <= SOCKET_MAX)
+        return TAKE(socket);
+    return xasprintf("%s/nbd", p->dir);
+}
+
+/* libvirt makes the scratch files as QEMU's user, so the directory is its
+ * own. */
 static int
-make_dir(const struct pull *p, struct err *err)
+make_dir(struct pull *p, struct err *err)
 {
     uid_t uid;
     gid_t gid;
 
+    p->socket = choose_socket(p);
     if (strlen(p->socket) > SOCKET_MAX)
         return err_set(err, ERR_UNSUPPORTED,
                        "scratch_dir %s: its path is too long for a socket",
@@ -199,7 +216,6 @@ pull_prepare(struct ctl *ctl, const struct virt_vm *vm, const char *uid,
     p->uid = xstrdup(uid);
     p->vm_uuid = xstrdup(vm->uuid);
     p->dir = dir_of(ctl, uid);
-    p->socket = xasprintf("%s/" SOCKET_NAME, p->dir);
     p->is_running = vm->live != NULL;
     p->parts = xcalloc(n + 1, sizeof *p->parts);
     for (size_t i = 0; i < n; i++)
@@ -287,19 +303,17 @@ pull_record(const struct pull *p, size_t i)
 /* ---- reading ---- */
 
 static int
-check_running(const struct pull_disk *d, struct err *err)
+check_running(const struct pull_disk *d, char **ret_socket, struct err *err)
 {
-    CLEANUP(mem_free) char *dir = dir_of(d->ctl, d->uid);
-    CLEANUP(mem_free) char *socket = xasprintf("%s/" SOCKET_NAME, dir);
-    bool is_on = false;
-
-    if (virt_backup_is_on(d->ctl->virt, d->vm_uuid, socket, &is_on, err) < 0)
+    if (virt_backup_socket(d->ctl->virt, d->vm_uuid, d->uid, ret_socket, err) <
+        0)
         return -1;
-    return is_on ? 0
-                 : err_set(err, ERR_UNAVAILABLE,
-                           "disk %s: the machine was stopped, or somebody "
-                           "ended its backup job, while it was read",
-                           d->target);
+    return *ret_socket != NULL
+               ? 0
+               : err_set(err, ERR_UNAVAILABLE,
+                         "disk %s: the machine was stopped, or somebody ended "
+                         "its backup job, while it was read",
+                         d->target);
 }
 
 static int
@@ -324,8 +338,30 @@ check_stopped(const struct pull_disk *d, struct err *err)
 int
 pull_check(const struct pull_disk *d, struct err *err)
 {
-    return jsonx_bool(d->record, "running") ? check_running(d, err)
+    CLEANUP(mem_free) char *socket = NULL;
+
+    return jsonx_bool(d->record, "running") ? check_running(d, &socket, err)
                                             : check_stopped(d, err);
+}
+
+static int
+open_running(const struct pull_disk *d, struct disk_source **ret_source,
+             struct err *err)
+{
+    CLEANUP(mem_free) char *socket = NULL;
+    CLEANUP(fd_close) int fd = -1;
+    char *name;
+
+    if (check_running(d, &socket, err) < 0)
+        return -1;
+    name = strrchr(socket, '/');
+    if (name == NULL || name == socket)
+        return err_set(err, ERR_UNSUPPORTED, "disk %s: socket %s", d->target,
+                       socket);
+    *name++ = 0;
+    if (virt_qemu_open_dir(d->vm_uuid, socket, &fd, err) < 0)
+        return err_wrap(err, "disk %s", d->target);
+    return disk_source_open_export(fd, name, d->target, ret_source, err);
 }
 
 int
@@ -336,16 +372,12 @@ pull_open(const struct pull_disk *d, struct disk_source **ret_source,
         .dir = d->dir,
         .top = { jsonx_str_or(d->record, "path", ""), "raw" },
     };
-    CLEANUP(mem_free) char *dir = dir_of(d->ctl, d->uid);
-    CLEANUP(fd_close) int fd = -1;
 
-    if (pull_check(d, err) < 0)
+    if (jsonx_bool(d->record, "running"))
+        return open_running(d, ret_source, err);
+    if (check_stopped(d, err) < 0)
         return -1;
-    if (!jsonx_bool(d->record, "running"))
-        return disk_source_open(&o, ret_source, err);
-    if (file_open_dir(dir, &fd, err) < 0)
-        return -1;
-    return disk_source_open_export(fd, SOCKET_NAME, d->target, ret_source, err);
+    return disk_source_open(&o, ret_source, err);
 }
 
 /* ---- the end ---- */
@@ -380,15 +412,13 @@ int
 pull_end(struct ctl *ctl, const char *vm_uuid, const char *uid, struct err *err)
 {
     CLEANUP(mem_free) char *dir = NULL;
-    CLEANUP(mem_free) char *socket = NULL;
 
     if (ctl->config.scratch_dir == NULL)
         return 0;
     dir = dir_of(ctl, uid);
     if (access(dir, F_OK) < 0 && errno == ENOENT)
         return 0; /* it is made before the job, and removed after it */
-    socket = xasprintf("%s/" SOCKET_NAME, dir);
-    if (virt_backup_end(ctl->virt, vm_uuid, socket, err) < 0)
+    if (virt_backup_end(ctl->virt, vm_uuid, uid, err) < 0)
         return -1;
     return remove_dir(dir, err);
 }

@@ -19,8 +19,10 @@ struct virt_backup_disk {
     const char *target;  /* "vdb" */
     const char *scratch; /* a file that libvirt makes; its directory is there */
 };
+/* A job is ours if the path of its socket has this name in it: one of a kind,
+ * say a UUID. */
 struct virt_backup {
-    const char *socket; /* UNIX; QEMU makes it, in a directory of its own */
+    const char *socket; /* UNIX, with the name in it; QEMU makes it */
     const struct virt_backup_disk *disks;
     size_t n;
 };
@@ -30,13 +32,14 @@ struct virt_backup {
  *   errors  BUSY (another job); CONFLICT (it is not running) */
 int virt_backup_begin(struct virt *v, const char *uuid,
                       const struct virt_backup *b, struct err *err) NODISCARD;
-/* Does this very job, by its socket, run?
+/* The socket of this very job, as QEMU names it; NULL: it does not run. The
+ * caller's.
  *   errors  NOT_FOUND: no such domain */
-int virt_backup_is_on(struct virt *v, const char *uuid, const char *socket,
-                      bool *ret_is, struct err *err) NODISCARD;
+int virt_backup_socket(struct virt *v, const char *uuid, const char *name,
+                       char **ret_socket, struct err *err) NODISCARD;
 /* End it and wait until it is gone; none, or another, is success.
  *   errors  TIMEOUT */
-int virt_backup_end(struct virt *v, const char *uuid, const char *socket,
+int virt_backup_end(struct virt *v, const char *uuid, const char *name,
                     struct err *err) NODISCARD;
 
 /* Let a scratch file have what a disk of `size` bytes can need at most, on the
@@ -50,3 +53,11 @@ uint64_t virt_backup_need(uint64_t size);
 /* Who runs its QEMU. NOT_FOUND: nobody. */
 int virt_qemu_owner(const char *uuid, uid_t *ret_uid, gid_t *ret_gid,
                     struct err *err) NODISCARD;
+/* The directory that libvirt made for this QEMU alone, as QEMU names it: where
+ * AppArmor's profile of a domain lets it make sockets. It goes with the domain.
+ * NULL: not known. The caller's. */
+char *virt_qemu_dir(const char *uuid) NODISCARD;
+/* A directory as QEMU sees it, which may have mounts of its own. QEMU can write
+ * to it, or replace it: follow no links. */
+int virt_qemu_open_dir(const char *uuid, const char *dir, int *ret_fd,
+                       struct err *err) NODISCARD;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A job of ours is known by its socket, which is named after the backup: a job
+/* A job of ours is known by its socket, whose path has the backup's UID: a job
  * that an administrator began is never ended.
  *
  * What a scratch file can need: QEMU copies each cluster of the disk into it at
@@ -101,27 +101,30 @@ socket_of(virDomainPtr dom, char **ret, struct err *err)
     return 0;
 }
 
+/* The same, if it is the job of this name. */
 static int
-is_on(virDomainPtr dom, const char *socket, bool *ret_is, struct err *err)
+our_socket_of(virDomainPtr dom, const char *name, char **ret, struct err *err)
 {
-    CLEANUP(mem_free) char *is = NULL;
+    CLEANUP(mem_free) char *socket = NULL;
 
-    if (socket_of(dom, &is, err) < 0)
+    *ret = NULL;
+    if (socket_of(dom, &socket, err) < 0)
         return -1;
-    *ret_is = is != NULL && strcmp(is, socket) == 0;
+    if (socket != NULL && strstr(socket, name) != NULL)
+        *ret = TAKE(socket);
     return 0;
 }
 
 int
-virt_backup_is_on(struct virt *v, const char *uuid, const char *socket,
-                  bool *ret_is, struct err *err)
+virt_backup_socket(struct virt *v, const char *uuid, const char *name,
+                   char **ret_socket, struct err *err)
 {
     CLEANUP(virt_domain_unref)
     virDomainPtr dom = virt_connect_domain(v, uuid, err);
 
     if (dom == NULL)
         return -1;
-    return is_on(dom, socket, ret_is, err) < 0
+    return our_socket_of(dom, name, ret_socket, err) < 0
                ? err_wrap(err, "domain %s", uuid)
                : 0;
 }
@@ -137,20 +140,22 @@ abort_job(virDomainPtr dom, const char *uuid)
 }
 
 int
-virt_backup_end(struct virt *v, const char *uuid, const char *socket,
+virt_backup_end(struct virt *v, const char *uuid, const char *name,
                 struct err *err)
 {
     CLEANUP(virt_domain_unref)
     virDomainPtr dom = virt_connect_domain(v, uuid, err);
     uint64_t until_ms = clock_mono_ms() + END_MS;
-    bool is = false, is_aborted = false;
+    bool is_aborted = false;
 
     if (dom == NULL)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
     for (;;) {
-        if (is_on(dom, socket, &is, err) < 0)
+        CLEANUP(mem_free) char *socket = NULL;
+
+        if (our_socket_of(dom, name, &socket, err) < 0)
             return err_wrap(err, "domain %s", uuid);
-        if (!is)
+        if (socket == NULL)
             return 0;
         /* It may have ended by itself just now: the next look says. */
         if (!is_aborted)

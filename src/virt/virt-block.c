@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "virt/apparmor.h"
 #include "virt/block.h"
 #include "virt/virt-priv.h"
 
@@ -85,6 +86,7 @@ begin(struct commit *c, struct err *err)
     const struct domxml_disk *disk;
     int top, base;
     struct effect e;
+    struct err unused;
     int rc;
 
     if (read_disk(c->dom, c->how->target, &d, &disk, err) < 0)
@@ -98,6 +100,9 @@ begin(struct commit *c, struct err *err)
         return err_set(err, ERR_INVALID, "%s does not lie below %s",
                        c->how->base, c->how->top);
     c->is_active = top == 0;
+    /* If that fails the commit does too, and says more. */
+    (void)!apparmor_undeny(APPARMOR_DIR, c->how->uuid, disk->chain[base].path,
+                           &unused);
     /* libvirt looks the names up in its own chain: give it its own spelling. */
     e = effect_begin("commit", c->how->target);
     rc = virDomainBlockCommit(

@@ -37,3 +37,8 @@ struct domxml *virt_vm_parse(virConnectPtr conn, const char *xml,
 void virt_errors_set(struct err *err, const char *fmt, ...) PRINTF(2, 3);
 /* Is libvirt's last error of this thread this virErrorCode? */
 bool virt_errors_is(int code);
+
+/* /proc/PID of the process that runs the domain; the caller's. NOT_FOUND: none;
+ * CONFLICT: two claim to be it. */
+int virt_process_open(const char *uuid, int *ret_pid_fd, struct err *err)
+    NODISCARD;
