@@ -56,25 +56,17 @@ prepare(struct virt *v, const char *uuid, uint64_t timeout_ms, struct err *err)
 /* Both calls are alike: bounded, counted, and the answer is how many file
  * systems. */
 static int
-call(struct virt *v, const char *uuid, uint64_t timeout_ms, bool is_freeze,
-     unsigned *ret_count, struct err *err)
+tell(virDomainPtr dom, const char *uuid, bool is_freeze, unsigned *ret_count,
+     struct err *err)
 {
     const char *what = is_freeze ? "freeze" : "thaw";
-    CLEANUP(virt_domain_unref)
-    virDomainPtr dom = prepare(v, uuid, timeout_ms, err);
-    struct effect e;
-    int n;
+    struct effect e = effect_begin(what, uuid);
+    int n = is_freeze ? virDomainFSFreeze(dom, NULL, 0, 0)
+                      : virDomainFSThaw(dom, NULL, 0, 0);
 
-    if (dom == NULL)
-        return -1;
-    e = effect_begin(what, uuid);
-    n = is_freeze ? virDomainFSFreeze(dom, NULL, 0, 0)
-                  : virDomainFSThaw(dom, NULL, 0, 0);
     effect_end(&e);
     if (n < 0) {
         agent_error(uuid, what, err);
-        if (is_freeze && err->code == ERR_UNAVAILABLE && !virt_is_connected(v))
-            err->code = ERR_TIMEOUT; /* sent, perhaps */
         return -1;
     }
     *ret_count = (unsigned)n;
@@ -85,12 +77,36 @@ int
 virt_freeze(struct virt *v, const char *uuid, uint64_t timeout_ms,
             unsigned *ret_count, struct err *err)
 {
-    return call(v, uuid, timeout_ms, true, ret_count, err);
+    CLEANUP(virt_domain_unref)
+    virDomainPtr dom = prepare(v, uuid, timeout_ms, err);
+
+    if (dom == NULL)
+        return -1;
+    if (tell(dom, uuid, true, ret_count, err) < 0) {
+        if (err->code == ERR_UNAVAILABLE && !virt_is_connected(v))
+            err->code = ERR_TIMEOUT; /* sent, perhaps */
+        return -1;
+    }
+    virt_connect_keep(v, uuid, dom);
+    return 0;
 }
 
+/* The timeout that the freeze set still holds for what it left behind. If its
+ * connection is gone there may be a new one. */
 int
 virt_thaw(struct virt *v, const char *uuid, uint64_t timeout_ms,
           unsigned *ret_count, struct err *err)
 {
-    return call(v, uuid, timeout_ms, false, ret_count, err);
+    CLEANUP(virt_domain_unref) virDomainPtr kept = virt_connect_kept(v, uuid);
+    CLEANUP(virt_domain_unref) virDomainPtr dom = NULL;
+
+    virt_connect_drop(v, uuid);
+    if (kept != NULL) {
+        if (tell(kept, uuid, false, ret_count, err) == 0)
+            return 0;
+        if (virConnectIsAlive(virDomainGetConnect(kept)) == 1)
+            return -1;
+    }
+    dom = prepare(v, uuid, timeout_ms, err);
+    return dom == NULL ? -1 : tell(dom, uuid, false, ret_count, err);
 }

@@ -39,6 +39,7 @@ enum {
     RETRY_MAX_MS = 5000,
     EVENTS_MAX = 8,
     WHY_SIZE = 160,
+    KEPT_MS = 5000,
 };
 
 extern struct role virt_lock;
@@ -56,6 +57,14 @@ struct virt {
     bool is_closing GUARDED_BY(virt_lock);
     unsigned calls GUARDED_BY(virt_lock);     /* of fn, not yet returned */
     char why[WHY_SIZE] GUARDED_BY(virt_lock); /* the last try has failed */
+    struct kept *kept GUARDED_BY(virt_lock);  /* see virt_connect_keep() */
+};
+
+struct kept {
+    struct kept *next;
+    virDomainPtr dom;
+    uint64_t until_ms;
+    char uuid[UUID_STR_SIZE];
 };
 
 static void
@@ -394,6 +403,32 @@ virt_open(const char *uri, virt_event_fn fn, void *arg, struct err *err)
     return v;
 }
 
+/* uuid NULL: any. */
+static struct kept *
+take_kept(struct virt *v, const char *uuid)
+{
+    struct kept **at, *k;
+
+    lock(v);
+    for (at = &v->kept;
+         *at != NULL && uuid != NULL && strcmp((*at)->uuid, uuid) != 0;)
+        at = &(*at)->next;
+    k = *at;
+    if (k != NULL)
+        *at = k->next;
+    unlock(v);
+    return k;
+}
+
+static void
+free_kept(struct kept *k)
+{
+    if (k == NULL)
+        return;
+    (void)virDomainFree(k->dom);
+    free(k);
+}
+
 void
 virt_close(struct virt *v)
 {
@@ -406,6 +441,8 @@ virt_close(struct virt *v)
         pthread_cond_wait(&v->changed, &v->mutex);
     unlock(v);
     pthread_join(v->thread, NULL);
+    for (struct kept *k; (k = take_kept(v, NULL)) != NULL;)
+        free_kept(k);
     unref(v);
 }
 
@@ -463,4 +500,44 @@ virt_connect_domain(struct virt *v, const char *uuid, struct err *err)
     if (dom == NULL)
         return virt_error_null(err, "domain %s", uuid);
     return dom;
+}
+
+/* ---- a frozen guest waits ---- */
+
+void
+virt_connect_keep(struct virt *v, const char *uuid, virDomainPtr dom)
+{
+    struct kept *k;
+
+    free_kept(take_kept(v, uuid));
+    if (virDomainRef(dom) < 0)
+        return;
+    k = xcalloc(1, sizeof *k);
+    k->dom = dom;
+    k->until_ms = clock_mono_ms() + KEPT_MS;
+    (void)snprintf(k->uuid, sizeof k->uuid, "%s", uuid);
+    lock(v);
+    k->next = v->kept;
+    v->kept = k;
+    unlock(v);
+}
+
+virDomainPtr
+virt_connect_kept(struct virt *v, const char *uuid)
+{
+    virDomainPtr dom = NULL;
+
+    lock(v);
+    for (struct kept *k = v->kept; k != NULL && dom == NULL; k = k->next)
+        if (strcmp(k->uuid, uuid) == 0 && clock_mono_ms() < k->until_ms &&
+            virDomainRef(k->dom) == 0)
+            dom = k->dom;
+    unlock(v);
+    return dom;
+}
+
+void
+virt_connect_drop(struct virt *v, const char *uuid)
+{
+    free_kept(take_kept(v, uuid));
 }

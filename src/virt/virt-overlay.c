@@ -112,12 +112,16 @@ virt_overlay_switch(struct virt *v, const char *uuid, const char *request,
                     struct err *err)
 {
     CLEANUP(virt_domain_unref)
-    virDomainPtr dom = virt_connect_domain(v, uuid, err);
+    virDomainPtr dom = virt_connect_kept(v, uuid);
 
-    if (dom == NULL)
-        return -1;
-    if (virDomainIsActive(dom) == 0)
-        return err_set(err, ERR_CONFLICT, "domain %s: it is not running", uuid);
+    if (dom == NULL) {
+        dom = virt_connect_domain(v, uuid, err);
+        if (dom == NULL)
+            return -1;
+        if (virDomainIsActive(dom) == 0)
+            return err_set(err, ERR_CONFLICT, "domain %s: it is not running",
+                           uuid);
+    }
     if (create(dom, uuid, request, err) < 0)
         return err_wrap(err, "domain %s", uuid);
     return 0;

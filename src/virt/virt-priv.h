@@ -27,6 +27,14 @@ virConnectPtr virt_connect_get(struct virt *v, struct err *err) NODISCARD;
 virDomainPtr virt_connect_domain(struct virt *v, const char *uuid,
                                  struct err *err) NODISCARD;
 
+/* While a guest is frozen every call to libvirtd counts, looking up the domain
+ * too. So what was looked up for the freeze is kept: for its thaw, and what
+ * comes before that, if it is at once. */
+void virt_connect_keep(struct virt *v, const char *uuid, virDomainPtr dom);
+virDomainPtr virt_connect_kept(struct virt *v, const char *uuid)
+    NODISCARD; /* a reference, or NULL */
+void virt_connect_drop(struct virt *v, const char *uuid);
+
 /* domxml_parse() of XML that libvirt gave us, volumes with their paths. */
 struct domxml *virt_vm_parse(virConnectPtr conn, const char *xml,
                              struct err *err) NODISCARD;
