@@ -17,7 +17,7 @@ for seed in 1 2; do
 done
 # Strangers: those who reach the TLS port and have no token.
 port=$(sed -n 's/^port //p' "$T/server.log")
-slow=20
+slow=280
 [ "${VMKEEP_CHECK:-}" != full ] || slow=2100
 check "strangers send no bodies, and $slow slow ones are in nobody's way" \
     python3 "$tests_dir/api-strangers.py" "$port" "$T/sock" $slow

@@ -30,6 +30,7 @@
 #include "api/auth.h"
 #include "api/ctx.h"
 #include "api/status.h"
+#include "api/strangers.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -40,6 +41,8 @@
 #define CONNS_MAX      2048
 #define CONNS_LOCAL    256 /* of them nobody on TLS can take */
 #define IDLE_TIMEOUT_S 120
+#define STRANGERS_MAX  256         /* connections on TLS without a token yet, */
+#define STRANGER_MS    30000       /* and how long they may take to show one */
 #define HEADER_MEMORY  (64u << 10) /* per connection; more headers: 431 */
 #define STREAM_BLOCK   (64u << 10)
 #define TLS_VERSIONS   "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
@@ -83,6 +86,7 @@ struct server {
     server_handle_fn handle;                 /* [C] */
     struct listener listener[LISTENERS_MAX]; /* [T: main] */
     size_t nlisteners;
+    struct strangers *strangers; /* [C] */
     pthread_t ticker;
     pthread_mutex_t mutex; /* server_lock; a leaf */
     pthread_cond_t tick;   /* signalled when is_stopping turns true */
@@ -202,6 +206,11 @@ ticker_main(void *arg)
         until.tv_nsec %= 1000000000L;
         (void)pthread_cond_timedwait(&s->tick, &s->mutex, &until);
         tick_locked(s, clock_mono_ms(), n % TICKS_PER_PEER == 0);
+        if (n % TICKS_PER_PEER == 0) {
+            unlock(s);
+            strangers_tick(s->strangers, clock_mono_ms());
+            lock(s);
+        }
     }
     unlock(s);
     return NULL;
@@ -439,15 +448,31 @@ take_body(struct conn *c, const char *data, size_t len)
     return c->received <= BODY_PATIENCE;
 }
 
+/* On TLS: is it still one who has not shown a token? */
+static bool
+is_stranger(struct conn *c)
+{
+    const union MHD_ConnectionInfo *info;
+
+    if (c->is_local)
+        return false;
+    if (auth_is_stranger(c->rq.api->auth, &c->rq))
+        return true;
+    info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (info != NULL && info->socket_context != NULL)
+        strangers_known(c->server->strangers, info->socket_context);
+    return false;
+}
+
 /* 2,048 strangers would have us keep 6 GiB of bodies, for a 401 each. */
 static bool
 is_body_unwanted(struct conn *c)
 {
     bool has_body =
         announced(c) > 0 || request_header(&c->rq, "Transfer-Encoding") != NULL;
+    bool is_unknown = is_stranger(c);
 
-    return announced(c) > BODY_PATIENCE ||
-           (has_body && auth_is_stranger(c->rq.api->auth, &c->rq));
+    return announced(c) > BODY_PATIENCE || (has_body && is_unknown);
 }
 
 static enum MHD_Result
@@ -480,6 +505,28 @@ on_request(void *arg, struct MHD_Connection *mhd, const char *url,
     return MHD_YES;
 }
 
+/* Connections of the TLS listener come and go, before any handshake. */
+static void
+on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+              enum MHD_ConnectionNotificationCode what)
+{
+    struct listener *l = arg;
+    const union MHD_ConnectionInfo *info;
+
+    if (l->is_local)
+        return;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (*context != NULL)
+            strangers_left(l->server->strangers, *context);
+        *context = NULL;
+        return;
+    }
+    info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info != NULL)
+        *context = strangers_came(l->server->strangers, info->connect_fd,
+                                  clock_mono_ms());
+}
+
 /* --- the whole ------------------------------------------------------- */
 
 /* Decoding is uri.c's: here the text must stay as it came. */
@@ -510,6 +557,7 @@ server_new(struct api *api, server_handle_fn handle)
 
     s->api = api;
     s->handle = handle;
+    s->strangers = strangers_new(STRANGERS_MAX, STRANGER_MS);
     (void)pthread_mutex_init(&s->mutex, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -546,10 +594,10 @@ server_listen(struct server *s, const struct server_listener *l,
         l->is_local ? CONNS_MAX : CONNS_MAX - CONNS_LOCAL,
         MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, to, MHD_OPTION_NOTIFY_COMPLETED,
-        on_done, to, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, to,
-        MHD_OPTION_ARRAY, l->key_pem != NULL ? tls : &tls[ARRAY_SIZE(tls) - 1],
-        MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, to, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, to, MHD_OPTION_NOTIFY_COMPLETED, on_done, to,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, to, MHD_OPTION_ARRAY,
+        l->key_pem != NULL ? tls : &tls[ARRAY_SIZE(tls) - 1], MHD_OPTION_END);
     if (to->mhd == NULL) {
         (void)close(l->fd);
         return err_set(err, ERR_INTERNAL, "libmicrohttpd does not start");
@@ -592,6 +640,7 @@ server_free(struct server *s)
     wait_for_streams(s);
     for (size_t i = 0; i < s->nlisteners; i++)
         MHD_stop_daemon(s->listener[i].mhd);
+    strangers_free(s->strangers);
     (void)pthread_cond_destroy(&s->tick);
     (void)pthread_mutex_destroy(&s->mutex);
     free(s);
