@@ -105,6 +105,29 @@ check "when it ends, that is told" wait_until 30 grep -q 'warn  libvirt .*: the 
 check_equal "once each" "$(grep -c ' warn  libvirt' "$T/vmkeepd.log")" 3
 vmkeepd_stop
 
+# ---- the objects are lost; it starts empty ----
+libvirt_restart
+mkdir -p "$T/img"
+qemu-img create -q -f qcow2 "$T/img/a.qcow2" 16M
+qemu-io -f qcow2 -c 'write -P 7 0 1M' "$T/img/a.qcow2" >/dev/null
+virsh -q define <(echo "<domain type='qemu'><name>web</name><uuid>$(virsh -q domuuid web | head -n 1)</uuid><memory unit='MiB'>64</memory><os><type arch='x86_64'>hvm</type></os><devices>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='$T/img/a.qcow2'/><target dev='vda' bus='virtio'/></disk></devices></domain>")
+rm -rf "$T/state"
+sed -i "s|^guard = .*|min_free = 1M|" "$T/vmkeep.conf"
+vmkeepd_start
+check "a machine with a disk" wait_until 30 v vm show web
+check "is snapshotted" v snapshot create web s1 --wait
+check "released under a snapshot it is not" eval "! v vm release web"
+vmkeepd_stop
+rm -r "$T/state/objects"
+vmkeepd_start
+check "its objects are lost, the machine is there" wait_until 30 v vm show web
+check "it can be released" v vm release web
+check_equal "its disk is its own again" "$(guest_disk web vda)" "$T/img/a.qcow2"
+check_equal "and nothing else is there" "$(ls "$T/img" "$T/state/layers")" "$(printf '%s:\na.qcow2\n\n%s:' "$T/img" "$T/state/layers")"
+check "with what was written" qemu-io -f qcow2 -c 'read -P 7 0 1M' "$T/img/a.qcow2"
+vmkeepd_stop
+
 # ---- rights ----
 # As systemd makes the run directory at a start after a stop: root's, closed.
 rm -rf "$T/run"

@@ -23,7 +23,7 @@
 #include "controller/objutil.h"
 #include "controller/project.h"
 #include "controller/recover.h"
-#include "controller/tracking.h"
+#include "controller/release.h"
 #include "controller/userfreeze.h"
 
 #define LOOK_EVERY_MS 1000
@@ -204,20 +204,6 @@ set_strategy(struct step *s, struct err *err)
                       (void *)(uintptr_t)s->plan.strategy, NULL, NULL, err);
 }
 
-/* Every trace: bitmaps and the trash too, and layers that could not be merged
- * until now. */
-static int
-release(struct ctl *ctl, const char *uuid, struct err *err)
-{
-    size_t left;
-
-    if (tracking_drop(ctl, uuid, err) < 0 ||
-        volume_trash_empty(ctl->volume, uuid, INT64_MAX, err) < 0 ||
-        volume_collect(ctl->volume, uuid, &left, err) < 0)
-        return -1;
-    return volume_release(ctl->volume, uuid, err);
-}
-
 static int
 do_step(struct step *s, struct err *err)
 {
@@ -244,7 +230,7 @@ do_step(struct step *s, struct err *err)
     case ACTION_RESUME:
         return virt_resume(ctl->virt, uuid, err);
     case ACTION_RELEASE:
-        return release(ctl, uuid, err);
+        return release_vm(ctl, uuid, err);
     case ACTION_FREEZE:
         return freeze(s, err);
     case ACTION_THAW:

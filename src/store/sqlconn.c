@@ -79,7 +79,7 @@ sqlconn_err_set(struct err *err, sqlite3 *db, const char *what)
         hint = ": make room on its file system";
     if (code == ERR_CORRUPT)
         hint =
-            ": it is damaged: move it away and restore a copy, or start empty; VMs and their disks are not touched";
+            ": it is damaged: move it away and restore a copy, or start empty; VMs and their disks are not touched, backups are found again on their targets, vmkeep vm release ends snapshots";
     err_do_set(err, code, "object store: %s: %s%s", what, sqlite3_errmsg(db),
                hint);
 }
@@ -195,7 +195,7 @@ check_integrity(sqlite3 *db, const char *path, struct err *err)
     if (said == NULL || strcmp(said, "ok") != 0)
         rc = err_set(
             err, ERR_CORRUPT,
-            "%s is damaged (%s): move it away and restore a copy, or start empty; VMs and their disks are not touched",
+            "%s is damaged (%s): move it away and restore a copy, or start empty; VMs and their disks are not touched, backups are found again on their targets, vmkeep vm release ends snapshots",
             path, said == NULL ? sqlite3_errmsg(db) : said);
     (void)sqlite3_finalize(st);
     return rc;

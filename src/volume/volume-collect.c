@@ -327,6 +327,31 @@ volume_detached_delete(struct volume *v, const char *vm_uuid, const char *path,
 }
 
 int
+volume_cut_list(struct volume *v, const char *vm_uuid, char ***ret_ids,
+                size_t *ret_n, struct err *err)
+{
+    CLEANUP(layer_table_free)
+    struct layer_table *t = volume_load(v, vm_uuid, err);
+    char **ids;
+    size_t n = 0;
+
+    if (t == NULL)
+        return -1;
+    ids = xcalloc(t->n_refs + 1, sizeof *ids);
+    for (size_t i = 0; i < t->n_refs; i++) {
+        bool is_new = t->refs[i].kind == LAYER_REF_CUT;
+
+        for (size_t k = 0; k < n; k++)
+            is_new = is_new && strcmp(ids[k], t->refs[i].owner) != 0;
+        if (is_new)
+            ids[n++] = xstrdup(t->refs[i].owner);
+    }
+    *ret_ids = ids;
+    *ret_n = n;
+    return 0;
+}
+
+int
 volume_release(struct volume *v, const char *vm_uuid, struct err *err)
 {
     CLEANUP(layer_table_free)

@@ -136,6 +136,9 @@ int volume_bitmap_remove(struct volume *v, const char *vm_uuid,
     NODISCARD;
 
 /* ---- what is kept ---- */
+/* The ids of all cuts of the VM. Caller frees each and the array. */
+int volume_cut_list(struct volume *v, const char *vm_uuid, char ***ret_ids,
+                    size_t *ret_n, struct err *err) NODISCARD;
 /* Drop the references of a cut. Space comes back by volume_collect(). A cut
  * that is not there is success. */
 int volume_cut_delete(struct volume *v, const char *vm_uuid, const char *cut_id,
