@@ -118,6 +118,32 @@ else
     note "it was faster"
 fi
 
+# ---- what is named is durable first ----
+# in_order FLOW: in its side effects no object gets its name before its bytes
+# are synced, no COMMIT is written before all names are, and in the end all
+# names are.
+in_order() {
+    awk -v flow="repo-$1" '
+        function parent(x) { return x ~ "/" ? substr(x, 1, match(x, "/[^/]*$") - 1) : "." }
+        function bad(text) { print NR ": " text; failed = 1 }
+        $1 != flow { next }
+        $3 == "fdatasync" && $4 ~ "^log/" && objects { for (d in dirty) bad($4 " before " d " is synced") }
+        $3 == "fdatasync" { synced[$4] = 1 }
+        $3 == "mkdir" { dirty[parent($4)] = 1 }
+        $3 == "link" { if (!synced[$4]) bad($4 " has a name and is not synced"); dirty[parent($4)] = 1; objects += $4 !~ "^log/"; links++ }
+        $3 == "fsync" { delete dirty[$4] }
+        END { for (d in dirty) bad(d " is not synced in the end"); exit failed || !links }' effects
+}
+export VMKEEP_EFFECT_LOG=$T/effects
+rm -f effects && repo init "$T/order/r" >init.log
+check "a repository is durable when it is made" in_order init
+check "with the directories that were made for it" grep -q "fsync $T\$" effects
+rm -f effects && id=$(repo import -q order/r a.img 2>/dev/null)
+check "an import: bytes, names, then the COMMIT" in_order import
+rm -f effects && repo delete order/r "$id" >/dev/null
+check "a deletion is durable" in_order delete
+unset VMKEEP_EFFECT_LOG
+
 # ---- init ----
 check_equal "init over a file" "$(status_of init "$T/a.img")" 4
 mv r/repo.cfg kept.cfg

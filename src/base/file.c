@@ -350,6 +350,18 @@ file_rename_path(const char *from, const char *to, struct err *err)
     return file_sync_dir(from_fd, from_dir, err);
 }
 
+/* The name of `path`, which is new, is durable. */
+static int
+sync_parent(const char *path, struct err *err)
+{
+    CLEANUP(mem_free) char *dir = file_dirname(path);
+    CLEANUP(fd_close) int fd = -1;
+
+    if (file_open_dir(dir, &fd, err) < 0)
+        return err->code == ERR_DENIED ? 0 : -1; /* writable, not readable */
+    return file_sync_dir(fd, dir, err);
+}
+
 int
 file_make_dirs(const char *path, mode_t mode, struct err *err)
 {
@@ -364,7 +376,10 @@ file_make_dirs(const char *path, mode_t mode, struct err *err)
         if (c != '/' && c != 0)
             continue;
         *p = 0;
-        if (mkdir(part, mode) < 0) {
+        if (mkdir(part, mode) == 0) {
+            if (sync_parent(part, err) < 0)
+                return -1;
+        } else {
             int why = errno;
 
             if (why != EEXIST || stat(part, &st) < 0)

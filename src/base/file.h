@@ -65,7 +65,7 @@ int file_unlink_paths(const char *const *paths, size_t n, struct err *err)
 int file_rename_path(const char *from, const char *to, struct err *err)
     NODISCARD;
 
-/* mkdir -p; existing directories keep their mode. */
+/* mkdir -p, durable; existing directories keep their mode. */
 int file_make_dirs(const char *path, mode_t mode, struct err *err) NODISCARD;
 
 /* The directory part of an absolute path; the caller's to free. */
