@@ -151,4 +151,10 @@ check_equal "init where a repository has lost its repo.cfg" "$(status_of init "$
 check "it says so" says 'repo.cfg'
 mv kept.cfg r/repo.cfg
 check_equal "a key for no encryption" "$(status_of init --no-encryption -k k "$T/r2")" 2
+repo init -k "$T/other.key" "$T/r3" >init.log
+check_equal "another repository's key opens nothing" "$(VMKEEP_KEY_FILE=$T/other.key status_of list r)" 6
+check_equal "and is in nobody's way where none is needed" "$(VMKEEP_KEY_FILE=$T/other.key status_of verify -l 0 r)" 0
+rm -r r3/keys
+check_equal "without its slots a repository cannot be opened" "$(status_of list -k other.key r3)" 6
+check "it is said what to do" says 'no key slot .* put a copy of them back'
 check "everything is whole in the end" repo verify -q r

@@ -53,7 +53,7 @@ load_slot(struct repo *repo, const char *name, struct repo_unlock_slot **ret,
     s = xcalloc(1, sizeof *s);
     (void)snprintf(s->name, sizeof s->name, "%s", name);
     if (blob_get(repo->blob, name, 0, s->bytes, sizeof s->bytes, &len, err) < 0)
-        return err->code == ERR_NOT_FOUND ? 0 : -1;
+        return blob_is_lost(err) ? 0 : -1;
     if (keys_slot_decode(s->bytes, len, repo->uuid, repo->cipher, &s->slot,
                          &ignored) < 0)
         return 0;
@@ -124,6 +124,10 @@ find_slot(struct unlock *u, const struct keys_secret *secret, struct err *err)
             return 0;
         }
     }
+    if (slots == 0)
+        return err_set(
+            err, ERR_DENIED,
+            "no key slot (keys/) can be read: put a copy of them back; verify --level 0 says which are damaged");
     return err_set(err, ERR_DENIED,
                    "%s opens none of the %zu key slots of this repository",
                    what_is(secret), slots);

@@ -470,6 +470,22 @@ a_rotation_that_crashes_harms_nothing(void)
     }
 }
 
+/* Whose key is whole opens the repository. */
+static void
+a_slot_that_cannot_be_read_is_in_nobodys_way(void)
+{
+    CLEANUP(repo_close) struct repo *full = begin();
+    CLEANUP(repo_close) struct repo *again = NULL;
+    char id[REPO_ID_SIZE], name[64];
+
+    add_role(full, "backup-only", id);
+    (void)snprintf(name, sizeof name, "keys/%s", id);
+    again = testing_repo_open((struct blob_fault_plan){
+        .kind = BLOB_FAULT_BAD_PLACE, .n = 10, .object = name });
+    CHECK(repo_info_get(again)->is_unlocked);
+    testing_dir_remove();
+}
+
 int
 main(void)
 {
@@ -485,6 +501,8 @@ main(void)
           a_recipient_needs_no_secret_to_be_added },
         { "a rotation that crashes harms nothing",
           a_rotation_that_crashes_harms_nothing },
+        { "a slot that cannot be read is in nobody's way",
+          a_slot_that_cannot_be_read_is_in_nobodys_way },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));

@@ -256,10 +256,15 @@ repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
     if (is_keyless && t->key_file == NULL && t->passphrase_file == NULL) {
         CLEANUP(mem_free) char *key = repotool_key_path(t);
 
-        if (access(key, F_OK) != 0) {
-            *ret_repo = TAKE(repo);
-            return 0;
+        if (access(key, F_OK) == 0) {
+            int rc = open_with_key(t, ret_repo, err);
+
+            /* A key that lies there need not be that of this one. */
+            if (rc == 0 || err->code != ERR_DENIED)
+                return rc;
         }
+        *ret_repo = TAKE(repo);
+        return 0;
     }
     return open_with_key(t, ret_repo, err);
 }
