@@ -68,6 +68,12 @@ check "nothing of it is missing" repo export -q -f --disk b.img r "$(cat changed
 check "and nothing is added" cmp a.img out.img
 
 # ---- export ----
+truncate -s 200M sparse.img
+printf 'x' | dd of=sparse.img bs=1 seek=150000000 conv=notrunc status=none
+holes=$(repo import -q r sparse.img 2>/dev/null)
+check "what is sparse" repo export -q r "$holes" sparse.out
+check "stays what it is" cmp sparse.img sparse.out
+check "and sparse, [ $(($(stat -c %b sparse.out) / 2)) KiB ]" test "$(stat -c %b sparse.out)" -lt 4096
 cp a.img mine.img
 check_equal "a file that exists is kept" "$(status_of export r "$id" mine.img)" 4
 check "and --force told" says 'mine.img: exists already; --force'
@@ -81,6 +87,13 @@ check_equal "nothing is left of it" "$(ls small)" ""
 head -c 1000 /dev/urandom >small/old.img
 check_equal "no space, over a file" "$(status_of export -f r "$id" small/old.img)" 8
 check "that is incomplete, and said to be" says 'small/old.img: is incomplete'
+mount -o remount,size=7m "$T/small" && rm -f small/*
+head -c 5500000 /dev/urandom >most.img
+repo init "$T/small/r" >init.log
+little=$(repo import -q small/r sub/../mine.img --disk x 2>/dev/null)
+check_equal "the last of the space is not for packs" "$(status_of import small/r most.img)" 8
+check "but for the log" repo delete small/r "$little"
+umount "$T/small" && mount -t tmpfs -o size=1m none "$T/small"
 cp a.img x:y.img
 odd=$(repo import -q r x:y.img 2>/dev/null)
 check "the only disk needs no name" repo export -q r "$odd" out2.img
@@ -113,7 +126,11 @@ status=0
 wait $pid || status=$?
 if [ $status != 0 ]; then
     check "an import that was ended says how to go on" says "--resume $session"
+    rm -f effects && export VMKEEP_EFFECT_LOG=$T/effects
     check "which works" repo import -q --resume "$session" --parent none r big.img
+    unset VMKEEP_EFFECT_LOG
+    check "the names that it takes over are synced before the COMMIT" \
+        awk -v dir="p/$session" '$3 == "fsync" && $4 == dir { synced = 1 } $3 == "link" && $4 ~ "^log/" && objects { exit !synced } $3 == "link" && $4 ~ "^m/" { objects++ }' effects
 else
     note "it was faster"
 fi
@@ -145,7 +162,7 @@ check "a deletion is durable" in_order delete
 unset VMKEEP_EFFECT_LOG
 
 # ---- init ----
-check_equal "init over a file" "$(status_of init "$T/a.img")" 4
+check_equal "init over a file" "$(status_of init "$T/a.img")" 3
 mv r/repo.cfg kept.cfg
 check_equal "init where a repository has lost its repo.cfg" "$(status_of init "$T/r")" 4
 check "it says so" says 'repo.cfg'

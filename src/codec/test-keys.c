@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/crc.h"
 #include "codec/keys-text.h"
+#include "codec/le.h"
 #include "test.h"
 
 static const uint8_t repo_uuid[16] = { 1 };
@@ -97,6 +99,49 @@ any_flipped_bit_of_a_slot_is_seen(void)
     for (size_t len = 0; len < slot.len; len++)
         CHECK(keys_slot_decode((const uint8_t *)slot.data, len, repo_uuid, 1,
                                &s, &err) < 0);
+}
+
+/* The checksum is nobody's secret: what a slot says of itself is bound to what
+ * it wraps. (The signature at its end is looked at by who rotates.) */
+static void
+a_slot_made_anew_from_another_opens_nothing(void)
+{
+    CLEANUP(buf_fini) struct buf slot = BUF_INIT;
+    struct keys_secret file = { .kind = KEYS_SLOT_FILE };
+    uint8_t other_uuid[16] = { 2 }, box[KEYS_SIZE];
+    struct keys_slot s;
+    struct keys k;
+    struct err err;
+    bool matched = false;
+    size_t end;
+
+    make_slot(KEYS_SLOT_FILE, KEYS_ROLE_RESTORE, &file, NULL, &slot);
+    end = slot.len - 4 - KEYS_SIGN_SIZE;
+    for (size_t i = 0; i < end; i++) {
+        slot.data[i] ^= 1;
+        le_put32((uint8_t *)slot.data + slot.len - 4,
+                 crc_32c(0, slot.data, slot.len - 4));
+        matched = false;
+        if (keys_slot_decode((const uint8_t *)slot.data, slot.len, repo_uuid, 1,
+                             &s, &err) == 0)
+            CHECK(keys_slot_open(&s, &file, &matched, &k, box, &err) < 0 ||
+                  !matched);
+        slot.data[i] ^= 1;
+    }
+    le_put32((uint8_t *)slot.data + slot.len - 4,
+             crc_32c(0, slot.data, slot.len - 4));
+    CHECK_OK(keys_slot_decode((const uint8_t *)slot.data, slot.len, repo_uuid,
+                              1, &s, &err),
+             &err);
+    CHECK_OK(keys_slot_open(&s, &file, &matched, &k, box, &err), &err);
+    CHECK(matched);
+    /* Nor does it serve another repository, or one in clear. */
+    CHECK_ERR(keys_slot_decode((const uint8_t *)slot.data, slot.len, other_uuid,
+                               1, &s, &err),
+              &err, ERR_CORRUPT);
+    CHECK_ERR(keys_slot_decode((const uint8_t *)slot.data, slot.len, repo_uuid,
+                               0, &s, &err),
+              &err, ERR_CORRUPT);
 }
 
 static bool
@@ -276,6 +321,8 @@ main(void)
           a_slot_opens_with_its_secret_only },
         { "any flipped bit of a slot is seen",
           any_flipped_bit_of_a_slot_is_seen },
+        { "a slot made anew from another opens nothing",
+          a_slot_made_anew_from_another_opens_nothing },
         { "a role gets what it needs and no more",
           a_role_gets_what_it_needs_and_no_more },
         { "a recipient opens what is sealed to it",

@@ -44,12 +44,11 @@ try_put_locked(struct commitlog *l, struct commitlog_entry *e, bool *ret_done,
     commitlog_name(e->seq, name);
     if (blob_put(l->blob, name, bytes.data, bytes.len, &existed, &put_err) <
         0) {
-        /* It may have arrived all the same. */
-        if (is_ours_locked(l, e, name, ret_done, &look_err) < 0 || !*ret_done) {
-            *err = put_err;
-            return -1;
-        }
-        return 0;
+        /* It may have arrived all the same, or another's may be there. */
+        if (is_ours_locked(l, e, name, ret_done, &look_err) == 0)
+            return 0;
+        *err = put_err;
+        return -1;
     }
     *ret_done = !existed;
     if (existed && is_ours_locked(l, e, name, ret_done, err) < 0)

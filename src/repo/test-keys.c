@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "blob/blob-dir.h"
+#include "codec/keys-slot.h"
 #include "repo/commitlog.h"
 #include "repo/compact.h"
 #include "repo/logstate.h"
@@ -470,6 +471,50 @@ a_rotation_that_crashes_harms_nothing(void)
     }
 }
 
+/* Who can write to the store knows the public key of each slot, and can seal
+ * keys of his own to it. Nobody takes them for those of a rotation. */
+static void
+a_forged_grant_gives_nobody_its_keys(void)
+{
+    CLEANUP(repo_close) struct repo *full = begin();
+    CLEANUP(repo_close) struct repo *again = NULL;
+    CLEANUP(blob_free) struct blob *blob = testing_blob();
+    CLEANUP(blob_names_fini) struct blob_names names = { 0 };
+    CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
+    static const uint8_t root[KEYS_SIZE] = { 66 }, rotation[16] = { 6 };
+    uint8_t data[KEYS_SLOT_MAX], uuid[16];
+    char backup[REPO_ID_SIZE], id[REPO_ID_SIZE], name[64];
+    struct keys_slot slot, head;
+    struct err err = { 0 };
+    struct keys forged;
+    bool existed = true;
+    size_t len = 0;
+
+    CHECK_OK(back_up(full, NULL, backup, &err), &err);
+    CHECK_OK(blob_list(blob, "keys/", &names, &err), &err);
+    CHECK_INT(names.count, ==, 1);
+    CHECK_OK(blob_get(blob, names.names[0], 0, data, sizeof data, &len, &err),
+             &err);
+    CHECK_OK(keys_slot_decode(data, len, full->uuid, full->cipher, &slot, &err),
+             &err);
+    keys_init(&forged, root);
+    CHECK(keys_add_epoch(&forged, root, rotation));
+    head = slot;
+    head.kind = KEYS_SLOT_GRANT;
+    CHECK_OK(keys_slot_encode(&forged, &head, NULL, &bytes, &err), &err);
+    repo_id_random(uuid);
+    repo_id_format(uuid, id);
+    (void)snprintf(name, sizeof name, "keys/%s", id);
+    CHECK_OK(blob_put(blob, name, bytes.data, bytes.len, &existed, &err), &err);
+    CHECK(!existed);
+    CHECK_OK(testing_repo_try_open(&again, &err), &err);
+    CHECK_INT(repo_info_get(again)->key_epoch, ==, 0);
+    CHECK_OK(read_back(again, backup, &err), &err);
+    CHECK_OK(back_up(again, backup, id, &err), &err);
+    CHECK_OK(read_back(full, id, &err), &err);
+    testing_dir_remove();
+}
+
 /* Whose key is whole opens the repository. */
 static void
 a_slot_that_cannot_be_read_is_in_nobodys_way(void)
@@ -501,6 +546,8 @@ main(void)
           a_recipient_needs_no_secret_to_be_added },
         { "a rotation that crashes harms nothing",
           a_rotation_that_crashes_harms_nothing },
+        { "a forged grant gives nobody its keys",
+          a_forged_grant_gives_nobody_its_keys },
         { "a slot that cannot be read is in nobody's way",
           a_slot_that_cannot_be_read_is_in_nobodys_way },
     };

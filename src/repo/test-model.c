@@ -380,16 +380,18 @@ static void
 check_extents(const struct testing_disk *d, struct repo_view *v, unsigned n)
 {
     uint64_t off = 0, chunk = (uint64_t)1 << d->log2;
+    enum repo_extent_kind kind = REPO_EXTENT_ZERO, before;
     size_t i = 0;
 
     while (off < d->size) {
-        enum repo_extent_kind kind = REPO_EXTENT_ZERO;
         uint64_t len = 0;
         struct err err = { 0 };
 
         CHECK_OK(repo_view_extent(v, n, off, UINT64_MAX, &kind, &len, &err),
                  &err);
         CHECK(len > 0 && len <= d->size - off);
+        CHECK(off == 0 || kind != before); /* as far as it goes */
+        before = kind;
         if (kind == REPO_EXTENT_ZERO) {
             while (i < d->count && is_all_zero(&d->chunks[i]))
                 i++;

@@ -11,6 +11,8 @@
 #define DISKS 3
 #define CHAIN 5
 
+#define PATTERN UINT32_MAX
+
 struct kept {
     char id[REPO_ID_SIZE];
     struct testing_disk disks[DISKS];
@@ -219,6 +221,108 @@ begin(struct repo *repo, const char *parent)
     return b;
 }
 
+/* A backup of a disk of that size; nothing of it is written without `fill`. */
+static void
+resized(struct repo *repo, const char *parent, uint64_t size, uint32_t fill,
+        char id[REPO_ID_SIZE])
+{
+    CLEANUP(repo_backup_free) struct repo_backup *b = begin(repo, parent);
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, 65536);
+    struct err err = { 0 };
+    unsigned n;
+
+    CHECK_OK(repo_backup_add_disk(b, "a", size, 16, &n, &err), &err);
+    for (uint64_t off = 0; fill != 0 && off < size; off += 65536) {
+        if (fill == PATTERN)
+            memset(data, 0xaa, 65536);
+        else
+            testing_fill(data, 65536, fill + (uint32_t)(off >> 16));
+        CHECK_OK(repo_backup_write(b, n, off, data,
+                                   size - off < 65536 ? size - off : 65536,
+                                   &err),
+                 &err);
+    }
+    CHECK_OK(repo_backup_commit(b, NULL, 0, "", &err), &err);
+    memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
+}
+
+/* What was behind the end of a disk that shrank is gone for good, wherever in
+ * its tree the end was. */
+static void
+a_disk_that_shrank_grows_with_zeros(void)
+{
+    static const uint64_t smaller[] = {
+        0, 1, 65536, 100000, 3 << 16, 256 << 16, (256 << 16) + 5, 299 << 16
+    };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) uint8_t *want = xcalloc(1, 65536);
+    CLEANUP(mem_free) uint8_t *got = xcalloc(1, 65536);
+    char full[REPO_ID_SIZE], small[REPO_ID_SIZE], again[REPO_ID_SIZE];
+    const uint64_t size = (uint64_t)300 << 16;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    resized(repo, NULL, size, 1, full);
+    for (size_t i = 0; i < ARRAY_SIZE(smaller); i++) {
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+
+        resized(repo, full, smaller[i], 0, small);
+        resized(repo, small, size, 0, again);
+        CHECK_OK(repo_view_open(repo, again, &v, &err), &err);
+        for (uint64_t off = 0; off < size; off += 65536) {
+            uint64_t left = smaller[i] > off ? smaller[i] - off : 0;
+
+            testing_fill(want, 65536, 1 + (uint32_t)(off >> 16));
+            if (left < 65536)
+                memset(want + left, 0, 65536 - left);
+            CHECK_OK(repo_view_read(v, 0, off, got, 65536, &err), &err);
+            CHECK(memcmp(want, got, 65536) == 0);
+        }
+    }
+    /* The end of a pattern too is the disk's and not the chunk's. */
+    for (uint64_t half = 99992; half <= 100001; half += 3) {
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+
+        resized(repo, NULL, half, PATTERN, small);
+        resized(repo, small, 131072, 0, again);
+        CHECK_OK(repo_view_open(repo, again, &v, &err), &err);
+        memset(want, 0, 65536);
+        memset(want, 0xaa, half - 65536);
+        CHECK_OK(repo_view_read(v, 0, 65536, got, 65536, &err), &err);
+        CHECK(memcmp(want, got, 65536) == 0);
+    }
+    check_clean(repo);
+    testing_dir_remove();
+}
+
+static void
+a_chunk_that_repeats_is_stored_once(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    struct repo_backup_options o = { .threads = 1 };
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, 65536);
+    struct repo_progress g;
+    struct err err = { 0 };
+    unsigned n;
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    CHECK_OK(repo_backup_add_disk(b, "a", 20 << 16, 16, &n, &err), &err);
+    testing_fill(data, 65536, 5);
+    for (uint64_t c = 0; c < 20; c++)
+        CHECK_OK(repo_backup_write(b, n, c << 16, data, 65536, &err), &err);
+    CHECK_OK(repo_backup_commit(b, NULL, 0, "", &err), &err);
+    repo_backup_progress(b, &g);
+    CHECK_INT(g.dup_bytes, ==, 19 << 16);
+    CHECK_INT(g.stored_bytes, <, 2 << 16);
+    repo_backup_free(TAKE(b));
+    check_clean(repo);
+    testing_dir_remove();
+}
+
 static void
 what_is_not_committed_does_not_exist(void)
 {
@@ -287,6 +391,12 @@ a_wrong_key_opens_nothing(void)
     CHECK_OK(repo_open(testing_blob(), &none, &repo, &err), &err);
     CHECK_ERR(repo_list(repo, &e, &n, &damage, &err), &err, ERR_DENIED);
     repo_close(repo);
+    testing_dir_remove();
+    /* Who expects a key must not be given a repository in clear. */
+    testing_dir_make();
+    repo_close(testing_repo_create(false));
+    CHECK_ERR(repo_open(testing_blob(), &wrong, &repo, &err), &err,
+              ERR_INVALID);
     testing_dir_remove();
 }
 
@@ -474,6 +584,10 @@ main(int argc, char **argv)
     static const struct test_case tests[] = {
         { "random chains read back as written",
           random_chains_read_back_as_written },
+        { "a disk that shrank grows with zeros",
+          a_disk_that_shrank_grows_with_zeros },
+        { "a chunk that repeats is stored once",
+          a_chunk_that_repeats_is_stored_once },
         { "what is not committed does not exist",
           what_is_not_committed_does_not_exist },
         { "wrong writes are refused", wrong_writes_are_refused },

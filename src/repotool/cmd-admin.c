@@ -56,12 +56,8 @@ cmd_init(const struct repotool *t, struct err *err)
             return -1;
         secret.key_file = key;
     }
-    if (file_make_dirs(t->args[0], 0700, err) < 0)
-        return err->code != ERR_EXISTS
-                   ? -1
-                   : err_set(err, ERR_EXISTS, "%s: is no directory",
-                             t->args[0]);
-    if (blob_dir_open(t->args[0], &blob, err) < 0)
+    if (file_make_dirs(t->args[0], 0700, err) < 0 ||
+        blob_dir_open(t->args[0], &blob, err) < 0)
         return -1;
     if (blob_dir_probe(blob, err) < 0) {
         blob_free(blob);

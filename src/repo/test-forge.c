@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is whole and in the wrong place: frames, packs and log entries that
+ * nobody damaged, but that somebody exchanged, with every checksum set anew.
+ * It is never taken for what should be there. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/crc.h"
+#include "codec/le.h"
+#include "repo/pack.h"
+#include "repo/repo-id.h"
+#include "repo/test-model.h"
+#include "repo/view.h"
+
+#define CHUNK  ((size_t)65536)
+#define CHUNKS 8u
+
+static char id[REPO_ID_SIZE];
+
+/* A disk of noise, so that all frames have one length; 0: as the parent. */
+static void
+back_up_on(struct repo *repo, const char *parent, uint32_t fill,
+           char ret_id[REPO_ID_SIZE])
+{
+    struct repo_backup_options o = { .threads = 1, .parent = parent };
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, CHUNK);
+    struct err err = { 0 };
+    unsigned n;
+
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    CHECK_OK(repo_backup_add_disk(b, "a", CHUNKS * CHUNK, 16, &n, &err), &err);
+    for (uint32_t c = 0; fill != 0 && c < CHUNKS; c++) {
+        testing_fill(data, CHUNK, fill + c);
+        CHECK_OK(repo_backup_write(b, n, c * CHUNK, data, CHUNK, &err), &err);
+    }
+    CHECK_OK(repo_backup_commit(b, NULL, 0, "uid", &err), &err);
+    memcpy(ret_id, repo_backup_id(b), REPO_ID_SIZE);
+}
+
+static void
+back_up(struct repo *repo, uint32_t fill, char ret_id[REPO_ID_SIZE])
+{
+    back_up_on(repo, NULL, fill, ret_id);
+}
+
+static uint8_t *
+load(const char *name, size_t *ret_len)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    uint64_t size = 0;
+    uint8_t *data;
+
+    CHECK_OK(blob_size(b, name, &size, &err), &err);
+    data = xcalloc(1, (size_t)size + 1);
+    CHECK_OK(blob_get(b, name, 0, data, (size_t)size, ret_len, &err), &err);
+    return data;
+}
+
+static void
+replace(const char *name, const uint8_t *data, size_t len)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    bool existed;
+
+    CHECK_OK(blob_remove(b, name, &err), &err);
+    CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
+}
+
+/* Stripes and trailer say what is there. */
+static void
+seal_pack(uint8_t *data, size_t len, const char *name)
+{
+    struct pack_trailer t;
+    struct pack_id pack;
+    struct err err = { 0 };
+
+    CHECK(pack_name_parse(name, &pack));
+    CHECK_OK(pack_trailer_decode(&pack, data + len - PACK_TRAILER_SIZE, len, &t,
+                                 &err),
+             &err);
+    pack_tail_encode(data, &pack, &t);
+}
+
+struct findings {
+    unsigned damages, affected;
+    uint64_t lost;
+};
+
+static void
+on_damage(void *arg, const char *object, const char *cause)
+{
+    struct findings *f = arg;
+
+    CHECK(object[0] != 0 && cause[0] != 0);
+    f->damages++;
+}
+
+static void
+on_affected(void *arg, const struct repo_entry *backup, const char *disk,
+            uint64_t lost_bytes)
+{
+    struct findings *f = arg;
+
+    CHECK(backup->id[0] != 0 && disk != NULL);
+    f->affected++;
+    f->lost += lost_bytes;
+}
+
+static struct findings
+verify(struct repo *repo, enum repo_verify_level level)
+{
+    struct findings f = { 0 };
+    struct repo_verify_sink sink = { .damage = on_damage,
+                                     .affected = on_affected,
+                                     .arg = &f };
+    struct err err = { 0 };
+    uint64_t n = 0;
+
+    CHECK_OK(repo_verify(repo, level, 2, &sink, &n, &err), &err);
+    return f;
+}
+
+static int
+drop(void *arg, uint64_t off, const void *data, size_t len, struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *want = xcalloc(1, CHUNK);
+
+    CHECK_INT(len, ==, CHUNK);
+    testing_fill(want, CHUNK, 1 + (uint32_t)(off / CHUNK));
+    CHECK(memcmp(data, want, CHUNK) == 0);
+    return 0;
+}
+
+/* Every chunk is right or refused, one by one and in a restore. Returns how
+ * many are refused. */
+static unsigned
+refused(struct repo *repo)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    CLEANUP(mem_free) uint8_t *got = xcalloc(1, CHUNK);
+    struct repo_sink sink = { .write = drop };
+    struct err err = { 0 };
+    unsigned n = 0;
+
+    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+    for (uint32_t c = 0; c < CHUNKS; c++) {
+        if (repo_view_read(v, 0, c * CHUNK, got, CHUNK, &err) == 0) {
+            CHECK_OK(drop(NULL, c * CHUNK, got, CHUNK, &err), &err);
+            continue;
+        }
+        CHECK_INT(err.code, ==, ERR_CORRUPT);
+        n++;
+    }
+    if (repo_view_restore(v, 0, 0, CHUNKS * CHUNK, 1, &sink, &err) == 0)
+        CHECK_INT(n, ==, 0);
+    else
+        CHECK_INT(err.code, ==, ERR_CORRUPT);
+    return n;
+}
+
+/* The frames of chunks 2 and 5 stand in each other's place. They decrypt: a
+ * frame brings its number along. Only its id tells. */
+static void
+a_frame_in_anothers_place_is_not_taken_for_it(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        CLEANUP(mem_free) uint8_t *data = NULL;
+        CLEANUP(mem_free) uint8_t *held = NULL;
+        size_t len = 0, first, flen;
+        struct findings f;
+        char name[64], second[REPO_ID_SIZE];
+
+        testing_dir_make();
+        repo = testing_repo_create(i == 0);
+        back_up(repo, 1, id);
+        back_up_on(repo, id, 0, second); /* the same tree */
+        repo_close(repo);
+        (void)snprintf(name, sizeof name, "p/%s/0", id);
+        data = load(name, &len);
+        first = pack_head_size(i == 0);
+        flen = (FRAME_HEADER_SIZE + CHUNK + (i == 0 ? AEAD_TAG_SIZE : 0) + 7) &
+               ~(size_t)7;
+        CHECK_INT(le_get32(data + first), ==, CHUNK);
+        held = xcalloc(1, flen);
+        memcpy(held, data + first + 2 * flen, flen);
+        memcpy(data + first + 2 * flen, data + first + 5 * flen, flen);
+        memcpy(data + first + 5 * flen, held, flen);
+        seal_pack(data, len, name);
+        replace(name, data, len);
+        repo = testing_repo_open((struct blob_fault_plan){ 0 });
+        CHECK_INT(refused(repo), ==, 2);
+        f = verify(repo, REPO_VERIFY_STRIPES);
+        CHECK_INT(f.damages, ==, 0); /* not seen by checksums alone */
+        for (unsigned l = REPO_VERIFY_FRAMES; l <= REPO_VERIFY_TREES; l++) {
+            f = verify(repo, (enum repo_verify_level)l);
+            CHECK_INT(f.damages, ==, 2);
+            CHECK_INT(f.affected, ==, 2);
+            CHECK_INT(f.lost, ==, 4 * CHUNK);
+        }
+        testing_dir_remove();
+    }
+}
+
+/* In a repository in clear anybody can write a chunk with right checksums. */
+static void
+a_chunk_with_other_bytes_is_not_taken_for_it(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    uint8_t *frame;
+    size_t len = 0;
+    struct findings f;
+    char name[64];
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    back_up(repo, 1, id);
+    repo_close(repo);
+    (void)snprintf(name, sizeof name, "p/%s/0", id);
+    data = load(name, &len);
+    frame = data + PACK_HEADER_SIZE;
+    frame[FRAME_HEADER_SIZE + 77] ^= 1;
+    le_put32(frame + 16, crc_32c(0, frame + FRAME_HEADER_SIZE, CHUNK));
+    le_put32(frame + 20, crc_32c(0, frame, 20));
+    seal_pack(data, len, name);
+    replace(name, data, len);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_INT(refused(repo), ==, 1);
+    f = verify(repo, REPO_VERIFY_FRAMES);
+    CHECK_INT(f.damages, ==, 1);
+    CHECK_INT(f.lost, ==, CHUNK);
+    testing_dir_remove();
+}
+
+/* The first backup's packs under the second's names. */
+static void
+a_pack_under_anothers_name_is_not_taken_for_it(void)
+{
+    static const char kinds[] = { 'p', 'm' };
+
+    for (unsigned i = 0; i < 4; i++) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+        CLEANUP(mem_free) uint8_t *data = NULL;
+        char other[REPO_ID_SIZE], from[64], to[64];
+        struct err err = { 0 };
+        size_t len = 0;
+
+        testing_dir_make();
+        repo = testing_repo_create(i < 2);
+        back_up(repo, 100, other);
+        back_up(repo, 1, id);
+        repo_close(repo);
+        (void)snprintf(from, sizeof from, "%c/%s/0", kinds[i % 2], other);
+        (void)snprintf(to, sizeof to, "%c/%s/0", kinds[i % 2], id);
+        data = load(from, &len);
+        replace(to, data, len);
+        repo = testing_repo_open((struct blob_fault_plan){ 0 });
+        if (i % 2 == 0)
+            CHECK_INT(refused(repo), ==, CHUNKS);
+        else
+            CHECK_ERR(repo_view_open(repo, id, &v, &err), &err, ERR_CORRUPT);
+        CHECK(verify(repo, REPO_VERIFY_TREES).lost >= CHUNKS * CHUNK);
+        testing_dir_remove();
+    }
+}
+
+/* An entry that is genuine in every byte, but not the one of that number. */
+static void
+an_entry_of_the_log_under_another_number_is_damage(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(blob_free) struct blob *blob = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    char other[REPO_ID_SIZE];
+    size_t len = 0, n = 0, damage = 0;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    blob = testing_blob();
+    repo = testing_repo_create(true);
+    back_up(repo, 1, id);      /* entries 1 and 2 */
+    back_up(repo, 100, other); /* 3 and 4 */
+    repo_close(repo);
+    /* The last is once more the second. Without the third nothing says what it
+     * should follow. */
+    data = load("log/00000000000000000002", &len);
+    replace("log/00000000000000000004", data, len);
+    CHECK_OK(blob_remove(blob, "log/00000000000000000003", &err), &err);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK_INT(damage, ==, 2);
+    CHECK_INT(refused(repo), ==, 0);
+    testing_dir_remove();
+}
+
+/* Somebody put back an older state of the log, and somebody else the end of the
+ * newer one behind it. */
+static void
+an_entry_of_another_history_is_damage(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(blob_free) struct blob *blob = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    char other[REPO_ID_SIZE];
+    size_t len = 0, n = 0, damage = 0;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    blob = testing_blob();
+    repo = testing_repo_create(true);
+    back_up(repo, 1, id);      /* entries 1 and 2 */
+    back_up(repo, 100, other); /* 3 and 4 */
+    repo_close(repo);
+    data = load("log/00000000000000000004", &len);
+    CHECK_OK(blob_remove(blob, "log/00000000000000000003", &err), &err);
+    CHECK_OK(blob_remove(blob, "log/00000000000000000004", &err), &err);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    back_up(repo, 200, other); /* 3 and 4 */
+    repo_close(repo);
+    replace("log/00000000000000000004", data, len);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK_INT(damage, ==, 1);
+    CHECK_INT(refused(repo), ==, 0);
+    testing_dir_remove();
+}
+
+/* In clear all repositories have one key for their logs. */
+static void
+an_entry_of_another_repository_is_damage(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    size_t len = 0, n = 0, damage = 0;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    back_up(repo, 1, id);
+    repo_close(repo);
+    data = load("log/00000000000000000001", &len);
+    testing_dir_remove();
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    back_up(repo, 1, id);
+    repo_close(repo);
+    replace("log/00000000000000000001", data, len);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
+    CHECK_INT(damage, ==, 2); /* and the next does not follow it */
+    testing_dir_remove();
+}
+
+/* A COMMIT that names the root of another backup. */
+static void
+the_root_of_another_backup_is_not_taken(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    char other[REPO_ID_SIZE];
+    struct commitlog_backup a, b;
+    struct repo_view *v = NULL;
+    struct err err = { 0 };
+    uint8_t bytes[16];
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    back_up(repo, 1, id);
+    back_up(repo, 100, other);
+    CHECK(repo_id_parse(id, bytes));
+    CHECK_OK(commitlog_find(repo->log, bytes, &a, &err), &err);
+    CHECK(repo_id_parse(other, bytes));
+    CHECK_OK(commitlog_find(repo->log, bytes, &b, &err), &err);
+    CHECK_OK(view_open_commit(repo, &a.commit, &v, &err), &err);
+    repo_view_close(v);
+    a.commit.root = b.commit.root;
+    CHECK_ERR(view_open_commit(repo, &a.commit, &v, &err), &err, ERR_CORRUPT);
+    CHECK(strstr(err.msg, "another backup") != NULL);
+    testing_dir_remove();
+}
+
+/* The nonce of a frame is its number: two packs with one key would give both
+ * away. */
+static void
+no_two_packs_have_one_key(void)
+{
+    uint8_t keys[6][AEAD_KEY_SIZE] = { 0 };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+        struct pack_id pack = { .kind = i % 2 ? FRAME_META : FRAME_DATA };
+        struct pack_head *head = NULL;
+
+        if (i % 2 == 0)
+            back_up(repo, 100 * (i + 1), id);
+        CHECK(repo_id_parse(id, pack.session));
+        CHECK_OK(pack_reader_head(repo->packs, &pack, &head, &err), &err);
+        CHECK_INT(head->origin_count, ==, 1);
+        memcpy(keys[i], head->origins[0].key, AEAD_KEY_SIZE);
+        pack_reader_unref(repo->packs, head);
+        for (unsigned k = 0; k < i; k++)
+            CHECK(memcmp(keys[k], keys[i], AEAD_KEY_SIZE) != 0);
+    }
+    testing_dir_remove();
+}
+
+/* ---- a store in which others are faster ---- */
+
+struct racing {
+    struct blob blob;
+    struct blob *inner;
+    struct repo *other; /* deletes `victim` before the next entry is put */
+    const char *victim;
+    bool loses_answer; /* the next put of an entry is done and not said */
+    const char *gone;  /* is removed when a metadata pack is put */
+};
+
+static struct racing *
+racing(struct blob *b)
+{
+    return container_of(b, struct racing, blob);
+}
+
+static int
+racing_put(struct blob *b, const char *name, const void *data, size_t len,
+           bool *ret_existed, struct err *err)
+{
+    struct racing *r = racing(b);
+    bool is_entry = strncmp(name, "log/", 4) == 0, loses = false;
+
+    if (is_entry && r->victim != NULL) {
+        const char *ids[] = { TAKE(r->victim) };
+        struct err e = { 0 };
+
+        CHECK_OK(repo_delete(r->other, ids, 1, &e), &e);
+    }
+    if (is_entry) {
+        loses = r->loses_answer;
+        r->loses_answer = false;
+    }
+    if (name[0] == 'm' && r->gone != NULL &&
+        blob_remove(r->inner, r->gone, err) < 0)
+        return -1;
+    if (blob_put(r->inner, name, data, len, ret_existed, err) < 0)
+        return -1;
+    return loses ? err_set(err, ERR_TIMEOUT, "%s: no answer", name) : 0;
+}
+
+static int
+racing_get(struct blob *b, const char *name, uint64_t off, void *data,
+           size_t len, size_t *ret_len, struct err *err)
+{
+    return blob_get(racing(b)->inner, name, off, data, len, ret_len, err);
+}
+
+static int
+racing_size(struct blob *b, const char *name, uint64_t *ret, struct err *err)
+{
+    return blob_size(racing(b)->inner, name, ret, err);
+}
+
+static int
+racing_list(struct blob *b, const char *prefix, struct blob_names *names,
+            struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+
+    if (blob_list(racing(b)->inner, prefix, &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n.count; i++)
+        blob_names_add(names, n.names[i]);
+    return 0;
+}
+
+static int
+racing_sync(struct blob *b, struct err *err)
+{
+    return blob_sync(racing(b)->inner, err);
+}
+
+static int
+racing_remove(struct blob *b, const char *name, struct err *err)
+{
+    return blob_remove(racing(b)->inner, name, err);
+}
+
+static void
+racing_free(struct blob *b)
+{
+    blob_free(racing(b)->inner);
+    free(racing(b));
+}
+
+static struct racing *
+racing_new(void)
+{
+    static const struct blob_ops ops = { .free = racing_free,
+                                         .put = racing_put,
+                                         .sync = racing_sync,
+                                         .get = racing_get,
+                                         .size = racing_size,
+                                         .list = racing_list,
+                                         .remove = racing_remove };
+    struct racing *r = xcalloc(1, sizeof *r);
+
+    r->blob.ops = &ops;
+    r->blob.what = xasprintf("a race");
+    r->inner = testing_blob();
+    return r;
+}
+
+/* Two writers want one number of the log; and one is not told that it got it.
+ * Both entries are there once. */
+static void
+who_loses_a_number_takes_the_next(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_close) struct repo *other = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    struct racing *r;
+    struct repo_secret none = { 0 };
+    char first[REPO_ID_SIZE], second[REPO_ID_SIZE];
+    const char *ids[] = { second };
+    size_t n = 0, damage = 9;
+    struct err err = { 0 };
+
+    testing_dir_make();
+    other = testing_repo_create(false);
+    back_up(other, 100, first);
+    back_up(other, 200, second);
+    back_up(other, 1, id); /* entries 5 and 6 */
+    r = racing_new();
+    CHECK_OK(repo_open(&r->blob, &none, &repo, &err), &err);
+    r->other = other;
+    r->victim = first;
+    r->loses_answer = true;
+    CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
+    CHECK(r->victim == NULL && !r->loses_answer);
+    CHECK_OK(repo_list(other, &e, &n, &damage, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK_INT(damage, ==, 0);
+    CHECK(strcmp(e[0].id, id) == 0);
+    /* Number 7 is the other's, 8 is ours; again would be 9. */
+    {
+        CLEANUP(blob_names_fini) struct blob_names names = { 0 };
+        CLEANUP(blob_free) struct blob *b = testing_blob();
+
+        CHECK_OK(blob_list(b, "log/", &names, &err), &err);
+        CHECK_INT(names.count, ==, 8);
+    }
+    r->loses_answer = true;
+    ids[0] = id;
+    CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
+    testing_dir_remove();
+}
+
+/* Somebody cleans up what he takes for garbage while it is written. */
+static void
+a_pack_that_went_before_the_commit_is_missed(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_close) struct repo *other = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, CHUNK);
+    struct repo_backup_options o = { .threads = 1 };
+    struct repo_secret none = { 0 };
+    struct racing *r = NULL;
+    struct err err = { 0 };
+    size_t count = 9, damage;
+    char name[64];
+    unsigned n;
+
+    testing_dir_make();
+    other = testing_repo_create(false);
+    r = racing_new();
+    CHECK_OK(repo_open(&r->blob, &none, &repo, &err), &err);
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    (void)snprintf(name, sizeof name, "p/%s/0", repo_backup_id(b));
+    r->gone = name;
+    CHECK_OK(repo_backup_add_disk(b, "a", CHUNK, 16, &n, &err), &err);
+    testing_fill(data, CHUNK, 1);
+    CHECK_OK(repo_backup_write(b, n, 0, data, CHUNK, &err), &err);
+    CHECK_ERR(repo_backup_commit(b, NULL, 0, "", &err), &err, ERR_CORRUPT);
+    CHECK(strstr(err.msg, "removed") != NULL);
+    CHECK_OK(repo_list(other, &e, &count, &damage, &err), &err);
+    CHECK_INT(count, ==, 0);
+    testing_dir_remove();
+}
+
+int
+main(void)
+{
+    static const struct test_case cases[] = {
+        { "a frame in another's place is not taken for it",
+          a_frame_in_anothers_place_is_not_taken_for_it },
+        { "a chunk with other bytes is not taken for it",
+          a_chunk_with_other_bytes_is_not_taken_for_it },
+        { "a pack under another's name is not taken for it",
+          a_pack_under_anothers_name_is_not_taken_for_it },
+        { "an entry of the log under another number is damage",
+          an_entry_of_the_log_under_another_number_is_damage },
+        { "an entry of another history is damage",
+          an_entry_of_another_history_is_damage },
+        { "the root of another backup is not taken",
+          the_root_of_another_backup_is_not_taken },
+        { "no two packs have one key", no_two_packs_have_one_key },
+        { "an entry of another repository is damage",
+          an_entry_of_another_repository_is_damage },
+        { "a pack that went before the commit is missed",
+          a_pack_that_went_before_the_commit_is_missed },
+        { "who loses a number takes the next",
+          who_loses_a_number_takes_the_next },
+    };
+
+    return test_main(cases, ARRAY_SIZE(cases));
+}
