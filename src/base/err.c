@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 /* What every layer above makes of a code. No folder invents its own. */
 static const struct {
     const char *name; /* Kubernetes' reason where one fits */
@@ -31,27 +33,6 @@ static const struct {
     [ERR_INTERNAL] = { "InternalError", 500, 1, true },
 };
 
-/* How many bytes the UTF-8 character at `s` has; 0: it is not one. Source:
- * RFC 3629, less its rarer refusals (surrogates), which the caller of a JSON
- * library learns anyway. */
-static size_t
-utf8_length(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80                    ? 1
-               : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
-               : s[0] >= 0xe0 && s[0] <= 0xef ? 3
-               : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-                                              : 0;
-
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 /* Keep `text` as the message: one line of valid UTF-8, because it ends up in
  * JSON and in logs and may carry bytes from outside (a domain's name, the
  * words of a program). What does not fit ends in an ellipsis, between two
@@ -59,26 +40,22 @@ utf8_length(const unsigned char *s)
 static void
 keep(struct err *err, const char *text)
 {
-    const unsigned char *s = (const unsigned char *)text;
+    const char *s = text;
     const size_t room = sizeof err->msg - sizeof "...";
     size_t len = 0, n;
 
-    for (; *s != 0; s += n == 0 ? 1 : n) {
-        n = utf8_length(s);
-        if (len + (n == 0 ? 1 : n) > room) {
-            memcpy(err->msg + len, "...", sizeof "...");
-            return;
-        }
-        if (n == 0 || *s == 0x7f)
-            err->msg[len++] = '?';
-        else if (*s < 0x20)
-            err->msg[len++] = ' ';
-        else {
-            memcpy(err->msg + len, s, n);
-            len += n;
-        }
+    for (; *s != 0; s += n) {
+        n = text_utf8_length(s);
+        n = n == 0 ? 1 : n;
+        if (len + n > room)
+            break;
+        memcpy(err->msg + len, s, n);
+        if ((unsigned char)*s < 0x20)
+            err->msg[len] = ' ';
+        len += n;
     }
-    err->msg[len] = 0;
+    memcpy(err->msg + len, *s != 0 ? "..." : "", *s != 0 ? sizeof "..." : 1);
+    text_clean(err->msg, false);
 }
 
 static void

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 
 void
 words_bytes(int64_t n, char buf[WORDS_SIZE])
@@ -57,30 +58,14 @@ words_condition(const json_t *object, const char *type)
     return jsonx_find(jsonx_get(object, "status.conditions"), "type", type);
 }
 
-/* C0, DEL, and C1 as UTF-8 has them (0x9b alone begins what ESC [ does). */
-static void
-clean(char *s, bool keeps_lines)
-{
-    for (; *s != 0; s++) {
-        unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
-
-        if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
-            s[0] = s[1] = '?';
-            s++;
-        } else if (c == 0x7f || (c < 0x20 && !(keeps_lines && c == '\n'))) {
-            *s = '?';
-        }
-    }
-}
-
 void
 words_clean(char *s)
 {
-    clean(s, false);
+    text_clean(s, false);
 }
 
 void
 words_clean_lines(char *s)
 {
-    clean(s, true);
+    text_clean(s, true);
 }

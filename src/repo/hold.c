@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "repo/repo-id.h"
 #include "repo/repo-private.h"
 
@@ -33,8 +34,19 @@ repo_hold_list(struct repo *repo, struct repo_hold **ret, size_t *ret_count,
         repo_id_format(h[i].id, (*ret)[i].id);
         (void)snprintf((*ret)[i].reason, sizeof(*ret)[i].reason, "%s",
                        h[i].reason);
+        text_clean((*ret)[i].reason, false); /* any program may have set it */
     }
     return 0;
+}
+
+/* Would a list show it as it is? */
+static bool
+is_printable(const char *reason)
+{
+    CLEANUP(mem_free) char *clean = xstrdup(reason);
+
+    text_clean(clean, false);
+    return strcmp(clean, reason) == 0;
 }
 
 int
@@ -45,10 +57,9 @@ repo_hold_set(struct repo *repo, const char *id, const char *reason,
 
     if (repo_private_need_write(repo, err) < 0 || parse_id(id, bytes, err) < 0)
         return -1;
-    for (const char *c = reason; *c != 0; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            return err_set(err, ERR_INVALID,
-                           "a reason is one line of printable text");
+    if (!is_printable(reason))
+        return err_set(err, ERR_INVALID,
+                       "a reason is one line of printable text");
     return commitlog_append_hold(repo->log, bytes, reason, err);
 }
 

@@ -13,7 +13,8 @@ struct repo_hold {
     char reason[REPO_HOLD_REASON_MAX + 1];
 };
 
-/* The holds, in no order; *ret is the caller's to free(). */
+/* The holds, in no order; *ret is the caller's to free(). A reason is printable
+ * UTF-8, whatever the log has. */
 int repo_hold_list(struct repo *repo, struct repo_hold **ret, size_t *ret_count,
                    struct err *err) NODISCARD;
 /* Put a backup on hold, or say another reason ("" is one).

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "repo/badset.h"
 #include "repo/hold.h"
+#include "repo/repo-id.h"
 #include "repo/repo-private.h"
 #include "repo/test-model.h"
 
@@ -82,6 +83,35 @@ a_backup_on_hold_cannot_be_deleted(void)
     CHECK_ERR(repo_hold_set(repo, b, "two\nlines", &err), &err, ERR_INVALID);
     check_list(repo, b, NULL);
     repo_close(other);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
+/* Another program may write what ours refuses. */
+static void
+a_reason_never_reaches_the_terminal_as_it_is(void)
+{
+    CLEANUP(mem_free) struct repo_hold *h = NULL;
+    char a[REPO_ID_SIZE];
+    uint8_t id[16];
+    struct err err = { 0 };
+    struct repo *repo;
+    size_t n = 0;
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    make(repo, 1, a);
+    CHECK(repo_id_parse(a, id));
+    CHECK_ERR(repo_hold_set(repo, a, "\033[2J", &err), &err, ERR_INVALID);
+    CHECK_ERR(repo_hold_set(repo, a, "\xc2\x9b", &err), &err, ERR_INVALID);
+    CHECK_ERR(repo_hold_set(repo, a, "no \xff text", &err), &err, ERR_INVALID);
+    CHECK_OK(commitlog_append_hold(repo->log, id, "\033]0;x\a\xff ü", &err),
+             &err);
+    CHECK_OK(repo_hold_list(repo, &h, &n, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK(strcmp(h[0].reason, "?]0;x?? ü") == 0);
+    CHECK_ERR(delete_one(repo, a, &err), &err, ERR_CONFLICT);
+    CHECK(strchr(err.msg, '\033') == NULL && strchr(err.msg, '\xff') == NULL);
     repo_close(repo);
     testing_dir_remove();
 }
@@ -178,6 +208,8 @@ main(void)
     static const struct test_case cases[] = {
         { "a backup on hold cannot be deleted",
           a_backup_on_hold_cannot_be_deleted },
+        { "a reason never reaches the terminal as it is",
+          a_reason_never_reaches_the_terminal_as_it_is },
         { "a deleted backup can be taken back",
           a_deleted_backup_can_be_taken_back },
         { "bad frames are remembered", bad_frames_are_remembered },

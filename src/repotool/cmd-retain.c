@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "codec/jsonx.h"
 #include "repo/hold.h"
 #include "repotool/repotool.h"
@@ -53,6 +54,7 @@ group_of(struct repo *repo, const struct repo_entry *e, char **ret,
     if (jsonx_get(json, "vmkeepBackup") != NULL)
         vm = jsonx_str(json, "vm.uuid");
     *ret = vm != NULL ? xasprintf("vm %s", vm) : xstrdup(e->object_uid);
+    text_clean(*ret, false); /* metadata are whose the backup is */
     return 0;
 }
 
