@@ -84,6 +84,13 @@ check "apart" repo_tool export -q -k "$key" -d domain:secrets --metadata "$T/met
 check "where only disks are" grep -q hunter42 "$T/sealed"
 check_fails "and not in what every host can read" grep -q hunter42 "$T/meta"
 k annotate virtualmachinebackups.harvesterhci.io b1 vmkeep.io/hold="the auditors" >/dev/null
+held_as() { repo_tool list -k "$key" --json "$T/targets/a" | grep -q "\"hold\":\"$2\".*\"id\":\"$1\""; }
+b1=$(field virtualmachinebackups.harvesterhci.io b1 .status.vmkeep.backupID)
+check "the hold is in the repository" wait_until 30 held_as "$b1" "the auditors"
+check_fails "where no other program deletes it" repo_tool delete -k "$key" "$T/targets/a" "$b1"
+check "or forgets it" eval "repo_tool forget -k '$key' --keep-last 1 --dry-run '$T/targets/a' | grep -q '^keep .*$b1'"
+has_condition() { [ "$(k get virtualmachinebackups.harvesterhci.io "$1" -o "jsonpath={range .status.conditions[?(@.type=='$2')]}{.status}{end}")" = "$3" ]; }
+check "its object says so" wait_until 10 has_condition b1 Held True
 check_fails "a backup on hold is not deleted by hand" k delete virtualmachinebackups.harvesterhci.io b1 --timeout=10s
 for n in 3 4; do
     backup "b$n" g1
@@ -97,6 +104,20 @@ check "by an event too" wait_until 10 has_event BackupExpired
 check "its data is deleted too" wait_until 30 eval "[ \$(repo_tool list -k '$key' --json '$T/targets/a' | wc -l) = 3 ]"
 k annotate virtualmachinebackups.harvesterhci.io b1 vmkeep.io/hold- >/dev/null
 check "released it goes" wait_until 60 backups_are "b3 b4 "
+b4=$(field virtualmachinebackups.harvesterhci.io b4 .status.vmkeep.backupID)
+check "a hold of the tool" repo_tool hold -k "$key" "$T/targets/a" "$b4" lawsuit
+k annotate virtualmachinebackups.harvesterhci.io b4 vmkeep.io/hold=audit >/dev/null
+check "an annotation adds nothing to it" wait_until 30 has_condition b4 Held True
+k annotate virtualmachinebackups.harvesterhci.io b4 vmkeep.io/hold- >/dev/null
+check "and when it goes" wait_until 30 has_condition b4 Held ""
+check "the tool's stays" held_as "$b4" lawsuit
+repo_tool release -k "$key" "$T/targets/a" "$b4" >/dev/null
+b3=$(field virtualmachinebackups.harvesterhci.io b3 .status.vmkeep.backupID)
+k annotate virtualmachinebackups.harvesterhci.io b3 vmkeep.io/hold=audit >/dev/null
+check "one on hold" wait_until 30 held_as "$b3" audit
+k annotate virtualmachinebackups.harvesterhci.io b3 vmkeep.io/hold- >/dev/null
+check "that is deleted as soon as its annotation is gone" k delete virtualmachinebackups.harvesterhci.io b3 --timeout=30s
+check "leaves no data behind" wait_until 30 eval "! repo_tool list -k '$key' --json '$T/targets/a' | grep -q '$b3'"
 
 # ---- the scrub ----
 scrub() { k annotate --overwrite backuptarget default "vmkeep.io/scrub=$1" >/dev/null && wait_until 60 field_is backuptarget default .status.maintenance.scrub.lastRequest "$1"; }

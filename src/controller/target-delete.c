@@ -21,7 +21,7 @@
 
 struct work {
     struct target_ref *ref;
-    char *uid;
+    char *uid, *hold;
 };
 
 static void
@@ -33,6 +33,7 @@ work_free(void *arg)
         return;
     target_release(w->ref);
     free(w->uid);
+    free(w->hold);
     free(w);
 }
 
@@ -42,7 +43,7 @@ run(struct job *job, void *arg, struct err *err)
     const struct work *w = arg;
 
     (void)job;
-    return target_sync_delete(target_repo(w->ref), w->uid, err);
+    return target_sync_delete(target_repo(w->ref), w->uid, w->hold, err);
 }
 
 /* 0 done, 1 not yet, -1. */
@@ -71,6 +72,7 @@ ask(struct ctl *ctl, const struct target_delete *d, struct err *err)
     w = xcalloc(1, sizeof *w);
     w->ref = TAKE(ref);
     w->uid = xstrdup(d->object_uid);
+    w->hold = d->hold == NULL ? NULL : xstrdup(d->hold);
     spec.arg = w;
     rc = job_ask(ctl->asks, &spec, ASK_MS, &done, err);
     work_free(done);
@@ -98,9 +100,10 @@ put_pending(void *arg, json_t *object, struct err *err)
         jsonx_set(object, "status.pendingDeletions", list);
     }
     (void)json_array_append_new(
-        list, json_pack("{s:s, s:s, s:s, s:o}", "backupUID", d->object_uid,
-                        "namespace", d->ns, "name", d->name, "time",
-                        objutil_time(clock_wall_s())));
+        list,
+        json_pack("{s:s, s:s, s:s, s:s*, s:o}", "backupUID", d->object_uid,
+                  "namespace", d->ns, "name", d->name, "repositoryHold",
+                  d->hold, "time", objutil_time(clock_wall_s())));
     return 0;
 }
 

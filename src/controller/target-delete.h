@@ -13,6 +13,7 @@ struct target_delete {
     const char *target;     /* the BackupTarget's name */
     const char *object_uid; /* of the VirtualMachineBackup */
     const char *ns, *name;  /* its, for the record */
+    const char *hold;       /* that ends with it (backup-hold.h), or NULL */
     struct queue *queue;    /* who is told when the target has answered */
     const char *queue_key;
     bool may_wait; /* false: long enough */

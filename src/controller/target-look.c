@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "controller/backup-hold.h"
 #include "controller/loop.h"
 #include "controller/objutil.h"
 #include "controller/target-repo.h"
@@ -151,9 +152,14 @@ work_off(struct pass *p, struct err *err)
          i++) {
         const char *uid = jsonx_str(json_array_get(list, i), "backupUID");
 
-        if (uid == NULL || job_look(p->ctl->jobs, uid, NULL, NULL) != JOB_NONE)
+        if (uid == NULL ||
+            job_look(p->ctl->jobs, uid, NULL, NULL) != JOB_NONE ||
+            backup_hold_runs(p->ctl, uid))
             continue; /* what reads it may still commit it */
-        if (target_sync_delete(p->ref->repo, uid, err) < 0) {
+        if (target_sync_delete(
+                p->ref->repo, uid,
+                jsonx_str(json_array_get(list, i), "repositoryHold"),
+                err) < 0) {
             if (err->code != ERR_CONFLICT)
                 return -1;
             continue; /* on hold in the repository: when it is released */

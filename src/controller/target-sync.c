@@ -25,6 +25,7 @@
 #include "controller/backup-status.h"
 #include "controller/objutil.h"
 #include "controller/target-priv.h"
+#include "repo/hold.h"
 
 #define ENTRIES_PER_UID_MAX 64
 
@@ -276,8 +277,28 @@ target_sync_adopt(struct ctl *ctl, struct target_ref *ref, const char *endpoint,
 
 /* ---- deleting ---- */
 
+static int
+release(struct repo *repo, const char *const *ids, size_t n, const char *hold,
+        struct err *err)
+{
+    CLEANUP(mem_free) struct repo_hold *holds = NULL;
+    size_t count = 0;
+
+    if (repo_hold_list(repo, &holds, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < n; k++)
+            if (strcmp(holds[i].id, ids[k]) == 0 &&
+                strcmp(holds[i].reason, hold) == 0 &&
+                repo_hold_clear(repo, ids[k], err) < 0 &&
+                err->code != ERR_NOT_FOUND)
+                return -1;
+    return 0;
+}
+
 int
-target_sync_delete(struct repo *repo, const char *object_uid, struct err *err)
+target_sync_delete(struct repo *repo, const char *object_uid, const char *hold,
+                   struct err *err)
 {
     CLEANUP(mem_free) struct repo_entry *e = NULL;
     const char *ids[ENTRIES_PER_UID_MAX];
@@ -290,6 +311,8 @@ target_sync_delete(struct repo *repo, const char *object_uid, struct err *err)
             ids[n_ids++] = e[i].id;
     if (n_ids == 0)
         return 0;
+    if (hold != NULL && release(repo, ids, n_ids, hold, err) < 0)
+        return -1;
     if (repo_delete(repo, ids, n_ids, err) < 0)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
     return 0;

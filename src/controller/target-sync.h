@@ -29,6 +29,9 @@ int target_sync_adopt(struct ctl *ctl, struct target_ref *ref,
                       const char *endpoint, char **ret_trouble, struct err *err)
     NODISCARD;
 
-/* Delete the backups of this object UID in the repository; none is success. */
+/* Delete the backups of this object UID in the repository; none is success.
+ *
+ *   hold    a hold with this reason is released first; NULL: none is
+ *   errors  CONFLICT (another hold) */
 int target_sync_delete(struct repo *repo, const char *object_uid,
-                       struct err *err) NODISCARD;
+                       const char *hold, struct err *err) NODISCARD;

@@ -41,6 +41,7 @@
 #include "base/mem.h"
 #include "controller/backup-cut.h"
 #include "controller/backup-find.h"
+#include "controller/backup-hold.h"
 #include "controller/backup-meta.h"
 #include "controller/backup-plan.h"
 #include "controller/backup-progress.h"
@@ -597,6 +598,7 @@ end_asking(struct pass *p)
     bool is_away = target_state(p->ctl, target_of(p)) == TARGET_IS_AWAY;
 
     backup_find_drop(p->ctl, uid_of(p));
+    backup_hold_drop(p->ctl, uid_of(p));
     return backup_verify_stop(p->ctl, uid_of(p), is_away);
 }
 
@@ -609,6 +611,7 @@ end(struct pass *p, int64_t *ret_again_ms, struct err *err)
         .object_uid = uid_of(p),
         .ns = object_ns(p->object),
         .name = object_name(p->object),
+        .hold = backup_hold_mine(p->json),
         .queue = loop_queue(p->loop),
         .queue_key = p->key,
         .may_wait = p->seen.now_ms < since_ms + DELETE_WAIT_MS,
@@ -645,6 +648,7 @@ check(struct pass *p, int64_t *ret_again_ms, struct err *err)
     if (backup_find_check(p->ctl, &ask, object))
         eventrec_warn(p->ctl->events, p->object, "BackupLost",
                       "the backup cannot be restored: see its condition Ready");
+    backup_hold_step(p->ctl, &ask, p->object, object, ret_again_ms);
     if (backup_verify_step(p->ctl, object, target_of(p), loop_queue(p->loop),
                            p->key, &is_changed, err) < 0 ||
         put_status(p, object, err) < 0)
