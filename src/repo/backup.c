@@ -19,18 +19,25 @@
 #include "repo/rescue.h"
 #include "repo/summary.h"
 
+/* Of the chunks one in so many is decoded again before it is written: memory
+ * that fails again and again is found in the first pack. */
+#define CHECK_EVERY 32
+
 #define RESCUES 20 /* of a commit: collectors that are faster each time */
 
 /* ---- begin and end ------------------------------------------------------- */
 
 static struct packer *
-make_packer(struct repo_backup *b, enum frame_kind kind, size_t size)
+make_packer(struct repo_backup *b, enum frame_kind kind, size_t size,
+            unsigned check_every)
 {
     struct packer_config c = { .blob = b->repo->blob,
                                .wrap = b->repo->wrap,
                                .session = b->id,
                                .kind = kind,
-                               .pack_size = size };
+                               .pack_size = size,
+                               .check_every = check_every,
+                               .id_key = &b->repo->keys.id };
 
     return packer_new(&c);
 }
@@ -49,8 +56,9 @@ init(struct repo_backup *b, const struct repo_backup_options *o)
     b->index = dedupindex_new(b->repo);
     b->listed = segment_writer_new(b->repo->blob, b->repo->uuid, b->id,
                                    SEGMENT_WRITER_ENTRIES);
-    b->data = make_packer(b, FRAME_DATA, BACKUP_DATA_PACK);
-    b->meta = make_packer(b, FRAME_META, BACKUP_META_PACK);
+    b->data = make_packer(b, FRAME_DATA, BACKUP_DATA_PACK,
+                          o->checks_all ? 1 : CHECK_EVERY);
+    b->meta = make_packer(b, FRAME_META, BACKUP_META_PACK, 1);
     if (flow != NULL)
         (void)snprintf(b->flow, sizeof b->flow, "%s", flow);
     pthread_mutex_init(&b->mutex, NULL);

@@ -375,6 +375,8 @@ group_open(struct group *g, struct err *err)
     config.kind = FRAME_META;
     config.pack_size = BACKUP_META_PACK;
     config.first_n = MAP_N;
+    config.check_every = 1;
+    config.id_key = &c->repo->keys.id;
     g->maps = packer_new(&config);
     for (unsigned i = 0; i < g->count; i++)
         if (mover_source_open(c->repo->blob, c->repo->wrap.keys != NULL,

@@ -238,6 +238,19 @@ frame_header_decode(const uint8_t *data, size_t len, bool is_encrypted,
 }
 
 int
+frame_check(const uint8_t *data, size_t len, bool is_encrypted,
+            struct frame_header *ret, struct err *err)
+{
+    if (frame_header_decode(data, len, is_encrypted, ret, err) < 0)
+        return -1;
+    if (ret->flen > len ||
+        ret->crc != crc_32c(0, data + FRAME_HEADER_SIZE,
+                            ret->clen + (is_encrypted ? AEAD_TAG_SIZE : 0)))
+        return err_set(err, ERR_CORRUPT, "frame: checksum mismatch");
+    return 0;
+}
+
+int
 frame_open(struct frame_ctx *ctx, const struct frame_origin *origins,
            unsigned origin_count, const uint8_t *data, size_t flen,
            uint8_t *out, uint32_t ulen, struct err *err)

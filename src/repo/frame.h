@@ -100,6 +100,12 @@ struct frame_header {
 int frame_header_decode(const uint8_t *data, size_t len, bool is_encrypted,
                         struct frame_header *ret, struct err *err) NODISCARD;
 
+/* Is the frame that begins at `data` whole: lengths and checksum? Needs no key.
+ *   len     of what is there; the frame may be shorter
+ *   errors  CORRUPT, UNSUPPORTED */
+int frame_check(const uint8_t *data, size_t len, bool is_encrypted,
+                struct frame_header *ret, struct err *err) NODISCARD;
+
 /* Decrypt and decompress the frame at `data` into `out` of `ulen` bytes. The
  * caller compares the id.
  *   origins  the pack's key table; at least one

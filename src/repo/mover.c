@@ -182,6 +182,9 @@ write_pack(struct mover *m, const struct frame_origin *origin, struct err *err)
     frame_seal(m->ctx, &footer_origin, 0, FRAME_FOOTER_ORDINAL, &footer,
                pack + t.footer_off);
     mem_wipe(&footer_origin, sizeof footer_origin);
+    if (pack_check_frames(pack, head, t.body_len, origin->is_encrypted, err) <
+        0)
+        return -1;
     pack_tail_encode(pack, &id, &t);
     size = t.body_len + pack_tail_size(t.body_len);
     pack_name(&id, name);
@@ -246,7 +249,6 @@ read_frame(struct mover *m, const struct mover_source *s,
            struct err *err)
 {
     bool is_encrypted = m->config.wrap.keys != NULL;
-    uint32_t stored;
     char name[PACK_NAME_SIZE];
     size_t n = 0;
 
@@ -256,17 +258,14 @@ read_frame(struct mover *m, const struct mover_source *s,
         return -1;
     if (n < loc->flen)
         return err_set(err, ERR_CORRUPT, "%s: cut short", name);
-    if (frame_header_decode(out, n, is_encrypted, ret, err) < 0)
+    if (frame_check(out, n, is_encrypted, ret, err) < 0)
         return err_wrap(err, "%s: frame at %llu", name,
                         (unsigned long long)loc->off8 * 8);
-    stored = ret->clen + (is_encrypted ? AEAD_TAG_SIZE : 0);
     if (ret->flen != loc->flen || ret->ulen != loc->ulen ||
         ret->ordinal == FRAME_FOOTER_ORDINAL ||
-        (is_encrypted && ret->slot >= s->keys) ||
-        ret->crc != crc_32c(0, out + FRAME_HEADER_SIZE, stored))
-        return err_set(err, ERR_CORRUPT,
-                       "%s: frame at %llu: is damaged, or another one", name,
-                       (unsigned long long)loc->off8 * 8);
+        (is_encrypted && ret->slot >= s->keys))
+        return err_set(err, ERR_CORRUPT, "%s: frame at %llu: is another one",
+                       name, (unsigned long long)loc->off8 * 8);
     return 0;
 }
 

@@ -382,6 +382,21 @@ stripe_count(uint64_t body_len)
     return (uint32_t)((body_len + PACK_STRIPE - 1) / PACK_STRIPE);
 }
 
+int
+pack_check_frames(const uint8_t *pack, size_t off, size_t end,
+                  bool is_encrypted, struct err *err)
+{
+    struct frame_header h;
+
+    for (; off < end; off += h.flen)
+        if (frame_check(pack + off, end - off, is_encrypted, &h, err) < 0)
+            return err_set(
+                err, ERR_INTERNAL,
+                "a pack was changed before it was written, at byte %zu: the memory or the processor of this host is faulty",
+                off);
+    return 0;
+}
+
 size_t
 pack_tail_size(uint64_t body_len)
 {

@@ -96,6 +96,12 @@ struct pack_trailer {
     uint32_t stripes;
 };
 
+/* Before a pack is written: is every frame from `off` to `end`, the footer too,
+ * as it was sealed?
+ *   errors  INTERNAL (this host's memory changed it) */
+int pack_check_frames(const uint8_t *pack, size_t off, size_t end,
+                      bool is_encrypted, struct err *err) NODISCARD;
+
 /* Bytes of stripe table and trailer behind a body of that length. */
 size_t pack_tail_size(uint64_t body_len);
 /* Write them behind the `t->body_len` bytes at `pack`; sets t->stripes. */

@@ -20,6 +20,10 @@ struct packer_config {
     enum frame_kind kind;
     size_t pack_size; /* with all that surrounds the frames */
     uint32_t first_n; /* of the first pack */
+    /* Each n-th frame of a pack is decoded again, and its id compared, before
+     * it is written; 0: none. */
+    unsigned check_every;
+    const struct hash_key *id_key; /* for that; borrowed */
 };
 
 /* Every call fails from here on, waiting ones too. */
@@ -31,7 +35,8 @@ DEFINE_CLEANUP(packer_free, struct packer *)
 
 /* Put one frame of 1 byte to FRAME_PLAIN_MAX.
  *   blocks  while both packs are being written
- *   errors  those of the store, from here on always */
+ *   errors  those of the store, from here on always; INTERNAL: this host's
+ *           memory or processor changed what was to be written */
 int packer_add(struct packer *p, struct frame_ctx *ctx, const void *plain,
                uint32_t len, const uint8_t id[HASH_SIZE],
                struct frame_loc *ret_loc, struct err *err)

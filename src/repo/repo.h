@@ -126,6 +126,9 @@ struct repo_backup_options {
     const char *resume;
     unsigned threads; /* workers; 0: one per core */
     int level;        /* zstd's; 0: by how fast the store is */
+    /* Decode every chunk again before it is written, not only one of 32 (of
+     * metadata it is all of them): costs a third more of the processor. */
+    bool checks_all;
 };
 
 struct repo_progress {

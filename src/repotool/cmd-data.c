@@ -133,6 +133,7 @@ begin(const struct repotool *t, struct repo *repo, const char *uid,
 {
     struct repo_backup_options o = { .threads = t->threads,
                                      .level = t->zstd_level,
+                                     .checks_all = t->verifies_writes,
                                      .resume = t->resume };
     struct repo_entry entry;
     bool found = false;

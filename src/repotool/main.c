@@ -87,6 +87,8 @@ static const char options_help[] =
     "      --recipient TEXT|FILE   keys add: what new-recipient printed\n"
     "      --compress N            import: zstd level, 1 to 19 (default: the faster the\n"
     "                              target, the less: from below 1 to 3)\n"
+    "      --verify-writes         import: decode every chunk again before it is written\n"
+    "                              (always: of chunks one in 32, and all metadata)\n"
     "  -l, --level N               verify, check: 0 checksums, 1 every frame, 2 every backup (2)\n"
     "  -f, --force                 export: overwrite the file\n"
     "      --keep-last N           forget: the newest N of each VM; the same with hourly,\n"
@@ -279,6 +281,7 @@ enum {
     OPT_UID,
     OPT_METADATA,
     OPT_COMPRESS,
+    OPT_VERIFY_WRITES,
     OPT_JSON,
     OPT_DRY_RUN,
     OPT_DELETED,
@@ -308,6 +311,7 @@ static const struct option long_options[] = {
     { "metadata", required_argument, NULL, OPT_METADATA },
     { "disk", required_argument, NULL, 'd' },
     { "compress", required_argument, NULL, OPT_COMPRESS },
+    { "verify-writes", no_argument, NULL, OPT_VERIFY_WRITES },
     { "level", required_argument, NULL, 'l' },
     { "force", no_argument, NULL, 'f' },
     { "threads", required_argument, NULL, 't' },
@@ -430,6 +434,9 @@ take_option(struct repotool *t, int c, struct err *err)
         return 0;
     case OPT_METADATA:
         t->metadata = optarg;
+        return 0;
+    case OPT_VERIFY_WRITES:
+        t->verifies_writes = true;
         return 0;
     case OPT_COMPRESS:
         if (number(optarg, 1, 19, &n, err) < 0)
