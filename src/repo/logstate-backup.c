@@ -48,6 +48,13 @@ logstate_is_kept(const struct logstate *s, const uint8_t id[16])
 
 /* ---- DELETE ---- */
 
+static bool
+is_held(const struct logstate *s, const uint8_t id[16])
+{
+    return logstate_hold_of(s, id) != NULL &&
+           logstate_has_rule(s, LOGSTATE_RULE_HELD);
+}
+
 int
 logstate_fold_delete(struct logstate *s, const struct commitlog_entry *e,
                      struct err *err)
@@ -57,7 +64,7 @@ logstate_fold_delete(struct logstate *s, const struct commitlog_entry *e,
     for (size_t at = 2; at + 16 <= e->body_len; at += 16) {
         size_t i = logstate_find(s, e->body + at);
 
-        if (i == s->backup_count || logstate_hold_of(s, e->body + at) != NULL)
+        if (i == s->backup_count || is_held(s, e->body + at))
             continue; /* ignored by everybody */
         logstate_note_deleted(s, &s->backups[i], e->seq);
         memmove(&s->backups[i], &s->backups[i + 1],
@@ -76,7 +83,7 @@ logstate_check_delete(const struct logstate *s, const struct commitlog_entry *e,
         char id[UUID_STR_SIZE];
 
         repo_id_format(e->body + at, id);
-        if (h != NULL)
+        if (is_held(s, e->body + at))
             return err_set(err, ERR_CONFLICT,
                            "backup %s is on hold (%.80s): release it first", id,
                            h->reason);

@@ -68,7 +68,9 @@ judge(const struct logstate *s, const struct movemap_entry *m, struct err *err)
 {
     const struct logstate_session *x = logstate_session_of(s, m->session);
 
-    if (x != NULL && x->end != LOGSTATE_OPEN)
+    if (x != NULL && x->end != LOGSTATE_OPEN &&
+        (x->end == LOGSTATE_COMMITTED ||
+         logstate_has_rule(s, LOGSTATE_RULE_MOVER)))
         return err_set(err, ERR_CONFLICT, "this session has ended");
     for (unsigned i = 0; i < m->count; i++)
         if (logstate_moved_find(s, &m->sources[i]) != NULL)

@@ -55,6 +55,8 @@ enum logstate_rule {
     LOGSTATE_RULE_COVERED = 1 << 9,   /* I4: a REDIRECT knows every COMMIT */
     LOGSTATE_RULE_DISCARD = 1 << 10,  /* what committed is not discarded */
     LOGSTATE_RULE_TAKEN = 1 << 11,    /* nor what somebody else ended */
+    LOGSTATE_RULE_MOVER = 1 << 12,    /* I4: a killed compactor moves nothing */
+    LOGSTATE_RULE_HELD = 1 << 13,     /* what is on hold is not deleted */
 };
 
 /* A pack that was rewritten. */

@@ -96,6 +96,11 @@ body_of(const struct testing_entry *x, struct buf *out)
         if (pins)
             buf_add(out, backup, 16);
         return;
+    case COMMITLOG_HOLD:
+        buf_add(out, "\1", 1);
+        buf_add(out, backup, 16);
+        buf_add(out, "", 1); /* no reason */
+        return;
     case COMMITLOG_DELETE:
     case COMMITLOG_UNDELETE:
         buf_add(out, count, 2);

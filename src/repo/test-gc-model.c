@@ -31,6 +31,8 @@
 #define REMOVES  92
 #define NEVER    99 /* a scenario of the slow suite only */
 #define MAX_SEEN ((size_t)1 << 22)
+/* Besides logstate_rule: I3, which a collector keeps by itself. */
+#define WITHOUT_I3 BIT(31)
 
 /* A process: where it is, and what it has seen. */
 struct process {
@@ -47,6 +49,7 @@ enum {
     COMPACTOR,
     COLLECTOR_1,
     COLLECTOR_2,
+    HOLDER, /* puts B0 on hold */
     PROCESSES,
 };
 
@@ -89,6 +92,11 @@ static const struct scenario scenarios[] = {
       BIT(0) | BIT(COMPACTOR) | BIT(COLLECTOR_1), false, 0, 1, 2 },
     { "two writers, a collector",
       BIT(0) | BIT(2) | BIT(USER) | BIT(COLLECTOR_1), false, 0, 1, 2 },
+    { "a compactor that is killed, two collectors",
+      BIT(0) | BIT(COMPACTOR) | BIT(COLLECTOR_1) | BIT(COLLECTOR_2), false,
+      BIT(MOVER) | BIT(CHILD), 0, 1 },
+    { "a hold", BIT(0) | BIT(USER) | BIT(HOLDER) | BIT(COLLECTOR_1), true,
+      BIT(CHILD), 1, 2 },
     { "all at once",
       BIT(0) | BIT(1) | BIT(USER) | BIT(COMPACTOR) | BIT(COLLECTOR_1) |
           BIT(COLLECTOR_2),
@@ -180,6 +188,15 @@ is_backup(const struct logstate *s, unsigned who)
     return logstate_is_present(s, id);
 }
 
+static bool
+is_backup_now(const struct logstate *s, unsigned who)
+{
+    uint8_t id[16];
+
+    testing_id_of(who, id);
+    return logstate_find(s, id) < s->backup_count;
+}
+
 static enum logstate_end
 end_of(const struct logstate *s, unsigned who)
 {
@@ -237,6 +254,8 @@ find_loss(const struct search *h, const struct state *st,
             return "a backup misses a pack";
     if (s->pin_count > 0 && !has(st, s, B0))
         return "a reader misses a pack";
+    if (s->hold_count > 0 && !is_backup_now(s, B0))
+        return "a backup on hold was deleted";
     for (unsigned i = 0; i < WRITERS; i++) {
         unsigned who = writers[i], pc = st->p[i].pc;
         unsigned own = pc == 2 || pc == 3 ? BIT(who) : 0;
@@ -287,7 +306,7 @@ key_of(const struct state *st, const struct logstate *s)
             (uint8_t)((logstate_find(s, id) < s->backup_count) +
                       2 * (logstate_find_deleted(s, id) < s->deleted_count));
     }
-    b[n++] = (uint8_t)(s->pin_count + 2u * is_moved(s));
+    b[n++] = (uint8_t)(s->pin_count + 2u * is_moved(s) + 4u * s->hold_count);
     b[n++] = (uint8_t)st->packs;
     b[n++] = (uint8_t)st->killed;
     b[n++] = (uint8_t)st->moved;
@@ -431,6 +450,20 @@ step_writer(struct search *h, struct state *st, const struct logstate *s,
     }
 }
 
+/* Once; it has to be there. */
+static bool
+step_holder(struct search *h, struct state *st, const struct logstate *s)
+{
+    struct process *p = &st->p[HOLDER];
+    struct testing_entry x = { .type = COMMITLOG_HOLD };
+
+    if (p->pc != 0)
+        return false;
+    (void)append(h, st, s, &x);
+    p->pc = DONE;
+    return true;
+}
+
 /* B0 is deleted, and taken back. */
 static bool
 step_user(struct search *h, struct state *st, const struct logstate *s)
@@ -551,6 +584,7 @@ step_collector(struct search *h, struct state *st, const struct logstate *s,
                unsigned i)
 {
     struct process *p = &st->p[i];
+    bool has_no_i3 = (h->without & WITHOUT_I3) != 0;
     struct testing_entry x = { .type = COMMITLOG_CONDEMN,
                                .seq = p->seq,
                                .packs = p->packs,
@@ -562,14 +596,15 @@ step_collector(struct search *h, struct state *st, const struct logstate *s,
         p->pc = p->packs != 0 || p->drops ? 1 : 2;
         return true;
     case 1:
-        p->pc = append(h, st, s, &x) == STANDS ? 2 : 0;
+        p->pc = append(h, st, s, &x) == STANDS || has_no_i3 ? 2 : 0;
         return true;
     case 2:
         for (unsigned k = 0; k < SESSIONS; k++) {
             struct pack_id pack = testing_pack_of(k);
+            bool may_go = packset_get(&s->condemned, &pack) != 0 ||
+                          (has_no_i3 && (p->packs & BIT(k)) != 0);
 
-            if ((st->packs & BIT(k)) == 0 ||
-                packset_get(&s->condemned, &pack) == 0)
+            if ((st->packs & BIT(k)) == 0 || !may_go)
                 continue;
             st->packs &= ~BIT(k);
             return true;
@@ -610,6 +645,8 @@ step(struct search *h, struct state *st, const struct logstate *s, unsigned i)
         return step_reader(h, st, s);
     if (i == OWNER)
         return step_owner(h, st, s);
+    if (i == HOLDER)
+        return step_holder(h, st, s);
     if (i == COMPACTOR)
         return step_compactor(h, st, s);
     return step_collector(h, st, s, i);
@@ -708,7 +745,7 @@ static void
 every_rule_is_needed(void)
 {
     static const struct {
-        enum logstate_rule rule;
+        unsigned rule;
         const char *name;
     } rules[] = {
         { LOGSTATE_RULE_ENDED, "a killed session never commits" },
@@ -723,6 +760,9 @@ every_rule_is_needed(void)
         { LOGSTATE_RULE_COVERED, "a REDIRECT has seen every COMMIT" },
         { LOGSTATE_RULE_DISCARD, "who has committed removes no packs" },
         { LOGSTATE_RULE_TAKEN, "nor he whose session another one ended" },
+        { LOGSTATE_RULE_MOVER, "a killed compactor moves nothing" },
+        { LOGSTATE_RULE_HELD, "what is on hold is not deleted" },
+        { WITHOUT_I3, "only what a CONDEMN names is removed" },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
