@@ -117,7 +117,7 @@ k annotate virtualmachinebackups.harvesterhci.io b3 vmkeep.io/hold=audit >/dev/n
 check "one on hold" wait_until 30 held_as "$b3" audit
 k annotate virtualmachinebackups.harvesterhci.io b3 vmkeep.io/hold- >/dev/null
 check "that is deleted as soon as its annotation is gone" k delete virtualmachinebackups.harvesterhci.io b3 --timeout=30s
-check "leaves no data behind" wait_until 30 eval "! repo_tool list -k '$key' --json '$T/targets/a' | grep -q '$b3'"
+check "leaves no data behind" wait_until 30 eval "! repo_tool list -k '$key' --json '$T/targets/a' | grep -q '\"id\":\"$b3\"'"
 
 # ---- the scrub ----
 scrub() { k annotate --overwrite backuptarget default "vmkeep.io/scrub=$1" >/dev/null && wait_until 60 field_is backuptarget default .status.maintenance.scrub.lastRequest "$1"; }

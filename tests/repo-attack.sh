@@ -33,6 +33,7 @@ rm -rf full/r/log && cp -a log-before full/r/log # the reader's pin too
 rm -rf full/r/x && cp -a index-before full/r/x
 check_equal "the space is as before" "$(used_kib full)" "$before"
 bad=0
+entries=$(find full/r/log -type f | wc -l)
 for room in 0 4 8 12 16 1000 60000 65600 66000 131100 132000 $((needed - 1200)) \
     $((needed - 64)) $((needed - 32)) $((needed - 16)) $((needed - 12)) $((needed - 8)) $((needed - 4)); do
     rm -rf aside && cp -a full/r aside
@@ -43,6 +44,7 @@ for room in 0 4 8 12 16 1000 60000 65600 66000 131100 132000 $((needed - 1200)) 
     fi
     grep -q -i 'no space' out.log || { note "$room KiB: $(cat out.log)"; bad=$((bad + 1)); }
     left=$(($(used_kib full) - before))
+    [ $room -ge 1024 ] || [ "$(find full/r/log -type f | wc -l)" = "$entries" ] || { note "$room KiB: tries fill the log"; bad=$((bad + 1)); }
     [ $left -le 24 ] || { note "$room KiB: $left KiB are left behind"; bad=$((bad + 1)); }
     [ "$(ids full/r)" = "$base" ] || { note "$room KiB: the list is wrong"; bad=$((bad + 1)); }
     repo verify -q full/r >out.log 2>&1 || { note "$room KiB: $(cat out.log)"; bad=$((bad + 1)); }

@@ -31,8 +31,7 @@
 #include "base/uuid.h"
 
 #define MAX_DEPTH 8
-#define LARGE     4096u             /* bytes; smaller objects may use ... */
-#define RESERVE   ((size_t)1 << 20) /* ... the last of the space */
+#define RESERVE   ((size_t)1 << 20) /* the last of the space: blob_room() */
 
 extern struct role blob_dir_lock;
 
@@ -219,15 +218,15 @@ give_name(int dir_fd, int fd, const char *temp, const char *name,
     return 0;
 }
 
-/* The last of the space is for small objects: with it a deletion can still be
- * logged, and a backup that does not fit be ended. */
+/* The last of the space is for those that need it more: a deletion can still be
+ * logged then, and what it frees be collected. */
 static int
-check_room(int dir_fd, size_t len, struct err *err)
+dir_room(struct blob *b, size_t len, struct err *err)
 {
     struct statvfs fs;
     uint64_t room;
 
-    if (len < LARGE || fstatvfs(dir_fd, &fs) < 0 || fs.f_blocks == 0)
+    if (fstatvfs(self(b)->root_fd, &fs) < 0 || fs.f_blocks == 0)
         return 0; /* the write itself will tell */
     room = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (room >= len + RESERVE)
@@ -248,7 +247,6 @@ dir_put(struct blob *b, const char *name, const void *data, size_t len,
     int rc;
 
     if (open_parent(d, name, &dir_fd, err) < 0 ||
-        check_room(dir_fd, len, err) < 0 ||
         open_new(dir_fd, temp, &fd, err) < 0)
         return err_wrap(err, "%s", name);
     rc = file_write_fd(fd, data, len, name, err);
@@ -466,6 +464,7 @@ dir_remove(struct blob *b, const char *name, struct err *err)
 static const struct blob_ops dir_ops = {
     .free = dir_free,
     .put = dir_put,
+    .room = dir_room,
     .sync = dir_sync,
     .sync_also = dir_sync_also,
     .get = dir_get,

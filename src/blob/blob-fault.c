@@ -72,6 +72,12 @@ fault_put(struct blob *b, const char *name, const void *data, size_t len,
 }
 
 static int
+fault_room(struct blob *b, size_t len, struct err *err)
+{
+    return blob_room(self(b)->inner, len, err);
+}
+
+static int
 fault_sync(struct blob *b, struct err *err)
 {
     struct blob_fault *f = self(b);
@@ -153,6 +159,7 @@ fault_remove(struct blob *b, const char *name, struct err *err)
 static const struct blob_ops fault_ops = {
     .free = fault_free,
     .put = fault_put,
+    .room = fault_room,
     .sync = fault_sync,
     .sync_also = fault_sync_also,
     .get = fault_get,

@@ -63,6 +63,21 @@ blob_put(struct blob *b, const char *name, const void *data, size_t len,
 }
 
 int
+blob_room(struct blob *b, size_t len, struct err *err)
+{
+    return b->ops->room == NULL ? 0 : b->ops->room(b, len, err);
+}
+
+int
+blob_put_spare(struct blob *b, const char *name, const void *data, size_t len,
+               bool *ret_existed, struct err *err)
+{
+    if (blob_room(b, len, err) < 0)
+        return err_wrap(err, "%s", name);
+    return blob_put(b, name, data, len, ret_existed, err);
+}
+
+int
 blob_sync(struct blob *b, struct err *err)
 {
     return b->ops->sync(b, err);

@@ -32,6 +32,17 @@ DEFINE_CLEANUP(blob_free, struct blob *)
 int blob_put(struct blob *b, const char *name, const void *data, size_t len,
              bool *ret_existed, struct err *err) NODISCARD NONNULL(1, 2, 5, 6);
 
+/* The same for what can be done without: the last of the space is left to those
+ * that use blob_put(), so that a full store can still be told what to remove.
+ *   errors  NO_SPACE (nothing was tried) */
+int blob_put_spare(struct blob *b, const char *name, const void *data,
+                   size_t len, bool *ret_existed, struct err *err)
+    NODISCARD NONNULL(1, 2, 5, 6);
+/* Would there be room for an object of that length? A store that does not know
+ * says yes.
+ *   errors  NO_SPACE */
+int blob_room(struct blob *b, size_t len, struct err *err) NODISCARD;
+
 /* Everything that was put before is durable, names and all. */
 int blob_sync(struct blob *b, struct err *err) NODISCARD;
 
@@ -83,6 +94,8 @@ struct blob_ops {
     void (*free)(struct blob *b);
     int (*put)(struct blob *b, const char *name, const void *data, size_t len,
                bool *ret_existed, struct err *err);
+    /* NULL: nobody knows. */
+    int (*room)(struct blob *b, size_t len, struct err *err);
     int (*sync)(struct blob *b, struct err *err);
     /* NULL: a name is durable as soon as it is seen. */
     int (*sync_also)(struct blob *b, const char *prefix, struct err *err);

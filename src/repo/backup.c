@@ -122,7 +122,8 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
     struct packset *packs = NULL;
     struct repo_backup *b;
 
-    if (repo_private_need_backup(repo, err) < 0)
+    if (repo_private_need_backup(repo, err) < 0 ||
+        blob_room(repo->blob, 0, err) < 0)
         return -1;
     if (options->parent != NULL &&
         repo_view_open(repo, options->parent, &parent, err) < 0)

@@ -92,6 +92,10 @@ append_locked(struct commitlog *l, enum commitlog_type type,
 
     if (l->keys == NULL)
         return err_set(err, ERR_DENIED, "writing needs the repository's key");
+    /* Who begins on a full store has nothing to log. */
+    if (e.type == COMMITLOG_OPEN &&
+        blob_room(l->blob, COMMITLOG_SIZE_MAX, err) < 0)
+        return -1;
     e.is_signed = commitlog_needs_sign(e.type);
     if (e.is_signed && !keys_can_delete(l->keys))
         return err_set(err, ERR_DENIED,

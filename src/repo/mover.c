@@ -188,7 +188,7 @@ write_pack(struct mover *m, const struct frame_origin *origin, struct err *err)
     pack_tail_encode(pack, &id, &t);
     size = t.body_len + pack_tail_size(t.body_len);
     pack_name(&id, name);
-    if (blob_put(m->config.blob, name, pack, size, &existed, err) < 0)
+    if (blob_put_spare(m->config.blob, name, pack, size, &existed, err) < 0)
         return err_wrap(err, "write pack %s", name);
     if (existed)
         return err_set(err, ERR_EXISTS,

@@ -306,7 +306,8 @@ write_pack(struct packer *p, struct pack *k, size_t *ret_size, struct err *err)
     pack_tail_encode(k->bytes, &k->id, &t);
     *ret_size = t.body_len + pack_tail_size(t.body_len);
     pack_name(&k->id, name);
-    if (blob_put(p->config.blob, name, k->bytes, *ret_size, &existed, err) < 0)
+    if (blob_put_spare(p->config.blob, name, k->bytes, *ret_size, &existed,
+                       err) < 0)
         return err_wrap(err, "write pack %s", name);
     if (existed)
         return err_set(err, ERR_EXISTS,

@@ -134,7 +134,7 @@ put(struct segment_writer *w, struct part *p, uint32_t number, uint8_t uuid[16],
                        &bytes, &len, err) < 0)
         return -1;
     /* If it existed somebody did the same merge. */
-    return blob_put(w->blob, name, bytes, len, &existed, err);
+    return blob_put_spare(w->blob, name, bytes, len, &existed, err);
 }
 
 /* Write and free what was taken out. */

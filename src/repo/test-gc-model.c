@@ -30,7 +30,6 @@
 #define DISCARDS 91
 #define REMOVES  92
 #define NEVER    99 /* a scenario of the slow suite only */
-#define MAX_SEEN ((size_t)1 << 22)
 /* Besides logstate_rule: I3, which a collector keeps by itself. */
 #define WITHOUT_I3 BIT(31)
 
@@ -97,10 +96,10 @@ static const struct scenario scenarios[] = {
       BIT(MOVER) | BIT(CHILD), 0, 1 },
     { "a hold", BIT(0) | BIT(USER) | BIT(HOLDER) | BIT(COLLECTOR_1), true,
       BIT(CHILD), 1, 2 },
-    { "all at once",
+    { "two writers, two collectors, a compactor, each may be killed",
       BIT(0) | BIT(1) | BIT(USER) | BIT(COMPACTOR) | BIT(COLLECTOR_1) |
           BIT(COLLECTOR_2),
-      false, 0, NEVER, 1 },
+      false, BIT(CHILD) | BIT(DEDUP) | BIT(MOVER), NEVER, 1 },
 };
 
 /* What one search works with. */
@@ -110,7 +109,7 @@ struct search {
     struct state *stack;
     size_t depth, cap;
     uint64_t *seen; /* open addressing; 0: empty */
-    size_t seen_count;
+    size_t seen_count, seen_cap;
     const char *lost; /* what was found, or NULL */
     bool loses;       /* the answer to the next put */
     unsigned process; /* whose step it is */
@@ -336,15 +335,38 @@ key_of(const struct state *st, const struct logstate *s)
 }
 
 static bool
-is_new(struct search *h, uint64_t key)
+put_key(struct search *h, uint64_t key)
 {
-    size_t i = (size_t)(key >> 1) & (MAX_SEEN - 1);
+    size_t i = (size_t)(key >> 1) & (h->seen_cap - 1);
 
-    for (; h->seen[i] != 0; i = (i + 1) & (MAX_SEEN - 1))
+    for (; h->seen[i] != 0; i = (i + 1) & (h->seen_cap - 1))
         if (h->seen[i] == key)
             return false;
-    CHECK(++h->seen_count < MAX_SEEN / 4 * 3);
     h->seen[i] = key;
+    return true;
+}
+
+static void
+grow(struct search *h)
+{
+    CLEANUP(mem_free) uint64_t *old = h->seen;
+    size_t n = h->seen_cap;
+
+    h->seen_cap = n == 0 ? (size_t)1 << 16 : 2 * n;
+    h->seen = xcalloc(h->seen_cap, sizeof *h->seen);
+    for (size_t i = 0; i < n; i++)
+        if (old[i] != 0)
+            (void)put_key(h, old[i]);
+}
+
+static bool
+is_new(struct search *h, uint64_t key)
+{
+    if (h->seen_count >= h->seen_cap / 4 * 3)
+        grow(h);
+    if (!put_key(h, key))
+        return false;
+    h->seen_count++;
     return true;
 }
 
@@ -705,7 +727,6 @@ explore(const struct scenario *scenario, unsigned puts, unsigned without,
         .puts = puts,
     };
 
-    h.seen = xcalloc(MAX_SEEN, sizeof *h.seen);
     push(&h, &begin);
     while (h.depth > 0 && h.lost == NULL) {
         struct state st = h.stack[--h.depth];
