@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/mem.h"
+
 void
 testing_id_of(unsigned who, uint8_t id[16])
 {
@@ -122,4 +124,40 @@ testing_entry_of(const struct testing_entry *x, uint64_t seq, struct buf *body)
     e.body = (const uint8_t *)body->data;
     e.body_len = body->len;
     return e;
+}
+
+static bool
+put_key(struct testing_seen *s, uint64_t key)
+{
+    size_t i = (size_t)(key >> 1) & (s->cap - 1);
+
+    for (; s->keys[i] != 0; i = (i + 1) & (s->cap - 1))
+        if (s->keys[i] == key)
+            return false;
+    s->keys[i] = key;
+    return true;
+}
+
+static void
+grow(struct testing_seen *s)
+{
+    CLEANUP(mem_free) uint64_t *old = s->keys;
+    size_t n = s->cap;
+
+    s->cap = n == 0 ? (size_t)1 << 16 : 2 * n;
+    s->keys = xcalloc(s->cap, sizeof *s->keys);
+    for (size_t i = 0; i < n; i++)
+        if (old[i] != 0)
+            (void)put_key(s, old[i]);
+}
+
+bool
+testing_seen_add(struct testing_seen *s, uint64_t key)
+{
+    if (s->count >= s->cap / 4 * 3)
+        grow(s);
+    if (!put_key(s, key))
+        return false;
+    s->count++;
+    return true;
 }

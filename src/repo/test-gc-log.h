@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* repo/test-gc-log.h: entries of the log in few words, for test-gc-model.c. */
+/* repo/test-gc-log.h: for test-gc-model.c: entries of the log in few words, and
+ * what was seen. */
 #pragma once
 #include "base/buf.h"
 #include "repo/logstate.h"
@@ -30,3 +31,11 @@ struct pack_id testing_pack_of(unsigned who);
 /* As it stands in the log. `body` is what it refers to. */
 struct commitlog_entry testing_entry_of(const struct testing_entry *x,
                                         uint64_t seq, struct buf *body);
+
+/* A set of numbers, 0 not among them; begins as zeros. */
+struct testing_seen {
+    uint64_t *keys; /* open addressing; 0: empty. free() */
+    size_t count, cap;
+};
+
+bool testing_seen_add(struct testing_seen *s, uint64_t key); /* is it new? */

@@ -108,8 +108,7 @@ struct search {
     unsigned without; /* the rule that is left out */
     struct state *stack;
     size_t depth, cap;
-    uint64_t *seen; /* open addressing; 0: empty */
-    size_t seen_count, seen_cap;
+    struct testing_seen seen;
     const char *lost; /* what was found, or NULL */
     bool loses;       /* the answer to the next put */
     unsigned process; /* whose step it is */
@@ -334,42 +333,6 @@ key_of(const struct state *st, const struct logstate *s)
     return (k ^ k >> 32) | 1;
 }
 
-static bool
-put_key(struct search *h, uint64_t key)
-{
-    size_t i = (size_t)(key >> 1) & (h->seen_cap - 1);
-
-    for (; h->seen[i] != 0; i = (i + 1) & (h->seen_cap - 1))
-        if (h->seen[i] == key)
-            return false;
-    h->seen[i] = key;
-    return true;
-}
-
-static void
-grow(struct search *h)
-{
-    CLEANUP(mem_free) uint64_t *old = h->seen;
-    size_t n = h->seen_cap;
-
-    h->seen_cap = n == 0 ? (size_t)1 << 16 : 2 * n;
-    h->seen = xcalloc(h->seen_cap, sizeof *h->seen);
-    for (size_t i = 0; i < n; i++)
-        if (old[i] != 0)
-            (void)put_key(h, old[i]);
-}
-
-static bool
-is_new(struct search *h, uint64_t key)
-{
-    if (h->seen_count >= h->seen_cap / 4 * 3)
-        grow(h);
-    if (!put_key(h, key))
-        return false;
-    h->seen_count++;
-    return true;
-}
-
 static void
 push(struct search *h, struct state *st)
 {
@@ -379,7 +342,7 @@ push(struct search *h, struct state *st)
         if (st->late_at[i] <= st->length) /* somebody else was faster */
             st->late_at[i] = 0;
     replay(h, st, &s);
-    if (is_new(h, key_of(st, &s))) {
+    if (testing_seen_add(&h->seen, key_of(st, &s))) {
         if (h->depth == h->cap) {
             h->cap = 2 * h->cap + 1024;
             h->stack = xrealloc(h->stack, h->cap, sizeof *h->stack);
@@ -733,9 +696,9 @@ explore(const struct scenario *scenario, unsigned puts, unsigned without,
 
         expand(&h, &st);
     }
-    *ret_states = h.seen_count;
+    *ret_states = h.seen.count;
     free(h.stack);
-    free(h.seen);
+    free(h.seen.keys);
     return h.lost;
 }
 
