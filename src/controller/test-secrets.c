@@ -111,7 +111,12 @@ main(void)
           only_the_host_that_wrote_a_text_can_mark_it },
         { "a bad key file is not replaced", a_bad_key_file_is_not_replaced },
     };
+    const char *const rm[] = { "rm", "-rf", "--", dir, NULL };
+    struct err err;
+    int rc;
 
     CHECK(mkdtemp(dir) != NULL);
-    return test_main(cases, ARRAY_SIZE(cases));
+    rc = test_main(cases, ARRAY_SIZE(cases));
+    CHECK_OK(spawn_run(rm, 10000, NULL, &err), &err);
+    return rc;
 }
