@@ -5,8 +5,11 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 export DESTDIR
 
+# What is installed, and nothing else: the tests are built by ./check.
+PROGRAMS = src/daemon/vmkeepd src/guard/vmkeep-guard src/cli/vmkeep src/repotool/vmkeep-repo
+
 all: $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	ninja -C $(BUILD) $(PROGRAMS)
 
 $(BUILD)/build.ninja:
 	meson setup $(BUILD) --buildtype=release --prefix=$(PREFIX) --sysconfdir=$(SYSCONFDIR)
@@ -20,8 +23,12 @@ install: all
 	if [ ! -e "$(DESTDIR)$(SYSCONFDIR)/vmkeep/vmkeep.conf" ]; then install -D -m 644 install/vmkeep.conf "$(DESTDIR)$(SYSCONFDIR)/vmkeep/vmkeep.conf"; fi
 	if [ -z "$(DESTDIR)" ]; then tools/after-install $(PREFIX); fi
 
+# State and configuration stay: with them, installed again, it goes on.
 uninstall:
+	if [ -z "$(DESTDIR)" ]; then tools/before-uninstall; fi
 	ninja -C $(BUILD) uninstall
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/vmkeep $(DESTDIR)$(PREFIX)/libexec/vmkeep
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
 clean:
 	rm -rf $(BUILD) build build-check build-demo
