@@ -206,6 +206,37 @@ a_frame_in_anothers_place_is_not_taken_for_it(void)
     }
 }
 
+/* Whoever keeps the store, without any key, sees that a byte of a pack has
+ * changed, wherever. */
+static void
+a_flipped_byte_of_a_pack_is_seen_without_a_key(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        CLEANUP(mem_free) uint8_t *data = NULL;
+        struct repo_secret none = { 0 };
+        struct err err = { 0 };
+        size_t len = 0;
+        char name[64];
+
+        testing_dir_make();
+        repo = testing_repo_create(true);
+        back_up(repo, 1, id);
+        repo_close(repo);
+        (void)snprintf(name, sizeof name, "%c/%s/0", i == 0 ? 'p' : 'm', id);
+        data = load(name, &len);
+        CHECK_OK(repo_open(testing_blob(), &none, &repo, &err), &err);
+        CHECK_INT(verify(repo, REPO_VERIFY_STRIPES).damages, ==, 0);
+        for (size_t at = 0; at < len; at += len - at < 72 ? 1 : len / 40) {
+            data[at] ^= 0x10;
+            replace(name, data, len);
+            CHECK(verify(repo, REPO_VERIFY_STRIPES).damages > 0);
+            data[at] ^= 0x10;
+        }
+        testing_dir_remove();
+    }
+}
+
 /* In a repository in clear anybody can write a chunk with right checksums. */
 static void
 a_chunk_with_other_bytes_is_not_taken_for_it(void)
@@ -607,6 +638,8 @@ main(void)
     static const struct test_case cases[] = {
         { "a frame in another's place is not taken for it",
           a_frame_in_anothers_place_is_not_taken_for_it },
+        { "a flipped byte of a pack is seen without a key",
+          a_flipped_byte_of_a_pack_is_seen_without_a_key },
         { "a chunk with other bytes is not taken for it",
           a_chunk_with_other_bytes_is_not_taken_for_it },
         { "a pack under another's name is not taken for it",
