@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# check: timeout=120
+# check: timeout=300
 # vmkeep repo import and export as a user meets them: files that are none,
 # that change while they are read, names that nobody expects, a target that is
 # full, Ctrl-C. What fails leaves nothing behind and says what to do.
 . "$(dirname "$0")/lib.sh"
 requires_build vmkeep
+requires_program python3
 vmkeep=$(program vmkeep)
 export VMKEEP_KEY_FILE=$T/repo.key
 cd "$T"
@@ -160,6 +161,42 @@ check "an import: bytes, names, then the COMMIT" in_order import
 rm -f effects && repo delete order/r "$id" >/dev/null
 check "a deletion is durable" in_order delete
 unset VMKEEP_EFFECT_LOG
+
+# ---- every byte is what docs/formats/ says ----
+repo init --no-encryption "$T/clear" >init.log
+python3 - d.img 1 <<'END'
+import random, sys
+r = random.Random(int(sys.argv[2]))
+with open(sys.argv[1], "wb") as f:
+    for i in range(12):
+        f.write([r.randbytes(65536), b"\xaa" * 65536, (b"text %d " % i) * 9362][i % 3])
+    f.truncate(70 * 65536 + 777)
+END
+cp d.img e.img
+first=$(repo import -q --chunk-size 64 --metadata init.log clear d.img e.img 2>/dev/null)
+id=$first
+for i in 0 2 4; do
+    head -c 200000 /dev/urandom | dd of=d.img bs=65536 seek=$i conv=notrunc status=none
+    id=$(repo import -q --chunk-size 64 --parent "$id" clear d.img 2>/dev/null)
+done
+clear() { repo "$@" >>clear.log 2>&1; }
+clear hold clear "$id" because
+clear release clear "$id"
+clear delete clear "$first"
+clear undelete clear "$first"
+check "the format is that of the pages" python3 "$tests_dir/repo-format.py" clear
+clear delete clear "$first"
+clear check -q clear
+clear gc --undelete-window 0 --grace 0 --dead 1 clear
+check "so it is after a collection" python3 "$tests_dir/repo-format.py" clear
+bad=0
+for object in repo.cfg log/00000000000000000002 "$(cd clear && find p -type f | head -n 1)" "$(cd clear && find m -type f | head -n 1)" "$(cd clear && find x -type f | head -n 1)"; do
+    cp "clear/$object" held
+    printf '\377' | dd of="clear/$object" bs=1 seek=44 conv=notrunc status=none
+    ! python3 "$tests_dir/repo-format.py" clear >/dev/null 2>&1 || { note "$object: not seen"; bad=$((bad + 1)); }
+    cp held "clear/$object"
+done
+check_equal "who checks that sees a changed byte" "$bad" 0
 
 # ---- init ----
 check_equal "init over a file" "$(status_of init "$T/a.img")" 3

@@ -60,12 +60,12 @@ hint_load(struct repo *repo, const char *prefix, size_t max, struct buf *ret,
         return 0;
     make_name(prefix, *ret_number, name);
     if (blob_size(repo->blob, name, &size, err) < 0)
-        return err->code == ERR_NOT_FOUND ? 0 : -1;
+        return blob_is_lost(err) ? 0 : -1;
     if (size > max)
         return 0; /* none of ours */
     data = xcalloc(1, (size_t)size + 1);
     if (blob_get(repo->blob, name, 0, data, (size_t)size, &len, err) < 0)
-        return err->code == ERR_NOT_FOUND ? 0 : -1;
+        return blob_is_lost(err) ? 0 : -1;
     buf_add(ret, data, len);
     return 0;
 }

@@ -172,6 +172,8 @@ image_create(const char *path, uint64_t size, bool overwrites,
                               (is_disk(path) ? O_EXCL : 0));
         saved = errno;
     }
+    if (i.fd < 0 && saved == EBUSY)
+        return err_set(err, ERR_BUSY, "%s: is in use: is it mounted?", path);
     if (i.fd < 0)
         return err_sys(err, saved, "%s: create", path);
     if (find_size(&i, err) < 0)
