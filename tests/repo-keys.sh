@@ -55,6 +55,34 @@ check "verify finds nothing" repo verify -q r
 check "the host backs up in the new epoch" import -k host.key --uid vm --parent "$third" -d vda r b.img
 check "the maintainer deletes" repo delete -k keeper.key r "$first"
 
+# ---- who left with a full key, and comes back to the store ----
+cp -a r w
+repo keys add w --new-key-file leaver.key >added
+slot=$(grep -oE '[0-9a-f-]{36}' added | head -n 1)
+cp "w/keys/$slot" leaver.slot
+check "a key is taken away" repo keys remove w "$slot"
+check_fails "the maintainer cannot encrypt anew" repo keys rewrite -q -k keeper.key w
+check "the keys are rotated, and all is encrypted anew" repo keys rotate -q --rewrite w
+for _ in 1 2; do repo gc -q --undelete-window 0 --grace 0 w >gc.log; done
+# With its slot, which it had kept.
+cp leaver.slot "w/keys/$slot"
+maps=0 old=0 # packs of maps are numbered from 2^20 on
+for pack in w/p/*/* w/m/*/*; do
+    if [ "$(od -An -tu2 -j14 -N2 "$pack" | tr -d ' ')" = 2 ] && [ "$(od -An -tu2 -j12 -N2 "$pack" | tr -d ' ')" = 1 ]; then continue; fi
+    if [ "${pack##*/}" -ge 1048576 ]; then maps=$((maps + 1)); else old=$((old + 1)); fi
+done
+check_equal "no pack has a key of an older epoch" "$old $maps" "0 0"
+check_fails "the leaver opens it no more" repo export -q -f -k leaver.key w "$third" out.img
+for id in $(repo list --json w | sed -E 's/.*"id":"([^"]*)".*/\1/'); do
+    check "a backup restores" repo export -q -f w "$id" new.img
+    check "to what it was" eval "repo export -q -f r $id out.img && cmp out.img new.img"
+    check "so does the Python reader" eval "python3 '$reader' w repo.key $id vda py.img && cmp py.img new.img"
+done
+check "verify finds nothing" repo verify -q w
+check "the host backs up on top" import -k host.key --uid vm --parent "$third" -d vda w b.img
+check_equal "a second time there is nothing to do" "$(repo keys rewrite -q w)" "Nothing to do: no older key opens what backups need."
+rm -rf w
+
 check_fails "the host cannot compact" repo compact -q -k host.key r
 
 check "the restore kit is printed" repo export-kit r kit

@@ -254,6 +254,27 @@ choose_one(struct compact *c, size_t i)
     c->all_bytes += c->packs[i].live;
 }
 
+/* Would a key of an older epoch open some of it? */
+static int
+is_old(struct compact *c, size_t i, bool *ret, struct err *err)
+{
+    CLEANUP(mover_source_fini) struct mover_source s = { 0 };
+
+    *ret = false;
+    if (!c->options->rewrites_keys || c->packs[i].live == 0)
+        return 0;
+    if (mover_source_open(c->repo->blob, c->repo->wrap.keys != NULL,
+                          &c->packs[i].id, 0, &s, err) == 0) {
+        *ret = !pack_head_is_of(s.head, s.keys, c->repo->wrap.epoch);
+        return 0;
+    }
+    if (!blob_is_lost(err))
+        return -1;
+    c->measures[i].is_unreadable = true;
+    c->result->packs_skipped++;
+    return 0;
+}
+
 /* Of the packs from..to. */
 static int
 choose(struct compact *c, size_t to, struct err *err)
@@ -264,6 +285,7 @@ choose(struct compact *c, size_t to, struct err *err)
         c->options->rest_percent != 0 ? c->options->rest_percent : REST_PERCENT;
     CLEANUP(mem_free) size_t *order = xcalloc(to - c->from + 1, sizeof *order);
     uint64_t all = 0, dead = 0;
+    bool old = false;
     size_t n = 0;
 
     for (size_t i = c->from; i < to; i++) {
@@ -272,6 +294,12 @@ choose(struct compact *c, size_t to, struct err *err)
         c->result->packs_seen++;
         c->result->bytes_seen += p->size;
         all += p->size;
+        if (is_old(c, i, &old, err) < 0)
+            return -1;
+        if (old)
+            choose_one(c, i);
+        if (old || c->measures[i].is_unreadable)
+            continue;
         /* What nobody needs at all is the collector's, but for these. */
         if (p->live == 0 ? p->size == 0 || !c->measures[i].is_movers
                          : (p->size - p->live) * 100 < p->size)
@@ -353,6 +381,22 @@ group_fill(struct group *g, size_t to)
     }
 }
 
+/* One that is damaged is left out. */
+static int
+open_source(struct group *g, unsigned i, struct err *err)
+{
+    struct compact *c = g->c;
+    struct mover_source *s = &g->sources[i];
+
+    if (mover_source_open(c->repo->blob, c->repo->wrap.keys != NULL,
+                          &c->packs[g->packs[i]].id, i, s, err) == 0 &&
+        (!c->options->rewrites_keys || c->repo->wrap.keys == NULL ||
+         mover_source_unlock(s, &c->repo->wrap, err) == 0))
+        return 0;
+    mover_source_fini(s);
+    return blob_is_lost(err) ? 0 : -1;
+}
+
 static int
 group_open(struct group *g, struct err *err)
 {
@@ -371,18 +415,17 @@ group_open(struct group *g, struct err *err)
                               NULL, err) < 0)
         return -1;
     g->ctx = frame_ctx_new(1);
+    config.check_every = 1;
+    config.id_key = &c->repo->keys.id;
     g->mover = mover_new(&config);
+    if (c->options->rewrites_keys && c->repo->wrap.keys != NULL)
+        mover_reseal(g->mover);
     config.kind = FRAME_META;
     config.pack_size = BACKUP_META_PACK;
     config.first_n = MAP_N;
-    config.check_every = 1;
-    config.id_key = &c->repo->keys.id;
     g->maps = packer_new(&config);
     for (unsigned i = 0; i < g->count; i++)
-        if (mover_source_open(c->repo->blob, c->repo->wrap.keys != NULL,
-                              &c->packs[g->packs[i]].id, i, &g->sources[i],
-                              err) < 0 &&
-            !blob_is_lost(err))
+        if (open_source(g, i, err) < 0)
             return -1;
     return 0;
 }
@@ -671,7 +714,8 @@ repo_compact(struct repo *repo, const struct repo_compact_options *options,
     int rc;
 
     memset(ret, 0, sizeof *ret);
-    if (repo_private_need_delete(repo, err) < 0)
+    if (repo_private_need_delete(repo, err) < 0 ||
+        (options->rewrites_keys && repo_private_need_read(repo, err) < 0))
         return -1;
     rc = run(&c, err);
     liveset_free(c.set);

@@ -17,6 +17,10 @@ struct repo_compact_options {
      * 0: 1. 100: only as dead_percent says. */
     unsigned rest_percent;
     bool dry_run; /* only count */
+    /* Also rewrite packs that keys of older epochs open, and encrypt what is
+     * copied anew; the maps of earlier REDIRECTs, which hold places and no
+     * content, stay as they are. Needs a key that reads everything. */
+    bool rewrites_keys;
 };
 
 struct repo_compact_result {

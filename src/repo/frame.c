@@ -286,3 +286,23 @@ frame_open(struct frame_ctx *ctx, const struct frame_origin *origins,
         return err_set(err, ERR_CORRUPT, "frame: does not decompress");
     return 0;
 }
+
+int
+frame_reseal(struct frame_ctx *ctx, const struct frame_origin *origins,
+             unsigned origin_count, const uint8_t *data, size_t flen,
+             uint32_t ulen, const struct frame_origin *to, uint32_t ordinal,
+             uint8_t *out, struct err *err)
+{
+    uint8_t *plain = frame_ctx_plain(ctx);
+    struct frame_body body = { .ulen = ulen, .flen = (uint32_t)flen };
+
+    if (frame_open(ctx, origins, origin_count, data, flen, plain, ulen, err) <
+        0)
+        return -1;
+    body.codec = (enum compress_codec)data[AT_CODEC];
+    body.clen = le_get32(data + AT_CLEN);
+    /* Where frame_open() left what it decrypted. */
+    body.data = body.codec == COMPRESS_STORE ? plain : ctx->packed;
+    frame_seal(ctx, to, 0, ordinal, &body, out);
+    return 0;
+}

@@ -106,6 +106,13 @@ int frame_header_decode(const uint8_t *data, size_t len, bool is_encrypted,
 int frame_check(const uint8_t *data, size_t len, bool is_encrypted,
                 struct frame_header *ret, struct err *err) NODISCARD;
 
+/* As frame_open() into frame_ctx_plain(), whose id the caller compares; and the
+ * same frame, compressed as it was, encrypted for `to`: flen bytes to `out`. */
+int frame_reseal(struct frame_ctx *ctx, const struct frame_origin *origins,
+                 unsigned origin_count, const uint8_t *data, size_t flen,
+                 uint32_t ulen, const struct frame_origin *to, uint32_t ordinal,
+                 uint8_t *out, struct err *err) NODISCARD;
+
 /* Decrypt and decompress the frame at `data` into `out` of `ulen` bytes. The
  * caller compares the id.
  *   origins  the pack's key table; at least one

@@ -26,9 +26,11 @@ enum {
 struct mover {
     struct packer_config config;
     struct frame_ctx *ctx;
-    uint8_t *bytes; /* ROOM, then frames; config.pack_size + ROOM */
-    size_t used;    /* with ROOM; 0: no pack is open */
-    uint32_t n;     /* of the open pack, or the next one */
+    bool reseals;
+    struct frame_origin origin; /* of the open pack */
+    uint8_t *bytes;             /* ROOM, then frames; config.pack_size + ROOM */
+    size_t used;                /* with ROOM; 0: no pack is open */
+    uint32_t n;                 /* of the open pack, or the next one */
     uint8_t entries[(PACK_KEYS_MAX - 1) * PACK_KEY_SIZE];
     unsigned entry_count;
     uint8_t *footer; /* an entry per frame; off8 as in `bytes` */
@@ -62,10 +64,20 @@ mover_source_open(struct blob *blob, bool is_encrypted,
     return 0;
 }
 
+int
+mover_source_unlock(struct mover_source *s, const struct pack_wrap *wrap,
+                    struct err *err)
+{
+    return pack_header_decode(wrap, &s->id, s->head, pack_head_size(s->keys),
+                              &s->origins, &s->origin_count, err);
+}
+
 void
 mover_source_fini(struct mover_source *s)
 {
     free(s->head);
+    if (s->origins != NULL)
+        pack_origins_free(s->origins, s->origin_count);
     *s = (struct mover_source){ 0 };
 }
 
@@ -84,10 +96,17 @@ mover_new(const struct packer_config *config)
 }
 
 void
+mover_reseal(struct mover *m)
+{
+    m->reseals = true;
+}
+
+void
 mover_free(struct mover *m)
 {
     if (m == NULL)
         return;
+    mem_wipe(&m->origin, sizeof m->origin);
     frame_ctx_free(m->ctx);
     free(m->bytes);
     free(m->footer);
@@ -121,14 +140,6 @@ slot_of(struct mover *m, const uint8_t *entry)
     return ++m->entry_count;
 }
 
-static void
-begin_pack(struct mover *m)
-{
-    m->used = ROOM;
-    m->entry_count = 0;
-    m->frames = 0;
-}
-
 static struct frame_origin
 make_origin(const struct mover *m)
 {
@@ -141,6 +152,15 @@ make_origin(const struct mover *m)
     if (o.is_encrypted)
         uuid_random_bytes(o.key, sizeof o.key);
     return o;
+}
+
+static void
+begin_pack(struct mover *m)
+{
+    m->used = ROOM;
+    m->entry_count = 0;
+    m->frames = 0;
+    m->origin = make_origin(m);
 }
 
 /* Everything moves down by `shift` bytes. */
@@ -200,14 +220,12 @@ write_pack(struct mover *m, const struct frame_origin *origin, struct err *err)
 int
 mover_finish(struct mover *m, struct err *err)
 {
-    struct frame_origin origin;
     int rc;
 
     if (m->used == 0)
         return 0;
-    origin = make_origin(m);
-    rc = write_pack(m, &origin, err);
-    mem_wipe(&origin, sizeof origin);
+    rc = write_pack(m, &m->origin, err);
+    mem_wipe(&m->origin, sizeof m->origin);
     m->used = 0;
     m->n++;
     if (rc == 0)
@@ -269,6 +287,24 @@ read_frame(struct mover *m, const struct mover_source *s,
     return 0;
 }
 
+/* The frame at its new place, with another key. */
+static int
+reseal(struct mover *m, const struct mover_source *s,
+       const struct frame_loc *loc, const uint8_t *frame,
+       const uint8_t id[HASH_SIZE], struct err *err)
+{
+    uint8_t actual[HASH_SIZE];
+
+    if (frame_reseal(m->ctx, s->origins, s->origin_count, frame, loc->flen,
+                     loc->ulen, &m->origin, m->frames, m->bytes + m->used,
+                     err) < 0)
+        return -1;
+    hash_hmac(m->config.id_key, frame_ctx_plain(m->ctx), loc->ulen, actual);
+    return hash_is_equal(actual, id)
+               ? 0
+               : err_set(err, ERR_CORRUPT, "frame: digest mismatch");
+}
+
 int
 mover_add(struct mover *m, const struct mover_source *s,
           const struct frame_loc *loc, const uint8_t id[HASH_SIZE],
@@ -285,6 +321,12 @@ mover_add(struct mover *m, const struct mover_source *s,
         return -1;
     if (m->used == 0)
         begin_pack(m);
+    if (m->reseals) {
+        if (reseal(m, s, loc, frame, id, err) < 0)
+            return -1;
+        note_frame(m, s, loc, id);
+        return 0;
+    }
     if (m->config.wrap.keys != NULL) {
         entry = s->head + pack_head_size(h.slot);
         slot = slot_of(m, entry);

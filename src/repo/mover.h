@@ -2,8 +2,8 @@
 /* repo/mover.h: packs made of the frames of other packs.
  *
  * Frames are copied as they are stored, neither decrypted nor decompressed;
- * the entries of the key tables come along. One pack is in memory at a time.
- * Bytes: docs/formats/pack.md. Threads: one.
+ * the entries of the key tables come along (but see mover_reseal()). One pack
+ * is in memory at a time. Bytes: docs/formats/pack.md. Threads: one.
  */
 #pragma once
 #include "repo/movemap.h"
@@ -17,16 +17,31 @@ struct mover_source {
     uint32_t place; /* what mover_moves() calls it */
     uint8_t *head;  /* header and key table; owned */
     unsigned keys;
+    struct frame_origin *origins; /* of mover_source_unlock(); owned */
+    unsigned origin_count;
 };
 
 /* errors  CORRUPT, NOT_FOUND */
 int mover_source_open(struct blob *blob, bool is_encrypted,
                       const struct pack_id *id, uint32_t place,
                       struct mover_source *ret, struct err *err) NODISCARD;
+/* The keys of its frames, for mover_reseal().
+ *   errors  CORRUPT */
+int mover_source_unlock(struct mover_source *s, const struct pack_wrap *wrap,
+                        struct err *err) NODISCARD;
 void mover_source_fini(struct mover_source *s);
+static inline void
+mover_source_fini_p(struct mover_source *s)
+{
+    mover_source_fini(s);
+}
 
 /* The packs get the numbers from config->first_n on. */
 struct mover *mover_new(const struct packer_config *config) NODISCARD;
+/* Before the first frame: each is decrypted, its id compared, and encrypted
+ * anew with the key of its new pack, so that keys of older epochs open it no
+ * more. Sources are unlocked; config->id_key is set. */
+void mover_reseal(struct mover *m);
 void mover_free(struct mover *m); /* NULL is fine; an open pack is lost */
 DEFINE_CLEANUP(mover_free, struct mover *)
 

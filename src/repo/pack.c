@@ -279,6 +279,17 @@ pack_header_peek(const uint8_t *data, size_t len, unsigned *ret_key_count,
     return 0;
 }
 
+bool
+pack_head_is_of(const uint8_t *head, unsigned key_count, unsigned epoch)
+{
+    const uint8_t *entry = head + PACK_HEADER_SIZE;
+
+    for (unsigned i = 0; i < key_count; i++, entry += PACK_KEY_SIZE)
+        if (le_get16(entry + KEY_EPOCH) != epoch)
+            return false;
+    return key_count == 0 || le_get16(head + AT_EPOCH) == epoch;
+}
+
 int
 pack_header_check(bool is_encrypted, const struct pack_id *id,
                   const uint8_t *data, size_t len, unsigned *ret_key_count,

@@ -74,6 +74,8 @@ int pack_header_decode(const struct pack_wrap *wrap, const struct pack_id *id,
                        struct frame_origin **ret_origins, unsigned *ret_count,
                        struct err *err) NODISCARD;
 size_t pack_head_size(unsigned key_count);
+/* Are the pack and all its origins of that epoch? `head` is whole. */
+bool pack_head_is_of(const uint8_t *head, unsigned key_count, unsigned epoch);
 /* What the footer of a new pack is sealed with. */
 void pack_footer_origin(const struct pack_wrap *wrap, const struct pack_id *id,
                         struct frame_origin *ret);

@@ -127,7 +127,7 @@ struct repo_backup_options {
     unsigned threads; /* workers; 0: one per core */
     int level;        /* zstd's; 0: by how fast the store is */
     /* Decode every chunk again before it is written, not only one of 32 (of
-     * metadata it is all of them): costs a third more of the processor. */
+     * metadata it is all of them): costs half as much processor again. */
     bool checks_all;
 };
 

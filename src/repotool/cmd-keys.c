@@ -11,7 +11,9 @@
 #include "base/uuid.h"
 #include "codec/jsonx.h"
 #include "codec/keys-text.h"
+#include "repo/compact.h"
 #include "repo/repo-keys.h"
+#include "repotool/progress.h"
 #include "repotool/repotool.h"
 
 /* "keys X DIR ...": as "X DIR ...". */
@@ -141,6 +143,48 @@ remove_key(const struct repotool *t, struct err *err)
 }
 
 static int
+on_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct progress *p = arg;
+
+    p->all = all;
+    progress_show(p, done);
+    return 0;
+}
+
+static int
+rewrite(const struct repotool *t, struct err *err)
+{
+    const struct repo_compact_options o = { .rewrites_keys = true };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_compact_sink sink = { .progress = on_progress };
+    struct repo_compact_result r;
+    struct progress p;
+    int rc;
+
+    if (repotool_open(t, false, &repo, err) < 0)
+        return -1;
+    progress_init(&p, "rewrite", 0, t->is_quiet);
+    sink.arg = &p;
+    rc = repo_compact(repo, &o, &sink, &r, err);
+    progress_end(&p);
+    if (rc < 0)
+        return -1;
+    if (r.packs_rewritten == 0 && r.packs_skipped == 0)
+        printf("Nothing to do: no older key opens what backups need.\n");
+    else
+        printf("%llu packs were encrypted with the newest keys. \"vmkeep repo "
+               "gc\" removes the old ones.\n",
+               (unsigned long long)r.packs_rewritten);
+    if (r.packs_skipped > 0)
+        return err_set(
+            err, ERR_BUSY,
+            "%llu packs were left out: damaged (vmkeep repo check), or somebody else was faster (once more)",
+            (unsigned long long)r.packs_skipped);
+    return 0;
+}
+
+static int
 rotate(const struct repotool *t, struct err *err)
 {
     CLEANUP(repo_close) struct repo *repo = NULL;
@@ -157,7 +201,7 @@ rotate(const struct repotool *t, struct err *err)
         printf("Warning: %zu key slots are not genuine and got nothing; look "
                "at \"vmkeep repo keys list\".\n",
                skipped);
-    return 0;
+    return t->rewrites_keys ? rewrite(t, err) : 0;
 }
 
 static int
@@ -315,6 +359,7 @@ cmd_keys(const struct repotool *t, struct err *err)
         { "add", add },
         { "remove", remove_key },
         { "rotate", rotate },
+        { "rewrite", rewrite },
         { "new-recipient", new_recipient },
         { "import-kit", import_kit },
     };

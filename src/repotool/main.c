@@ -58,6 +58,8 @@ static const struct {
     { "keys remove", "DIR ID", 3, 3, cmd_keys, "take one away" },
     { "keys rotate", "DIR", 2, 2, cmd_keys,
       "new keys for what is stored from now on" },
+    { "keys rewrite", "DIR", 2, 2, cmd_keys,
+      "encrypt with the newest keys what older ones open" },
     { "keys new-recipient", "FILE", 2, 2, cmd_keys,
       "make a recipient's secret, and print its public key" },
     { "keys import-kit", "FILE|-", 2, 2, cmd_keys,
@@ -85,6 +87,7 @@ static const char options_help[] =
     "      --new-passphrase-file FILE\n"
     "                              keys add: the passphrase, in its first line\n"
     "      --recipient TEXT|FILE   keys add: what new-recipient printed\n"
+    "      --rewrite               keys rotate: then also do what keys rewrite does\n"
     "      --compress N            import: zstd level, 1 to 19 (default: the faster the\n"
     "                              target, the less: from below 1 to 3)\n"
     "      --verify-writes         import: decode every chunk again before it is written\n"
@@ -282,6 +285,7 @@ enum {
     OPT_METADATA,
     OPT_COMPRESS,
     OPT_VERIFY_WRITES,
+    OPT_REWRITE,
     OPT_JSON,
     OPT_DRY_RUN,
     OPT_DELETED,
@@ -311,6 +315,7 @@ static const struct option long_options[] = {
     { "metadata", required_argument, NULL, OPT_METADATA },
     { "disk", required_argument, NULL, 'd' },
     { "compress", required_argument, NULL, OPT_COMPRESS },
+    { "rewrite", no_argument, NULL, OPT_REWRITE },
     { "verify-writes", no_argument, NULL, OPT_VERIFY_WRITES },
     { "level", required_argument, NULL, 'l' },
     { "force", no_argument, NULL, 'f' },
@@ -434,6 +439,9 @@ take_option(struct repotool *t, int c, struct err *err)
         return 0;
     case OPT_METADATA:
         t->metadata = optarg;
+        return 0;
+    case OPT_REWRITE:
+        t->rewrites_keys = true;
         return 0;
     case OPT_VERIFY_WRITES:
         t->verifies_writes = true;

@@ -31,6 +31,7 @@ struct repotool {
     unsigned verify_level;
     unsigned dead_percent; /* 0: as repo_compact() likes */
     bool keeps_packs;      /* gc: rewrite none */
+    bool rewrites_keys;    /* keys rotate */
     bool verifies_writes;  /* import: decode every chunk again */
     bool is_unencrypted;
     bool is_quiet;
