@@ -33,6 +33,7 @@
 #include "base/mem.h"
 #include "controller/firmware.h"
 #include "controller/objutil.h"
+#include "controller/project.h"
 #include "controller/projection.h"
 #include "controller/recover.h"
 #include "controller/tidy.h"
@@ -272,6 +273,28 @@ guestcut_drop(struct ctl *ctl, const char *vm_uuid, const char *uid,
     return remove_kept(ctl, uid, err);
 }
 
+/* The file whose data the cut keeps. The claim itself may have followed the
+ * cut already, to the new file. */
+static void
+name_sealed_file(json_t *claim, const struct guestcut *g, const char *target)
+{
+    const struct domxml *now =
+        g->vm->live != NULL ? g->vm->live : g->vm->inactive;
+    const struct domxml_disk *disk = domxml_disk(now, target);
+    json_t *notes = jsonx_get(claim, "metadata.annotations");
+    const char *path, *slash;
+
+    if (disk == NULL || disk->chain_len == 0 || notes == NULL ||
+        disk->chain[0].path == NULL || disk->chain[0].format == NULL)
+        return;
+    path = disk->chain[0].path;
+    slash = strrchr(path, '/');
+    (void)json_object_set_new(notes, PROJECT_NOTE_PATH, json_string(path));
+    (void)json_object_set_new(notes, PROJECT_NOTE_FORMAT,
+                              json_string(disk->chain[0].format));
+    jsonx_set_str(claim, "spec.volumeName", slash == NULL ? path : slash + 1);
+}
+
 json_t *
 guestcut_claims(const struct guestcut *g, const json_t *vm)
 {
@@ -281,14 +304,19 @@ guestcut_claims(const struct guestcut *g, const json_t *vm)
     size_t n_cut = g->disks.n_targets;
 
     for (size_t i = 0; i < n_cut + g->disks.n_pulled; i++) {
-        const char *name = projection_claim_of(
-            vm, i < n_cut ? g->disks.targets[i] : g->disks.pulled[i - n_cut]);
+        const char *target =
+            i < n_cut ? g->disks.targets[i] : g->disks.pulled[i - n_cut];
+        const char *name = projection_claim_of(vm, target);
         struct obj_ref ref = objutil_ref(&kind_pvc, ns, name);
         CLEANUP(object_unref)
         struct object *o = name == NULL ? NULL : cache_get(g->ctl->cache, &ref);
 
-        if (o != NULL)
-            (void)json_object_set_new(claims, name, object_json(o));
+        if (o != NULL) {
+            json_t *claim = object_json(o);
+
+            name_sealed_file(claim, g, target);
+            (void)json_object_set_new(claims, name, claim);
+        }
     }
     return claims;
 }
