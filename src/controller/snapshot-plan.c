@@ -76,19 +76,6 @@ plan_deleting(const struct snapshot_seen *s, struct snapshot_plan *p)
 }
 
 static void
-plan_failed(const struct snapshot_seen *s, struct snapshot_plan *p)
-{
-    p->phase = "Failed";
-    p->has_failure = true;
-    p->error = s->error;
-    say(p, false, "Operation failed");
-    if (s->has_content && !s->is_content_deleting)
-        p->step = SNAPSHOT_DELETE_CONTENT;
-    else if (is_locked(s))
-        p->step = SNAPSHOT_UNDO_UNLOCK;
-}
-
-static void
 plan_succeeded(const struct snapshot_seen *s, struct snapshot_plan *p)
 {
     p->phase = "Succeeded";
@@ -132,6 +119,39 @@ is_lockable(const struct snapshot_seen *s, struct snapshot_plan *p)
         return false;
     }
     return true;
+}
+
+/* The deadline ended a wait, and nothing was tried: what was missing all the
+ * time? */
+static void
+tell_wait(const struct snapshot_seen *s, struct snapshot_plan *p)
+{
+    if (is_lockable(s, p))
+        return;
+    if (s->has_vm)
+        (void)snprintf(p->waited_for, sizeof p->waited_for, "%s",
+                       p->progressing);
+    else
+        (void)snprintf(
+            p->waited_for, sizeof p->waited_for,
+            "Source does not exist: there is no virtual machine \"%s\" in the namespace \"%s\"",
+            s->source_name, s->ns);
+    p->error = p->waited_for;
+}
+
+static void
+plan_failed(const struct snapshot_seen *s, struct snapshot_plan *p)
+{
+    p->error = s->error;
+    if (s->error == NULL && !s->has_failed)
+        tell_wait(s, p);
+    p->phase = "Failed";
+    p->has_failure = true;
+    say(p, false, "Operation failed");
+    if (s->has_content && !s->is_content_deleting)
+        p->step = SNAPSHOT_DELETE_CONTENT;
+    else if (is_locked(s))
+        p->step = SNAPSHOT_UNDO_UNLOCK;
 }
 
 /* After a try that failed: again when? */

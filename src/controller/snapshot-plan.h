@@ -76,6 +76,7 @@ struct snapshot_plan {
     char progressing[SNAPSHOT_REASON_SIZE]; /* the condition's reason */
     const char *ready;                      /* the condition's reason; static */
     const char *error; /* status.error.message, borrowed; NULL: none */
+    char waited_for[SNAPSHOT_REASON_SIZE]; /* where `error` may point to */
 };
 
 void snapshot_plan_make(const struct snapshot_seen *seen,

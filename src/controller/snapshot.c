@@ -243,8 +243,9 @@ see_trouble(struct pass *p)
             access(d->chain[0].path, F_OK) == 0)
             continue;
         (void)snprintf(p->trouble, sizeof p->trouble,
-                       "volume doesnt exist: %.200s",
-                       claim == NULL ? disks.targets[i] : claim);
+                       "volume doesnt exist: %.200s: there is no file %s",
+                       claim == NULL ? disks.targets[i] : claim,
+                       d->chain[0].path);
         p->seen.vm_trouble = p->trouble;
         break;
     }

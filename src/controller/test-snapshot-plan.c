@@ -132,6 +132,34 @@ the_deadline_ends_what_is_not_done(void)
 }
 
 static void
+the_deadline_says_what_was_waited_for(void)
+{
+    struct snapshot_seen s = fresh();
+    struct snapshot_plan p;
+
+    s.now_ms = T0 + SNAPSHOT_DEADLINE_MS;
+    s.has_vm = false;
+    snapshot_plan_make(&s, &p);
+    CHECK(p.error != NULL &&
+          strcmp(p.error, "Source does not exist: there is no virtual machine "
+                          "\"vm1\" in the namespace \"default\"") == 0);
+    s.has_vm = true;
+    s.vm_trouble = "volume doesnt exist: c1";
+    snapshot_plan_make(&s, &p);
+    CHECK(p.error != NULL &&
+          strcmp(p.error, "Source not locked source default/vm1 volume "
+                          "doesnt exist: c1") == 0);
+    s.error = "the last try's";
+    snapshot_plan_make(&s, &p);
+    CHECK(p.error == s.error);
+    /* Later nothing is added. */
+    s.error = NULL;
+    s.has_failed = true;
+    snapshot_plan_make(&s, &p);
+    CHECK(p.error == NULL);
+}
+
+static void
 failed_stays_failed(void)
 {
     struct snapshot_seen s = fresh();
@@ -278,6 +306,8 @@ main(void)
         { "who cannot lock says why", who_cannot_lock_says_why },
         { "the deadline ends what is not done",
           the_deadline_ends_what_is_not_done },
+        { "the deadline says what was waited for",
+          the_deadline_says_what_was_waited_for },
         { "failed stays failed", failed_stays_failed },
         { "a freeze that fails is tried again after 5, 20 and 60 s",
           a_freeze_that_fails_is_tried_again },
