@@ -212,6 +212,18 @@ reply_conflicts(struct reply *rp, const struct ssa_conflicts *found)
     reply_json(rp, 409, s);
 }
 
+/* With a cause, for old clients show nothing else. */
+static void
+reply_bad_json_patch(const struct change *c, const struct err *err)
+{
+    const struct target *t = &c->rq->target;
+    struct causes causes = { 0 };
+
+    causes_add(&causes, "FieldValueInvalid", "patch",
+               "it cannot be applied: %s", err->msg);
+    status_invalid(c->rp, t, t->name, &causes);
+}
+
 /* The new content as the body says, before rules are applied. */
 static json_t *
 wanted_of(const struct change *c, const json_t *object)
@@ -232,8 +244,7 @@ wanted_of(const struct change *c, const json_t *object)
     }
     v = patch_apply(c->type, object, c->body, &err);
     if (v == NULL && c->type == PATCH_JSON)
-        status_reply(c->rp, 422, "Invalid", "the patch cannot be applied: %s",
-                     err.msg);
+        reply_bad_json_patch(c, &err);
     else if (v == NULL)
         status_bad_request(c->rp, "%s", err.msg);
     return v;
@@ -274,6 +285,27 @@ restrict_to_part(const struct change *c, const json_t *old, json_t *wanted)
     return result;
 }
 
+/* A patch may not make another kind of it, nor move it. */
+static bool
+check_identity(const struct change *c, const json_t *old, const json_t *wanted)
+{
+    static const char *const fixed[] = { "kind", "metadata.namespace" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(fixed) && !c->is_replace; i++) {
+        const char *was = jsonx_str_or(old, fixed[i], "");
+        const char *now = jsonx_str_or(wanted, fixed[i], was);
+
+        if (strcmp(was, now) == 0)
+            continue;
+        status_bad_request(c->rp,
+                           "the patch changes %s to \"%s\", but that of an "
+                           "object cannot be changed: it is \"%s\"",
+                           fixed[i], now, was);
+        return false;
+    }
+    return true;
+}
+
 static int
 refused(struct err *err)
 {
@@ -298,6 +330,8 @@ mutate(void *arg, json_t *object, struct err *err)
         status_bad_request(c->rp, "the result is no object with metadata");
         return refused(err);
     }
+    if (!check_identity(c, old, wanted))
+        return refused(err);
     result = restrict_to_part(c, old, wanted);
     if (!admission_check(&a, result, old))
         return refused(err);
