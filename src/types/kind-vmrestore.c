@@ -133,12 +133,16 @@ check_policies(const json_t *spec, struct causes *causes)
     const char *p = jsonx_str(spec, "volumeRestorePolicy");
 
     if (p != NULL && !is_one_of(p, volume))
-        causes_add(causes, "FieldValueInvalid", "spec.volumeRestorePolicy",
-                   "volume restore policy \"%.60s\" doesn't exist", p);
+        causes_add(
+            causes, "FieldValueInvalid", "spec.volumeRestorePolicy",
+            "volume restore policy \"%.60s\" doesn't exist: want InPlace, RandomizeNames or PrefixTargetName",
+            p);
     p = jsonx_str(spec, "volumeOwnershipPolicy");
     if (p != NULL && !is_one_of(p, ownership))
-        causes_add(causes, "FieldValueInvalid", "spec.volumeOwnershipPolicy",
-                   "volume ownership policy \"%.60s\" doesn't exist", p);
+        causes_add(
+            causes, "FieldValueInvalid", "spec.volumeOwnershipPolicy",
+            "volume ownership policy \"%.60s\" doesn't exist: want Vm or None",
+            p);
 }
 
 static bool

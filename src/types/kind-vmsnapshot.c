@@ -38,6 +38,20 @@ check_deadline(const json_t *object, struct causes *causes)
                text);
 }
 
+/* Anything but Delete keeps the data for ever: a slip must not. */
+static void
+check_policy(const json_t *object, struct causes *causes)
+{
+    const char *policy = jsonx_str_or(object, "spec.deletionPolicy", "");
+
+    if (policy[0] != 0 && strcmp(policy, "Delete") != 0 &&
+        strcmp(policy, "Retain") != 0)
+        causes_add(causes, "FieldValueNotSupported", "spec.deletionPolicy",
+                   "Unsupported value: \"%.40s\": supported values: "
+                   "\"Delete\", \"Retain\"",
+                   policy);
+}
+
 static int
 validate(const struct kind_request *rq, struct causes *causes, struct err *err)
 {
@@ -48,6 +62,7 @@ validate(const struct kind_request *rq, struct causes *causes, struct err *err)
     rules_check_vm_ref(jsonx_get(rq->object, "spec.source"), "spec.source",
                        causes);
     check_deadline(rq->object, causes);
+    check_policy(rq->object, causes);
     return 0;
 }
 

@@ -219,13 +219,13 @@ check_operation(const json_t *op, const char *target_name, struct err *err)
 json_t *
 restorepatch_parse(const char *text, const char *target_name, struct err *err)
 {
-    CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), err);
+    struct err why = { 0 };
+    CLEANUP(json_decref) json_t *v = jsonx_parse(text, strlen(text), &why);
     CLEANUP(json_decref) json_t *list = NULL;
 
-    if (v == NULL) {
-        err_do_wrap(err, "patch format is not valid - ");
-        return NULL;
-    }
+    if (v == NULL)
+        return err_set_null(err, ERR_INVALID, "patch format is not valid - %s",
+                            why.msg);
     list = json_is_array(v) ? json_incref(v) : json_pack("[O]", v);
     for (size_t i = 0; i < json_array_size(list); i++) {
         if (check_operation(json_array_get(list, i), target_name, err) < 0)

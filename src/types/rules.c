@@ -20,16 +20,19 @@ rules_check_vm_ref(const json_t *ref, const char *field, struct causes *causes)
 
     (void)snprintf(at, sizeof at, "%s.apiGroup", field);
     if (group == NULL) {
-        causes_add(causes, "FieldValueNotFound", at, "missing apiGroup");
+        causes_add(causes, "FieldValueNotFound", at,
+                   "missing apiGroup: want \"" RULES_KUBEVIRT_GROUP "\"");
         return;
     }
     if (strcmp(group, RULES_KUBEVIRT_GROUP) != 0) {
-        causes_add(causes, "FieldValueInvalid", at, "invalid apiGroup");
+        causes_add(causes, "FieldValueInvalid", at,
+                   "invalid apiGroup: want \"" RULES_KUBEVIRT_GROUP "\"");
         return;
     }
     if (strcmp(jsonx_str_or(ref, "kind", ""), "VirtualMachine") != 0) {
         (void)snprintf(at, sizeof at, "%s.kind", field);
-        causes_add(causes, "FieldValueInvalid", at, "invalid kind");
+        causes_add(causes, "FieldValueInvalid", at,
+                   "invalid kind: want \"VirtualMachine\"");
     }
 }
 

@@ -118,11 +118,16 @@ snapshots_name_a_virtual_machine_and_never_change(void)
         const char *object, *message;
     } bad[] = {
         { SNAP("\"source\":{\"kind\":\"VirtualMachine\",\"name\":\"l\"}"),
-          "missing apiGroup" },
+          "missing apiGroup: want \"kubevirt.io\"" },
         { SNAP("\"source\":{\"apiGroup\":\"x\",\"kind\":\"VirtualMachine\"}"),
-          "invalid apiGroup" },
+          "invalid apiGroup: want \"kubevirt.io\"" },
         { SNAP("\"source\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"Pod\"}"),
-          "invalid kind" },
+          "invalid kind: want \"VirtualMachine\"" },
+        { SNAP("\"source\":{\"apiGroup\":\"kubevirt.io\","
+               "\"kind\":\"VirtualMachine\",\"name\":\"l\"},"
+               "\"deletionPolicy\":\"delete\""),
+          "Unsupported value: \"delete\": supported values: \"Delete\", "
+          "\"Retain\"" },
     };
     struct causes c;
 

@@ -70,17 +70,17 @@ rules_have_their_words(void)
         const char *spec, *field, *message;
     } bad[] = {
         { "{\"target\":{\"kind\":\"VirtualMachine\",\"name\":\"x\"}}",
-          "spec.target.apiGroup", "missing apiGroup" },
+          "spec.target.apiGroup", "missing apiGroup: want \"kubevirt.io\"" },
         { "{" TARGET("No Name") "}", "spec.target.name",
           "Invalid value: \"No Name\": a lowercase RFC 1123 label must consist "
           "of lower case alphanumeric characters or '-', and must start and "
           "end with an alphanumeric character, 63 at most" },
         { "{" TARGET("x") ",\"volumeRestorePolicy\":\"X\"}",
           "spec.volumeRestorePolicy",
-          "volume restore policy \"X\" doesn't exist" },
+          "volume restore policy \"X\" doesn't exist: want InPlace, RandomizeNames or PrefixTargetName" },
         { "{" TARGET("x") ",\"volumeOwnershipPolicy\":\"X\"}",
           "spec.volumeOwnershipPolicy",
-          "volume ownership policy \"X\" doesn't exist" },
+          "volume ownership policy \"X\" doesn't exist: want Vm or None" },
         { "{" TARGET("x") ",\"volumeRestoreOverrides\":[{\"restoreName\":"
                           "\"a\"}]}",
           "spec.volumeRestoreOverrides[0].volumeName",
