@@ -31,6 +31,8 @@ check "there is no instance" is_gone vmi web
 node=$(field vm web .status.nodeName)
 check_equal "the VM's host is a node, and ready" "$(field node "$node" '.status.conditions[?(@.type=="Ready")].status')" True
 check "kubectl lists it" eval "k get nodes --no-headers | grep -q '^$node  *Ready  *hypervisor'"
+check_equal "typed clients find in it what they insist on" "$(k get nodes -o json | python3 -c 'import json, sys
+print(len(json.load(sys.stdin)["items"][0]["status"]["nodeInfo"]))')" 10
 check "kubectl describes it" eval "k describe node $node | grep -q LibvirtConnected"
 check_fails "it cannot be deleted" k delete node "$node"
 check_equal "the claim's class is one that is there" "$(field storageclass "$(field pvc web-vda .spec.storageClassName)" .provisioner)" vmkeep.io/overlay

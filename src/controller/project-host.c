@@ -53,13 +53,20 @@ capacity(void)
 static json_t *
 node_info(void)
 {
+    /* What typed clients insist on; a host has no such thing, or it is
+     * nobody's business. */
+    static const char *const empty[] = { "machineID", "systemUUID", "bootID",
+                                         "containerRuntimeVersion",
+                                         "kubeProxyVersion" };
     json_t *info = json_object();
     CLEANUP(mem_free) char *image = os_image();
     struct utsname u;
 
+    for (size_t i = 0; i < ARRAY_SIZE(empty); i++)
+        jsonx_set_str(info, empty[i], "");
     jsonx_set_str(info, "kubeletVersion", "vmkeep " VMKEEP_VERSION);
     jsonx_set_str(info, "operatingSystem", "linux");
-    jsonx_set_str(info, "osImage", image);
+    jsonx_set_str(info, "osImage", image == NULL ? "" : image);
     if (uname(&u) == 0) {
         jsonx_set_str(info, "kernelVersion", u.release);
         jsonx_set_str(info, "architecture",
