@@ -26,8 +26,8 @@ print_kubeconfig(struct cli *c, struct err *err)
     } else
         (void)cli_print(c, v);
     if (isatty(STDOUT_FILENO) == 1)
-        cli_say(c, "# For kubectl: vmkeep kubeconfig >~/.kube/vmkeep; export "
-                   "KUBECONFIG=~/.kube/vmkeep");
+        cli_say(c, "# For kubectl: (umask 077; vmkeep kubeconfig "
+                   ">~/.kube/vmkeep); export KUBECONFIG=~/.kube/vmkeep");
     return 0;
 }
 
@@ -61,7 +61,7 @@ const struct cli_command cmd_other_table[] = {
       "print a kubeconfig for kubectl, with a token of your own",
       "Over the UNIX socket only. Who has the file has your rights: keep it\n"
       "as you keep a key.",
-      "vmkeep kubeconfig >~/.kube/vmkeep\n"
+      "mkdir -p ~/.kube; (umask 077; vmkeep kubeconfig >~/.kube/vmkeep)\n"
       "KUBECONFIG=~/.kube/vmkeep kubectl get vm,vmsnapshot",
       kubeconfig_options, print_kubeconfig },
     { "version", NULL, "", 0, 0, "print the versions of vmkeep and the daemon",

@@ -46,6 +46,25 @@ hint_for(enum err_code code, bool is_local)
     }
 }
 
+/* Where to look for the right name. */
+static const char *
+hint_where(const struct cli_command *command)
+{
+    static const char *const hints[][2] = {
+        { "vm", "What there is: vmkeep vm list -A -o wide (the names that "
+                "libvirt uses are in the column DOMAIN)" },
+        { "snapshot", "What there is: vmkeep snapshot list -A" },
+        { "backup", "What there is: vmkeep backup list -A" },
+        { "restore", "What there is: vmkeep restore list -A" },
+        { "target", "What there is: vmkeep target list" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(hints); i++)
+        if (strcmp(command->noun, hints[i][0]) == 0)
+            return hints[i][1];
+    return NULL;
+}
+
 /* The causes, where there are several: the message joins them in one line. */
 static void
 print_causes(const json_t *status)
@@ -76,7 +95,7 @@ hint_of(const struct cli *c, const struct err *err)
         return "The token is not valid (any more). Make a new one on the host: "
                "vmkeep kubeconfig";
     if (strcmp(jsonx_str_or(status, "message", ""), err->msg) == 0)
-        return NULL;
+        return err->code == ERR_NOT_FOUND ? hint_where(c->command) : NULL;
     return hint_for(err->code, is_local);
 }
 
