@@ -11,6 +11,11 @@ v() { "$(program vmkeep)" "$@"; }
 status_of() { local status=0; v "$@" >"$T/out" 2>&1 || status=$?; echo $status; }
 says() { grep -qE -- "$1" "$T/out" || { cat "$T/out"; return 1; }; }
 
+# post PATH JSON: the code of the answer; its text is in $T/out.
+post() {
+    curl -sS --unix-socket "$SOCKET" -o "$T/out" -w '%{http_code}' -H 'Content-Type: application/json' "http://x/apis/$1" -d "$2"
+}
+
 mkdir -p "$T/img"
 chmod 711 "$T/img"
 # domain NAME [XML of devices]: define one that is off. The name is escaped.
@@ -52,12 +57,25 @@ what_is >"$T/before"
 # ---- what is not there, what is wrong ----
 check_equal "a snapshot of an unknown machine: 3" "$(status_of snapshot create nope)" 3
 check "where to look is told" says 'there is no virtual machine "nope".*vmkeep vm list'
+snapshots=snapshot.kubevirt.io/v1beta1/namespaces/default/virtualmachinesnapshots
+snapshot_of() { echo "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"source\":{\"apiGroup\":\"${2:-kubevirt.io}\",\"kind\":\"VirtualMachine\",\"name\":\"$1\"}${3:-}}}"; }
+check_equal "a snapshot of something else: 422" "$(post $snapshots "$(snapshot_of plain v1)")" 422
+check "what is wanted is told" says 'spec.source.apiGroup.*want .*kubevirt.io'
+check_equal "a policy that is a slip: 422" "$(post $snapshots "$(snapshot_of plain '' ',"deletionPolicy":"keep"')")" 422
+check "what is known is told" says 'spec.deletionPolicy.*Delete.*Retain'
+check_equal "a snapshot of an unknown machine waits for it" "$(post $snapshots "$(snapshot_of nope '' ',"failureDeadline":"2s"')")" 201
+wait_until 20 eval "v snapshot show s | grep -q '^Status: *Failed'"
+check "until its deadline; then it says what was missing" eval "v snapshot show s >'$T/out' && says 'there is no virtual machine .nope. in the namespace .default.'"
+check_equal "and it can be deleted" "$(status_of snapshot delete s --wait)" 0
 check_equal "a snapshot name that is none: 2" "$(status_of snapshot create plain 'Bad Name')" 2
 check "the field is told" says 'metadata.name'
 check_equal "a snapshot name that goes up: 2" "$(status_of snapshot create plain ../../etc)" 2
 check_equal "a snapshot name of 300 letters: 2" "$(status_of snapshot create plain "$(printf 'a%.0s' {1..300})")" 2
 check_equal "a name that looks like an option: 2" "$(status_of snapshot create plain -- --help)" 2
 check_equal "an unknown snapshot: 3" "$(status_of snapshot show nope)" 3
+check "and where to look is told" says 'vmkeep snapshot list -A'
+check_equal "the libvirt name of a machine that has another one here: 3" "$(status_of vm show name.with.dots)" 3
+check "and where to look is told" says 'vmkeep vm list -A -o wide'
 check_equal "a restore of an unknown snapshot: 3" "$(status_of restore create nope)" 3
 check_equal "an unknown namespace: 3" "$(status_of -n nowhere snapshot create plain)" 3
 big=$(head -c 4000000 /dev/zero | tr '\0' x)
@@ -67,10 +85,6 @@ check_equal "a body of 4 MB: 413" "$(printf '{"metadata":{"name":"x"},"spec":{"x
 check "nothing has changed" eval 'what_is | cmp - "$T/before"'
 
 # ---- backups, their targets and restores ----
-# post PATH JSON: the code of the answer; its text is in $T/out.
-post() {
-    curl -sS --unix-socket "$SOCKET" -o "$T/out" -w '%{http_code}' -H 'Content-Type: application/json' "http://x/apis/$1" -d "$2"
-}
 harvester=harvesterhci.io/v1beta1/namespaces/default
 backup_of() { echo "{\"metadata\":{\"name\":\"${2:-b}\"},\"spec\":{\"source\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"VirtualMachine\",\"name\":\"$1\"}${3:-}}${4:-}}"; }
 restore_of() { echo "{\"metadata\":{\"name\":\"r\"},\"spec\":{\"target\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"VirtualMachine\",\"name\":\"$2\"},\"virtualMachineBackupName\":\"$1\",\"virtualMachineBackupNamespace\":\"default\"${3:-}}}"; }
@@ -116,7 +130,7 @@ check_equal "and goes" "$(status_of snapshot delete p0 --wait --timeout 240s)" 0
 
 # ---- a disk file that is missing ----
 check_equal "a snapshot of a missing file is given up" "$(status_of snapshot create ghost g1 --deadline 3s --wait --timeout 240s)" 13
-check "and what is missing is told" says 'failed: .*volume doesnt exist: ghost-vda'
+check "and what is missing is told" says 'failed: .*volume doesnt exist: ghost-vda: there is no file .*/ghost.qcow2'
 check "nothing has changed" eval 'what_is | cmp - "$T/before"'
 
 # ---- names ----
@@ -137,6 +151,18 @@ done
 (status_of snapshot create plain a2 --wait --timeout 240s >"$T/a2") &
 wait
 check_equal "two snapshots at once are made one after the other" "$(cat "$T/a1") $(cat "$T/a2")" "0 0"
+kept() { # the files that the contents name
+    curl -sS --unix-socket "$SOCKET" http://x/apis/snapshot.kubevirt.io/v1beta1/virtualmachinesnapshotcontents |
+        python3 -c 'import json, sys
+for c in json.load(sys.stdin)["items"]:
+    for b in c["spec"]["volumeBackups"]:
+        notes = b["persistentVolumeClaim"]["metadata"]["annotations"]
+        if c["spec"]["source"]["virtualMachine"]["metadata"]["name"] == "plain":
+            print(notes["vmkeep.io/path"])' | sort
+}
+now=$(virsh -q domblklist plain | sed -n 's/^ *vda  *//p')
+check "their contents name the files that hold the data, not the one that is written now" \
+    eval "kept | grep -qx '$T/img/plain.qcow2' && [ \$(kept | uniq | wc -l) = 2 ] && ! kept | grep -qxF '$now'"
 check_equal "the same name again: 4" "$(status_of snapshot create plain a1)" 4
 # A restore may be made before its snapshot; it waits, and holds its target.
 restores=http://x/apis/snapshot.kubevirt.io/v1beta1/namespaces/default/virtualmachinerestores
