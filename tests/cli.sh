@@ -34,6 +34,7 @@ check "vm show says why a disk is left out" eval "v vm show web-1 | grep -q 'no:
 check "-o json is JSON" eval "v vm show web-1 -o json | python3 -m json.tool"
 check "-o yaml quotes time stamps" eval "v snapshot show old -o yaml | grep -qE 'creationTime: \"2026-08-01T10:00:07Z\"'"
 check "snapshot show tells how long the guest was frozen" eval "v snapshot show old | grep -qE '^Frozen for: +71 ms'"
+check "what is proposed names the namespace that was given" eval "v snapshot show old -n default 2>&1 | grep -q 'restore create -n default old --wait'"
 check "snapshot list takes a machine" eval "! v snapshot list db | grep -q '^old'"
 check "restore list says why one failed" eval "v restore list | grep -qE '^r-old .*Failed .*powered off'"
 

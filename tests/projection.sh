@@ -117,7 +117,14 @@ metadata: {name: other}
 spec: {template: {spec: {domain: {}}}}
 END
 check_fails "deleting one is refused" k delete vm web-server
-check_fails "deleting its namespace is refused" k delete ns default
+sed -i "s|<name>Web Server<|<name>web-prod<|; s|<uuid>.*</uuid>|<uuid>$(cat /proc/sys/kernel/random/uuid)</uuid><metadata><v:namespace xmlns:v='https://vmkeep.io/xmlns/domain/1.0'>prod</v:namespace></metadata>|" "$T/two.xml"
+virsh -q define "$T/two.xml"
+check "a domain's metadata says its namespace" wait_until 60 k get vm web-prod -n prod
+check_fails "deleting that is refused" eval "k delete ns prod >'$T/out' 2>&1"
+check "with a list of what it holds" grep -q 'still holds virtualmachine/web-prod' "$T/out"
+virsh -q undefine web-prod
+check "once it is empty it can go" wait_until 60 eval "k delete ns prod --timeout=10s"
+check_fails "the default one never" k delete ns default
 
 # ---- it vanishes ----
 cat >"$T/snapshot.yaml" <<'END'

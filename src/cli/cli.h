@@ -52,6 +52,7 @@ struct cli {
     enum cli_format format;
     bool has_colour; /* standard output takes colour */
     const char *ns;  /* the namespace, or NULL for all */
+    char *in_ns;     /* "-n NS " for commands that are proposed, or "" */
     struct client *client;
 };
 

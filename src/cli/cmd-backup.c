@@ -183,8 +183,9 @@ list_backups(struct cli *c, struct err *err)
     const char *vm = c->n_args > 0 ? c->args[0] : NULL;
     CLEANUP(mem_free)
     char *none = xasprintf("There is no backup%s%s. Make one: vmkeep backup "
-                           "create VM --wait",
-                           vm == NULL ? "" : " of ", vm == NULL ? "" : vm);
+                           "create %s%s --wait",
+                           vm == NULL ? "" : " of ", vm == NULL ? "" : vm,
+                           c->in_ns, vm == NULL ? "VM" : vm);
 
     if (list == NULL)
         return -1;
@@ -344,9 +345,9 @@ show_backup(struct cli *c, struct err *err)
     print_backup(c, b);
     if (jsonx_bool(b, "status.readyToUse"))
         cli_say(c,
-                "\nBring it back: vmkeep restore create %s --stop --wait\n"
-                "As a new one: vmkeep restore create %s --to %s-2 --wait",
-                c->args[0], c->args[0],
+                "\nBring it back: vmkeep restore create %s%s --stop --wait\n"
+                "As a new one: vmkeep restore create %s%s --to %s-2 --wait",
+                c->in_ns, c->args[0], c->in_ns, c->args[0],
                 jsonx_str_or(b, "spec.source.name", ""));
     return 0;
 }
@@ -397,8 +398,9 @@ seen_backup(void *arg, const json_t *object, struct err *err)
     if (has_failed(object))
         return err_set(err, ERR_CANCELLED,
                        "backup \"%s\" failed: %s; the object stays until: "
-                       "vmkeep backup delete %s",
-                       w->name, error_of(object), w->name);
+                       "vmkeep backup delete %s%s",
+                       w->name, error_of(object), w->progress.cli->in_ns,
+                       w->name);
     cmd_progress_say(&w->progress, *error_of(object) != 0 ? error_of(object)
                                                           : phase_of(object));
     if (!jsonx_bool(object, "status.readyToUse")) {
@@ -456,7 +458,7 @@ create_backup(struct cli *c, struct err *err)
         return wait_backup(c, name, err);
     if (!cli_print(c, made)) {
         printf("backup \"%s\" of \"%s\" begun\n", name, c->args[0]);
-        cli_say(c, "See how it goes: vmkeep backup show %s", name);
+        cli_say(c, "See how it goes: vmkeep backup show %s%s", c->in_ns, name);
     }
     return 0;
 }

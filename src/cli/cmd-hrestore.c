@@ -142,8 +142,8 @@ check_power(const struct cli *c, const struct plan *p, const json_t *vm,
         return 0;
     return err_set(err, ERR_CONFLICT,
                    "virtual machine \"%s\" runs: stop it first (vmkeep vm stop "
-                   "%s --wait), or add --stop",
-                   p->target, p->target);
+                   "%s%s --wait), or add --stop",
+                   p->target, c->in_ns, p->target);
 }
 
 static int
@@ -357,7 +357,8 @@ create(struct cli *c, const struct plan *p, struct err *err)
         return wait_restore(c, p, err);
     if (!cli_print(c, made)) {
         printf("restore \"%s\" of \"%s\" begun\n", p->name, p->target);
-        cli_say(c, "See how it goes: vmkeep restore show %s", p->name);
+        cli_say(c, "See how it goes: vmkeep restore show %s%s", c->in_ns,
+                p->name);
     }
     return 0;
 }

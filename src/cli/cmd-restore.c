@@ -305,8 +305,8 @@ check_target(struct cli *c, const struct plan *p, const json_t *snapshot,
     if (jsonx_bool(vm, "status.created") && !cli_has(c, "stop"))
         return err_set(err, ERR_CONFLICT,
                        "virtual machine \"%s\" runs: stop it first (vmkeep vm "
-                       "stop %s --wait), or add --stop",
-                       p->target, p->target);
+                       "stop %s%s --wait), or add --stop",
+                       p->target, c->in_ns, p->target);
     return 0;
 }
 
@@ -411,7 +411,8 @@ finish(struct cli *c, const struct plan *p, json_t *made, struct err *err)
     }
     if (!cli_print(c, made)) {
         printf("restore \"%s\" of \"%s\" begun\n", p->name, p->target);
-        cli_say(c, "See how it goes: vmkeep restore show %s", p->name);
+        cli_say(c, "See how it goes: vmkeep restore show %s%s", c->in_ns,
+                p->name);
     }
     return 0;
 }

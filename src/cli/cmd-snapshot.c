@@ -130,8 +130,9 @@ list_snapshots(struct cli *c, struct err *err)
     CLEANUP(mem_free)
     char *none =
         xasprintf("There is no snapshot%s%s. Make one: vmkeep snapshot "
-                  "create VM --wait",
-                  vm == NULL ? "" : " of ", vm == NULL ? "" : vm);
+                  "create %s%s --wait",
+                  vm == NULL ? "" : " of ", vm == NULL ? "" : vm, c->in_ns,
+                  vm == NULL ? "VM" : vm);
 
     if (list == NULL)
         return -1;
@@ -229,8 +230,8 @@ show_snapshot(struct cli *c, struct err *err)
         return 0;
     print_snapshot(c, s);
     if (jsonx_bool(s, "status.readyToUse"))
-        cli_say(c, "\nBring it back: vmkeep restore create %s --wait",
-                c->args[0]);
+        cli_say(c, "\nBring it back: vmkeep restore create %s%s --wait",
+                c->in_ns, c->args[0]);
     return 0;
 }
 
@@ -277,8 +278,8 @@ fail(const struct snapshot_wait *w, const json_t *object, struct err *err)
                                 : "it was not done before its deadline";
     return err_set(err, ERR_CANCELLED,
                    "snapshot \"%s\" failed: %s; nothing of it is left on the "
-                   "disks, the object stays until: vmkeep snapshot delete %s",
-                   w->name, why, w->name);
+                   "disks, the object stays until: vmkeep snapshot delete %s%s",
+                   w->name, why, w->progress.cli->in_ns, w->name);
 }
 
 static int
@@ -346,7 +347,8 @@ create_snapshot(struct cli *c, struct err *err)
         return wait_snapshot(c, name, err);
     if (!cli_print(c, made)) {
         printf("snapshot \"%s\" of \"%s\" begun\n", name, c->args[0]);
-        cli_say(c, "See how it goes: vmkeep snapshot show %s", name);
+        cli_say(c, "See how it goes: vmkeep snapshot show %s%s", c->in_ns,
+                name);
     }
     return 0;
 }

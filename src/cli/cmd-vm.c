@@ -163,14 +163,21 @@ say_away(struct cli *c)
 
 /* How many have nothing, and what to do about the first. */
 static void
-say_bare(struct cli *c, size_t n, size_t all, const char *first)
+say_bare(struct cli *c, size_t n, size_t all, const json_t *first)
 {
+    const char *name = jsonx_str_or(first, "metadata.name", "");
+    const char *ns = jsonx_str_or(first, "metadata.namespace", "default");
+    CLEANUP(mem_free)
+    char *in_ns = c->ns == NULL && strcmp(ns, "default") != 0
+                      ? xasprintf("-n %s ", ns)
+                      : xstrdup(c->in_ns);
+
     if (n > 0)
         cli_say(c,
                 "\n%zu of %zu %s neither a snapshot nor a backup. Make one: "
-                "vmkeep snapshot create %s --wait, vmkeep backup create %s "
-                "--wait",
-                n, all, n == 1 ? "has" : "have", first, first);
+                "vmkeep snapshot create %s%s --wait, vmkeep backup create "
+                "%s%s --wait",
+                n, all, n == 1 ? "has" : "have", in_ns, name, in_ns, name);
 }
 
 static int
@@ -180,7 +187,7 @@ list_vms(struct cli *c, struct err *err)
     CLEANUP(json_decref) json_t *snapshots = NULL;
     CLEANUP(json_decref) json_t *backups = NULL;
     size_t skip = c->ns != NULL, bare = 0;
-    const char *first = NULL;
+    const json_t *first = NULL;
 
     if (vms == NULL)
         return -1;
@@ -202,7 +209,7 @@ list_vms(struct cli *c, struct err *err)
 
         add_row(c, t, vm, &s, &b);
         if (s.n + b.n == 0 && bare++ == 0)
-            first = jsonx_str_or(vm, "metadata.name", "");
+            first = vm;
     }
     if (table_rows(t) == 0) {
         cli_say(c, "There is no virtual machine%s%s.",
@@ -266,7 +273,7 @@ show_protection(const struct cli *c, const json_t *vm, const json_t *list,
     }
     printf("%-14s", label);
     table_print_toned(stdout, c->has_colour, TABLE_WARN, "none");
-    printf("; make one: vmkeep %s create %s --wait\n", noun,
+    printf("; make one: vmkeep %s create %s%s --wait\n", noun, c->in_ns,
            jsonx_str_or(vm, "metadata.name", ""));
 }
 
@@ -394,9 +401,9 @@ check_no_snapshots(struct cli *c, const char *vm, struct err *err)
         return 0;
     return err_set(err, ERR_CONFLICT,
                    "virtual machine \"%s\" has %zu snapshot%s; delete them "
-                   "first: vmkeep snapshot list %s -o name | xargs vmkeep "
-                   "snapshot delete --wait",
-                   vm, n, n == 1 ? "" : "s", vm);
+                   "first: vmkeep snapshot list %s%s -o name | xargs vmkeep "
+                   "snapshot delete %s--wait",
+                   vm, n, n == 1 ? "" : "s", c->in_ns, vm, c->in_ns);
 }
 
 static int

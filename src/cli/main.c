@@ -135,6 +135,9 @@ connect_client(struct cli *c, struct err *err)
         c->ns = "default";
     if (cli_has(c, "all-namespaces"))
         c->ns = NULL;
+    c->in_ns = cli_has(c, "namespace") && c->ns != NULL
+                   ? xasprintf("-n %s ", c->ns)
+                   : xstrdup("");
     return 0;
 }
 
@@ -202,6 +205,7 @@ main(int argc, char **argv)
     else if (run(&c, &err) < 0)
         code = complain(&c, &err);
     client_free(c.client);
+    free(c.in_ns);
     free(c.args);
     return code;
 }
