@@ -176,6 +176,18 @@ v restore create a1 once >/dev/null 2>&1
 wait_until 60 eval "v restore show once -o json | grep -q '\"complete\": true'"
 check_equal "a second restore of the same name: 4" "$(status_of restore create a2 once)" 4
 check_equal "a restore over a machine that is another: 4" "$(status_of restore create a1 --to diskless)" 4
+restore_as() { echo "{\"metadata\":{\"name\":\"named\"},\"spec\":{\"target\":{\"apiGroup\":\"kubevirt.io\",\"kind\":\"VirtualMachine\",\"name\":\"copy\"},\"virtualMachineSnapshotName\":\"a1\",\"volumeRestoreOverrides\":[{\"volumeName\":\"vda\",$1}]}}"; }
+check_equal "a claim with a name that is none: 422" "$(post ${restores#*apis/} "$(restore_as '"restoreName":"../x"')")" 422
+check "and the field is named" says 'volumeRestoreOverrides\[0\].restoreName'
+check_equal "or a label that is none: 422" "$(post ${restores#*apis/} "$(restore_as '"labels":{"a":"no label"}')")" 422
+check_equal "a claim with the name of another machine's" "$(post ${restores#*apis/} "$(restore_as '"restoreName":"ghost-vda"')")" 201
+wait_until 30 eval "v restore show named | grep -q '^Status: *Failed'"
+check "fails, and says whose it is" eval "v restore show named >'$T/out' && says 'claim ghost-vda: that is a disk of the virtual machine ghost'"
+check_fails "no machine is made of it" v vm show copy
+content=$(v snapshot show a1 -o json | python3 -c 'import json, sys; print(json.load(sys.stdin)["status"]["virtualMachineSnapshotContentName"])')
+curl -sS --fail --unix-socket "$SOCKET" -o /dev/null -X PATCH -H 'Content-Type: application/merge-patch+json' "http://x/apis/${snapshots%s}contents/$content" -d '{"metadata":{"finalizers":null}}'
+check "a content gets its finalizer back when somebody takes it away" wait_until 30 eval \
+    "curl -sS --unix-socket '$SOCKET' 'http://x/apis/${snapshots%s}contents/$content' | grep -q vmsnapshotcontent-protection"
 check_equal "a restore to a name that is none: 2" "$(status_of restore create a1 --to 'No Name')" 2
 check "and the field is named" says 'spec.target.name'
 check_equal "snapshots are deleted in one command" "$(status_of snapshot delete a1 a2 --wait --timeout 240s)" 0

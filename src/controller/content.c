@@ -231,6 +231,10 @@ content_work(void *arg, const char *key, int64_t *ret_again_ms, struct err *err)
 
     if (!object_is_deleting(content)) {
         effect_flow_set("snapshot");
+        /* Somebody took it away: deleted without it, our layers would stay. */
+        if (!objutil_has_finalizer(json, CAPTURE_FINALIZER) &&
+            objutil_finalizer(ctl, &content, CAPTURE_FINALIZER, true, err) < 0)
+            return -1;
         *ret_again_ms = LOOK_AGAIN_MS;
         if (content_sync(ctl, &content, err) == 0)
             return 0;

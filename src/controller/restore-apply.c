@@ -117,6 +117,33 @@ prepare_disks(struct attempt *a, struct err *err)
     return source->make_disks(a->ctl, source, &rq, &a->volume, err);
 }
 
+/* The claims of the new disks must not be those of another VM's disks. */
+static int
+check_claims(const struct attempt *a, struct err *err)
+{
+    const struct restore_job *job = a->job;
+    const json_t *r = job->restore_json;
+    const char *vm = jsonx_str_or(r, "spec.target.name", "");
+
+    for (size_t i = 0; i < job->source->n_targets; i++) {
+        CLEANUP(mem_free)
+        char *name = job->words->claim(job, job->source->targets[i]);
+        struct obj_ref ref = objutil_ref(
+            &kind_pvc, jsonx_str_or(r, "metadata.namespace", ""), name);
+        CLEANUP(object_unref)
+        struct object *o = cache_get(a->ctl->cache, &ref);
+        const char *owner =
+            o == NULL ? NULL : object_label(o, PROJECT_LABEL_VM);
+
+        if (owner != NULL && strcmp(owner, vm) != 0)
+            return err_set(err, ERR_INVALID,
+                           "the disk %s cannot be the claim %s: that is a "
+                           "disk of the virtual machine %s",
+                           job->source->targets[i], name, owner);
+    }
+    return 0;
+}
+
 /* In place: is the domain still the one that preflight saw? */
 static int
 check_unchanged(struct attempt *a, struct err *err)
@@ -275,7 +302,7 @@ restore_apply(struct ctl *ctl, const struct restore_job *job,
 
     if (recover_vm(ctl, job->table_uuid, err) < 0 ||
         restore_define_preflight(ctl, job, chosen, &a.target, err) < 0 ||
-        write_begin(&a, err) < 0)
+        check_claims(&a, err) < 0 || write_begin(&a, err) < 0)
         return -1;
     if (prepare_disks(&a, err) < 0)
         return -1;

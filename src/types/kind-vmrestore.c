@@ -26,14 +26,22 @@ static const struct kind_column columns[] = {
     { NULL },
 };
 
+static bool
+has_failed(const json_t *restore)
+{
+    return rules_condition_is(restore, "Failure", "True");
+}
+
+/* Why it failed, or what it waits for. */
 static char *
 cell(const struct kind_column *col, const json_t *object)
 {
-    const json_t *c = rules_condition(object, "Failure");
+    const char *type = has_failed(object) ? "Failure" : "Progressing";
 
-    return strcmp(jsonx_str_or(c, "status", ""), "True") == 0
-               ? xstrdup(jsonx_str_or(c, "reason", ""))
-               : NULL;
+    if (!has_failed(object) && (jsonx_bool(object, "status.complete") ||
+                                !rules_condition_is(object, type, "False")))
+        return NULL;
+    return xstrdup(jsonx_str_or(rules_condition(object, type), "reason", ""));
 }
 
 static void
@@ -90,6 +98,34 @@ is_override_empty(const json_t *item)
            json_object_size(json_object_get(item, "annotations")) == 0;
 }
 
+/* What the claim of a restored disk is to get: it must be possible. */
+static void
+check_override(const json_t *list, size_t i, struct causes *causes)
+{
+    const json_t *item = json_array_get(list, i);
+    const char *name = jsonx_str_or(item, "restoreName", "");
+    char at[128];
+
+    (void)snprintf(at, sizeof at, "spec.volumeRestoreOverrides[%zu].labels", i);
+    rules_check_labels(json_object_get(item, "labels"), at, causes);
+    (void)snprintf(at, sizeof at,
+                   "spec.volumeRestoreOverrides[%zu].annotations", i);
+    rules_check_keys(json_object_get(item, "annotations"), at, causes);
+    (void)snprintf(at, sizeof at,
+                   "spec.volumeRestoreOverrides[%zu].restoreName", i);
+    if (*name != 0 && !rules_is_object_name(name))
+        causes_add(causes, "FieldValueInvalid", at,
+                   "Invalid value: \"%.80s\": a lowercase RFC 1123 subdomain "
+                   "must consist of at most 253 lower case alphanumeric "
+                   "characters, '-' or '.'",
+                   name);
+    for (size_t k = 0; *name != 0 && k < i; k++)
+        if (strcmp(jsonx_str_or(json_array_get(list, k), "restoreName", ""),
+                   name) == 0)
+            causes_add(causes, "FieldValueDuplicate", at,
+                       "Duplicate value: \"%.80s\"", name);
+}
+
 static void
 check_overrides(const json_t *spec, struct causes *causes)
 {
@@ -111,6 +147,7 @@ check_overrides(const json_t *spec, struct causes *causes)
             causes_add(causes, "FieldValueRequired", at,
                        "must provide at least one overriden field");
         }
+        check_override(list, i, causes);
     }
 }
 
@@ -143,16 +180,6 @@ check_policies(const json_t *spec, struct causes *causes)
             causes, "FieldValueInvalid", "spec.volumeOwnershipPolicy",
             "volume ownership policy \"%.60s\" doesn't exist: want Vm or None",
             p);
-}
-
-static bool
-has_failed(const json_t *restore)
-{
-    char *text = cell(NULL, restore);
-    bool failed = text != NULL;
-
-    free(text);
-    return failed;
 }
 
 static void

@@ -9,14 +9,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/uuid.h"
+#include "types/rules.h"
 
+#define LABEL_WORDS                                                            \
+    "at most 63 letters, digits, '-', '_' or '.', with a letter or digit at "  \
+    "both ends"
 #define DOMAIN_PATH "/spec/template/spec/domain/"
 
 enum value_kind {
     VALUE_NAME,     /* the target's name */
     VALUE_TEXT,     /* a string */
-    VALUE_TEXT_MAP, /* an object of strings */
+    VALUE_LABEL,    /* the value of a label; its name is in the path */
+    VALUE_NOTE,     /* a string; the annotation's name is in the path */
+    VALUE_LABELS,   /* an object of labels */
+    VALUE_NOTES,    /* an object of strings */
     VALUE_MAC,      /* or "" */
     VALUE_UUID,     /* or "" */
     VALUE_QUANTITY, /* "2Gi" */
@@ -29,15 +37,15 @@ static const struct {
     enum value_kind kind;
 } allowed[] = {
     { "/metadata/name", VALUE_NAME },
-    { "/metadata/labels", VALUE_TEXT_MAP },
-    { "/metadata/labels/*", VALUE_TEXT },
-    { "/metadata/annotations", VALUE_TEXT_MAP },
-    { "/metadata/annotations/*", VALUE_TEXT },
+    { "/metadata/labels", VALUE_LABELS },
+    { "/metadata/labels/*", VALUE_LABEL },
+    { "/metadata/annotations", VALUE_NOTES },
+    { "/metadata/annotations/*", VALUE_NOTE },
     { "/spec/runStrategy", VALUE_STRATEGY },
-    { "/spec/template/metadata/labels", VALUE_TEXT_MAP },
-    { "/spec/template/metadata/labels/*", VALUE_TEXT },
-    { "/spec/template/metadata/annotations", VALUE_TEXT_MAP },
-    { "/spec/template/metadata/annotations/*", VALUE_TEXT },
+    { "/spec/template/metadata/labels", VALUE_LABELS },
+    { "/spec/template/metadata/labels/*", VALUE_LABEL },
+    { "/spec/template/metadata/annotations", VALUE_NOTES },
+    { "/spec/template/metadata/annotations/*", VALUE_NOTE },
     { DOMAIN_PATH "devices/interfaces/*/macAddress", VALUE_MAC },
     { DOMAIN_PATH "firmware/uuid", VALUE_UUID },
     { DOMAIN_PATH "firmware/serial", VALUE_TEXT },
@@ -108,7 +116,7 @@ is_quantity(const char *s)
                                          "Ki", "Mi", "Gi", "Ti", "Pi" };
     size_t digits = strspn(s, "0123456789");
 
-    if (digits == 0 || digits > 18)
+    if (digits == 0 || digits > 18 || strspn(s, "0") == digits)
         return false;
     if (s[digits] == '.')
         digits += 1 + strspn(s + digits + 1, "0123456789");
@@ -120,7 +128,13 @@ is_quantity(const char *s)
 }
 
 static bool
-is_text_map(const json_t *v)
+is_label(const json_t *v)
+{
+    return json_is_string(v) && rules_is_label_value(json_string_value(v));
+}
+
+static bool
+is_map(const json_t *v, bool is_of_labels)
 {
     const char *key;
     json_t *member;
@@ -129,10 +143,27 @@ is_text_map(const json_t *v)
         return false;
     json_object_foreach((json_t *)(uintptr_t)v, key, member)
     {
-        if (!json_is_string(member))
+        if (!rules_is_key(key) || !json_is_string(member) ||
+            (is_of_labels && !is_label(member)))
             return false;
     }
     return true;
+}
+
+/* The last word of the path is the name of a label or annotation. */
+static bool
+is_key_in(const char *path)
+{
+    const char *from = strrchr(path, '/') + 1;
+    CLEANUP(buf_fini) struct buf key = BUF_INIT;
+
+    for (; *from != 0; from++) {
+        if (*from == '~' && (from[1] == '0' || from[1] == '1'))
+            buf_add_char(&key, *++from == '1' ? '/' : '~');
+        else
+            buf_add_char(&key, *from);
+    }
+    return rules_is_key(buf_str(&key));
 }
 
 static bool
@@ -161,8 +192,17 @@ value_wanted(enum value_kind kind, const json_t *v, const char *target_name)
                    : "the name that spec.target has";
     case VALUE_TEXT:
         return s != NULL ? NULL : "a string";
-    case VALUE_TEXT_MAP:
-        return is_text_map(v) ? NULL : "an object of strings";
+    case VALUE_LABEL:
+        return is_label(v) ? NULL : LABEL_WORDS;
+    case VALUE_LABELS:
+        return is_map(v, true) ? NULL
+                               : "an object of labels, each " LABEL_WORDS;
+    case VALUE_NOTE:
+        return s != NULL ? NULL : "a string";
+    case VALUE_NOTES:
+        return is_map(v, false) ? NULL
+                                : "an object of strings, with names as "
+                                  "those of labels";
     case VALUE_MAC:
         return s != NULL && (*s == 0 || is_mac(s))
                    ? NULL
@@ -207,6 +247,9 @@ check_operation(const json_t *op, const char *target_name, struct err *err)
         return -1;
     if (!has_value || strcmp(name, "test") == 0)
         return 0;
+    if ((kind == VALUE_LABEL || kind == VALUE_NOTE) && !is_key_in(path))
+        return err_set(err, ERR_INVALID,
+                       "%.80s does not end with a name: " LABEL_WORDS, path);
     const char *want =
         value_wanted(kind, json_object_get(op, "value"), target_name);
 

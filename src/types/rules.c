@@ -115,6 +115,91 @@ rules_is_label(const char *name)
            name[0] != '-' && name[len - 1] != '-';
 }
 
+bool
+rules_is_object_name(const char *name)
+{
+    size_t len = strlen(name);
+    char part[64];
+
+    if (len == 0 || len > 253)
+        return false;
+    for (;;) {
+        size_t n = strcspn(name, ".");
+
+        if (n >= sizeof part)
+            return false;
+        memcpy(part, name, n);
+        part[n] = 0;
+        if (!rules_is_label(part))
+            return false;
+        if (name[n] == 0)
+            return true;
+        name += n + 1;
+    }
+}
+
+bool
+rules_is_label_value(const char *value)
+{
+    static const char ends[] = "abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t len = strlen(value);
+
+    for (size_t i = 0; i < len; i++)
+        if (strchr(ends, value[i]) == NULL && strchr("-_.", value[i]) == NULL)
+            return false;
+    return len == 0 || (len <= 63 && strchr(ends, value[0]) != NULL &&
+                        strchr(ends, value[len - 1]) != NULL);
+}
+
+/* "name", or "prefix/name" with a prefix like that of a domain */
+bool
+rules_is_key(const char *key)
+{
+    const char *slash = strchr(key, '/');
+    const char *name = slash == NULL ? key : slash + 1;
+
+    if (slash != NULL) {
+        CLEANUP(mem_free) char *prefix = xstrndup(key, (size_t)(slash - key));
+
+        if (!rules_is_object_name(prefix))
+            return false;
+    }
+    return *name != 0 && rules_is_label_value(name);
+}
+
+void
+rules_check_keys(const json_t *map, const char *field, struct causes *causes)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)map, key,
+                        v) if (!rules_is_key(key))
+        causes_add(causes, "FieldValueInvalid", field,
+                   "Invalid value: \"%.80s\": a name has at most 63 "
+                   "letters, digits, '-', '_' or '.', and a prefix with a "
+                   "slash before it is a DNS name",
+                   key);
+}
+
+void
+rules_check_labels(const json_t *map, const char *field, struct causes *causes)
+{
+    const char *key;
+    json_t *v;
+
+    rules_check_keys(map, field, causes);
+    json_object_foreach((json_t *)(uintptr_t)map, key,
+                        v) if (json_is_string(v) &&
+                               !rules_is_label_value(json_string_value(v)))
+        causes_add(causes, "FieldValueInvalid", field,
+                   "Invalid value: \"%.80s\": a label has at most 63 "
+                   "letters, digits, '-', '_' or '.', and begins and ends "
+                   "with a letter or digit",
+                   json_string_value(v));
+}
+
 /* `s` as one word of a shell command. Caller frees. */
 static char *
 quote(const char *s)

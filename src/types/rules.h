@@ -42,6 +42,17 @@ bool rules_is_vm_undefined(const json_t *vm);
  * source  spec kubevirt 4.3 */
 bool rules_is_label(const char *name);
 
+/* Names of objects, labels and annotations, as the store wants them.
+ * source  Kubernetes "Object Names and IDs", "Labels and Selectors" */
+bool rules_is_object_name(const char *name);
+bool rules_is_key(const char *key);
+bool rules_is_label_value(const char *value);
+/* The keys of a map, and its values as those of labels. */
+void rules_check_labels(const json_t *map, const char *field,
+                        struct causes *causes);
+void rules_check_keys(const json_t *map, const char *field,
+                      struct causes *causes);
+
 /* The name of the libvirt domain behind a VM or instance, quoted. */
 char *rules_domain_of(const json_t *vm) NODISCARD;
 

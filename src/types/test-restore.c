@@ -89,6 +89,28 @@ rules_have_their_words(void)
                           "\"a\"}]}",
           "spec.volumeRestoreOverrides[0]",
           "must provide at least one overriden field" },
+        { "{" TARGET("x") ",\"volumeRestoreOverrides\":[{\"volumeName\":"
+                          "\"a\",\"restoreName\":\"../../etc/x\"}]}",
+          "spec.volumeRestoreOverrides[0].restoreName",
+          "Invalid value: \"../../etc/x\": a lowercase RFC 1123 subdomain must "
+          "consist of at most 253 lower case alphanumeric characters, '-' or "
+          "'.'" },
+        { "{" TARGET("x") ",\"volumeRestoreOverrides\":[{\"volumeName\":\"a\","
+                          "\"restoreName\":\"c\"},{\"volumeName\":\"b\","
+                          "\"restoreName\":\"c\"}]}",
+          "spec.volumeRestoreOverrides[1].restoreName",
+          "Duplicate value: \"c\"" },
+        { "{" TARGET("x") ",\"volumeRestoreOverrides\":[{\"volumeName\":\"a\","
+                          "\"labels\":{\"k\":\"a b\"}}]}",
+          "spec.volumeRestoreOverrides[0].labels",
+          "Invalid value: \"a b\": a label has at most 63 letters, digits, "
+          "'-', '_' or '.', and begins and ends with a letter or digit" },
+        { "{" TARGET("x") ",\"volumeRestoreOverrides\":[{\"volumeName\":\"a\","
+                          "\"annotations\":{\"no key\":\"v\"}}]}",
+          "spec.volumeRestoreOverrides[0].annotations",
+          "Invalid value: \"no key\": a name has at most 63 letters, digits, "
+          "'-', '_' or '.', and a prefix with a slash before it is a DNS "
+          "name" },
     };
     struct causes c;
     struct err err = { 0 };
@@ -185,7 +207,9 @@ patches_reach_what_is_on_the_list(void)
           "\"52:54:00:aa:bb:cc\""),
         P("replace", IN_DOMAIN("devices/interfaces/0/macAddress"), "\"\""),
         "{\"op\":\"remove\",\"path\":\"" IN_DOMAIN("firmware/uuid") "\"}",
-        P("add", "/metadata/labels/a~1b", "\"x:y,z\""),
+        P("add", "/metadata/labels/a~1b", "\"x.y\""),
+        P("add", "/metadata/annotations/a.io~1b", "\"x:y,z\""),
+        P("replace", "/metadata/labels", "{\"a\":\"b\"}"),
         P("replace", "/metadata/name", "\"copy\""),
         P("replace", IN_DOMAIN("memory/guest"), "\"2Gi\""),
         P("replace", IN_DOMAIN("cpu/cores"), "4"),
@@ -201,6 +225,11 @@ patches_reach_what_is_on_the_list(void)
         P("replace", IN_DOMAIN("cpu/cores"), "0"),
         P("replace", IN_DOMAIN("firmware/uuid"), "\"nope\""),
         P("move", "/spec/runStrategy", "\"x\""),
+        P("add", "/metadata/labels/a", "\"x:y,z\""),
+        P("add", "/metadata/labels/a b", "\"x\""),
+        P("add", "/metadata/annotations/a~1b~1c", "\"x\""),
+        P("replace", "/metadata/labels", "{\"a\":\"no label\"}"),
+        P("replace", IN_DOMAIN("memory/guest"), "\"0\""),
     };
     struct err err = { 0 };
 
