@@ -70,7 +70,7 @@ vmkeepd_start
 kubectl_start
 check_fails "a retention that keeps nothing is refused" target bad "$T/targets/a" 'retention: {keepLast: 0}'
 check_fails "so is a time that is none" target bad "$T/targets/a" 'retention: {keepWithin: soon}'
-target default "$T/targets/a" 'retention: {keepLast: 2}' 'maintenance: {scrubBytesPerSecond: 0, gcGrace: "0"}'
+target default "$T/targets/a" 'retention: {keepLast: 2}' 'verifyWrites: true' 'maintenance: {scrubBytesPerSecond: 0, gcGrace: "0"}'
 check "a target with a policy" wait_until 30 target_ready_is default "True Ready"
 wait_until 30 exists vm g1
 for n in 1 2; do

@@ -160,6 +160,19 @@ open_parent(struct read_job *r, struct err *err)
     return 0;
 }
 
+/* spec.verifyWrites of the BackupTarget. */
+static bool
+verifies_writes(const struct read_job *r)
+{
+    struct obj_ref at = objutil_ref(&kind_backuptarget, "", r->target);
+    CLEANUP(object_unref)
+    struct object *target = cache_get(r->ctl->cache, &at);
+    CLEANUP(json_decref)
+    json_t *json = target == NULL ? NULL : object_json(target);
+
+    return jsonx_bool(json, "spec.verifyWrites");
+}
+
 static int
 begin(struct read_job *r, struct err *err)
 {
@@ -167,6 +180,7 @@ begin(struct read_job *r, struct err *err)
         .uid = r->uid,
         .parent = r->parent[0] == 0 ? NULL : r->parent,
         .session = jsonx_str(r->json, "status.vmkeep.cut.session"),
+        .checks_all = verifies_writes(r),
     };
     struct job_progress p;
 

@@ -15,7 +15,8 @@ backup_session_begin(struct repo *repo, const struct backup_session_want *want,
                      struct repo_backup **ret_backup, struct err *err)
 {
     struct repo_backup_options o = { .parent = want->parent,
-                                     .resume = want->session };
+                                     .resume = want->session,
+                                     .checks_all = want->checks_all };
     struct repo_entry entry;
     bool is_there = false;
 

@@ -12,6 +12,7 @@ struct backup_session_want {
     const char *parent;  /* a backup's id; NULL: none */
     const char *session; /* of an earlier try, never known to have been
                           * committed; NULL: none */
+    bool checks_all;     /* repo_backup_options */
 };
 
 /* Begin, with what the earlier session stored.
