@@ -61,7 +61,7 @@ mount -o remount,rw "$T/small"
 cp -a "$state" "$T/whole"
 dd if=/dev/zero of="$T/small/fill" bs=4k 2>/dev/null || true
 dd if=/dev/zero of="$T/small/fill2" bs=512 2>/dev/null || true
-refuses "a full file system" "make room" 8
+refuses "a full file system" "make room on the file system of $state" 8
 rm "$T"/small/fill*
 vmkeepd_start
 check "with room it starts" vmkeepd_is_running

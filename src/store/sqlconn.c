@@ -71,12 +71,18 @@ sqlconn_err_set(struct err *err, sqlite3 *db, const char *what)
 {
     enum err_code code = sqlconn_code(sqlite3_extended_errcode(db));
     int sys = sqlite3_system_errno(db);
+    const char *path = sqlite3_db_filename(db, NULL);
     const char *hint = "";
+    char room[256] = "";
 
     if (code == ERR_UNAVAILABLE && (sys == ENOSPC || sys == EDQUOT))
         code = ERR_NO_SPACE;
-    if (code == ERR_NO_SPACE)
-        hint = ": make room on its file system";
+    if (code == ERR_NO_SPACE) {
+        (void)snprintf(room, sizeof room,
+                       ": make room on the file system of %.200s",
+                       path == NULL ? "the state directory" : path);
+        hint = room;
+    }
     if (code == ERR_CORRUPT)
         hint =
             ": it is damaged: move it away and restore a copy, or start empty; VMs and their disks are not touched, backups are found again on their targets, vmkeep vm release ends snapshots";
