@@ -5,7 +5,7 @@
 # deletion, before and after each: then it is started again, and everything
 # must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th point (53); 1: all. CRASH_OFFSET=I: which of them
+#   CRASH_EVERY=K   every K-th point (79); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: backup backup-delete backup-cancel (deleted while it
 #                   is read)
 #   CRASH_AT=N:WHEN one point only
@@ -16,7 +16,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
 requires_program curl
-CRASH_EVERY=${CRASH_EVERY:-53} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_EVERY=${CRASH_EVERY:-79} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-backup backup-delete backup-cancel}
 libvirt_start
 guest_define g1
@@ -116,7 +116,8 @@ point() {
         start && "setup_$flow" "$name" && vmkeepd_stop || { why="the way there failed"; return 1; }
     fi
     seq=$(guest_acked g1)
-    if start "VMKEEP_CRASH_AT=$(effects_of "$flow"):$2:$3"; then
+    crash_arm "$(effects_of "$flow")" "$2" "$3"
+    if start "$crash_at"; then
         wait_until 10 eval "! vmkeepd_is_running || get_target | grep -q '\"status\":\"True\"'" || true
         "run_$flow" "$name" || true
     elif vmkeepd_is_running; then

@@ -5,7 +5,7 @@
 # repository, before and after each: then it is started again, and everything
 # must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th point (23); 1: all. CRASH_OFFSET=I: which of them
+#   CRASH_EVERY=K   every K-th point (35); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: hrestore-new hrestore-replace
 #   CRASH_AT=N:WHEN one point only
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +15,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard vmkeep-repo
 requires_program curl python3
-CRASH_EVERY=${CRASH_EVERY:-23} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_EVERY=${CRASH_EVERY:-35} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-hrestore-new hrestore-replace}
 libvirt_start
 GUEST_APPEND="writer=off" guest_define g2
@@ -74,7 +74,8 @@ point() {
     local flow=$1 name=c$RANDOM$RANDOM reached=yes
     vmkeepd_stop
     # The first effects of a flow may come at start, for objects that are there.
-    if start "VMKEEP_CRASH_AT=$flow:$2:$3"; then
+    crash_arm "$flow" "$2" "$3"
+    if start "$crash_at"; then
         "run_$flow" "$name" || true
     elif vmkeepd_is_running; then
         why="no start"

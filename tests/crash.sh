@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # check: suite=crash timeout=1500
-# kill -9 of vmkeepd at its counted side effects, before and after each: then it
+# kill -9 of vmkeepd at its counted side effects, before and after each, and SIGTERM at each: then it
 # is started again, and everything must come right by itself.
 #
-#   CRASH_EVERY=K   every K-th point (23); 1: all. CRASH_OFFSET=I: which of them
+#   CRASH_EVERY=K   every K-th point (35); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: snapshot snapshot-delete restore-in-place restore-new
 #   CRASH_AT=N:WHEN one point only
 #
@@ -15,7 +15,7 @@
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 requires_program curl
-CRASH_EVERY=${CRASH_EVERY:-23} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_EVERY=${CRASH_EVERY:-35} CRASH_OFFSET=${CRASH_OFFSET:-0}
 CRASH_FLOWS=${CRASH_FLOWS:-snapshot snapshot-delete restore-in-place restore-new}
 libvirt_start
 guest_define g1
@@ -121,7 +121,8 @@ point() {
         start && run setup "$flow" "$name" && vmkeepd_stop || { why="the way there failed"; return 1; }
     fi
     # The first effects of a flow may come at start, for objects that are there.
-    if start "VMKEEP_CRASH_AT=$flow:$2:$3"; then
+    crash_arm "$flow" "$2" "$3"
+    if start "$crash_at"; then
         run run "$flow" "$name" || true
     elif vmkeepd_is_running; then
         why="no start"

@@ -31,6 +31,7 @@ vmkeepd_start() {
     rm -f "$SOCKET"
     [ -z "${VMKEEPD_INSIDE:-}" ] || inside=(nsenter -t "$namespace_pid" -m -p -r --)
     start_process vmkeepd "${inside[@]}" env "$@" "$(program vmkeepd)" --config "$T/vmkeep.conf"
+    echo "$pid_vmkeepd" >"$T/vmkeepd.pid"
     wait_until 60 eval "vmkeepd_listens || ! is_alive $pid_vmkeepd" || true
     [ -z "${VMKEEPD_INSIDE:-}" ] || pid_vmkeepd=$(pgrep -P "$pid_vmkeepd")
     vmkeepd_listens || {
