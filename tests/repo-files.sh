@@ -68,6 +68,18 @@ check "with a warning" says 'warning: b.img changed while it was read'
 check "nothing of it is missing" repo export -q -f --disk b.img r "$(cat changed.id)" out.img
 check "and nothing is added" cmp a.img out.img
 
+# ---- the backup before is damaged ----
+rm -rf dam && repo init "$T/dam" >init.log
+before_id=$(repo import -q dam a.img 2>/dev/null)
+meta=dam/m/$before_id/0
+cp "$meta" meta.held
+: >"$meta"
+check_equal "a backup before that cannot be read is no reason to make none" "$(status_of import dam a.img)" 0
+check "it is said" says 'warning: not compared with the backup before, which cannot be read: .*'"$before_id"
+check_equal "one that is asked for is" "$(status_of import --parent "$before_id" dam a.img)" 9
+check "the new one is whole" repo export -q -f dam "$(ids dam | tail -n 1)" out.img
+check "in every byte" cmp a.img out.img
+
 # ---- export ----
 truncate -s 200M sparse.img
 printf 'x' | dd of=sparse.img bs=1 seek=150000000 conv=notrunc status=none

@@ -139,8 +139,12 @@ repo_backup_begin(struct repo *repo, const struct repo_backup_options *options,
             clock_wall_s(), resume != NULL ? resumed : NULL, err) < 0)
         return err_wrap(err, "begin a backup");
     /* Only now does the parent stay. */
-    if (parent != NULL && load_parent(repo, parent, &packs, err) < 0)
+    if (parent != NULL && load_parent(repo, parent, &packs, err) < 0) {
+        struct err ignored;
+
+        (void)!commitlog_append_abort(repo->log, id, &ignored);
         return err_wrap(err, "parent");
+    }
     b = xcalloc(1, sizeof *b);
     b->repo = repo;
     b->parent_packs = packs;
@@ -707,17 +711,6 @@ check_packs(struct repo_backup *b, struct packer *p, char kind, struct err *err)
     return 0;
 }
 
-/* A backup does not depend on the index: what cannot be listed now, `vmkeep
- * repo index` lists. */
-static void
-list_chunks(struct repo_backup *b)
-{
-    unsigned failed = 0;
-    struct err ignored;
-
-    segment_writer_finish(b->listed, &failed, &ignored);
-}
-
 /* Everything durable, then the COMMIT.
  *   errors  CONFLICT also if packs of others are not what they were */
 static int
@@ -743,6 +736,8 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
        const char *object_uid, struct err *err)
 {
     struct commitlog_commit c = { .created_unix_s = b->created_unix_s };
+    struct err ignored;
+    unsigned unlisted = 0;
     bool is_changed = true;
     int rc;
 
@@ -755,7 +750,8 @@ commit(struct repo_backup *b, const void *metadata, size_t len,
             return err_wrap(err, "disk %s", b->disks[i].out.name);
         c.logical_bytes += b->disks[i].out.size;
     }
-    list_chunks(b);
+    /* What cannot be listed now, `vmkeep repo index` lists. */
+    segment_writer_finish(b->listed, &unlisted, &ignored);
     rc = commit_once(b, metadata, len, &c, err);
     for (unsigned i = 0; rc < 0 && err->code == ERR_CONFLICT && i < RESCUES;
          i++) {

@@ -68,9 +68,10 @@ count_out(struct builder *b, const struct tree_entry *e, enum frame_kind kind,
     if (packset_sub(&b->packs, &id, e->loc.flen))
         return 0;
     pack_name(&id, name);
-    return err_set(err, ERR_CORRUPT,
-                   "the parent's pack summary lacks what its tree has in %s",
-                   name);
+    return err_set(
+        err, ERR_CORRUPT,
+        "the parent's pack summary lacks what its tree has in %s: verify the repository, and make this backup without a parent",
+        name);
 }
 
 static int count_out_tree(struct builder *b, unsigned level, uint64_t idx,

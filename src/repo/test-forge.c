@@ -553,8 +553,8 @@ racing_new(void)
     return r;
 }
 
-/* Two writers want one number of the log; and one is not told that it got it.
- * Both entries are there once. */
+/* Two writers want one number of the log; and one may not be told that he got
+ * it, or that he did not. Each entry is there once. */
 static void
 who_loses_a_number_takes_the_next(void)
 {
@@ -563,38 +563,39 @@ who_loses_a_number_takes_the_next(void)
     CLEANUP(mem_free) struct repo_entry *e = NULL;
     struct racing *r;
     struct repo_secret none = { 0 };
-    char first[REPO_ID_SIZE], second[REPO_ID_SIZE];
-    const char *ids[] = { second };
+    char theirs[2][REPO_ID_SIZE], ours[3][REPO_ID_SIZE];
     size_t n = 0, damage = 9;
     struct err err = { 0 };
 
     testing_dir_make();
     other = testing_repo_create(false);
-    back_up(other, 100, first);
-    back_up(other, 200, second);
-    back_up(other, 1, id); /* entries 5 and 6 */
+    for (unsigned i = 0; i < 2; i++)
+        back_up(other, 100 * (i + 1), theirs[i]);
+    for (unsigned i = 0; i < 3; i++)
+        back_up(other, 1000 * (i + 1), ours[i]);
+    back_up(other, 1, id); /* entries 11 and 12 */
     r = racing_new();
     CHECK_OK(repo_open(&r->blob, &none, &repo, &err), &err);
     r->other = other;
-    r->victim = first;
-    r->loses_answer = true;
-    CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
-    CHECK(r->victim == NULL && !r->loses_answer);
+    for (unsigned i = 0; i < 3; i++) {
+        const char *ids[] = { ours[i] };
+
+        r->victim = i < 2 ? theirs[i] : NULL;
+        r->loses_answer = i > 0;
+        CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
+        CHECK(r->victim == NULL && !r->loses_answer);
+    }
     CHECK_OK(repo_list(other, &e, &n, &damage, &err), &err);
     CHECK_INT(n, ==, 1);
     CHECK_INT(damage, ==, 0);
     CHECK(strcmp(e[0].id, id) == 0);
-    /* Number 7 is the other's, 8 is ours; again would be 9. */
     {
         CLEANUP(blob_names_fini) struct blob_names names = { 0 };
         CLEANUP(blob_free) struct blob *b = testing_blob();
 
         CHECK_OK(blob_list(b, "log/", &names, &err), &err);
-        CHECK_INT(names.count, ==, 8);
+        CHECK_INT(names.count, ==, 12 + 5);
     }
-    r->loses_answer = true;
-    ids[0] = id;
-    CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
     testing_dir_remove();
 }
 
@@ -632,6 +633,66 @@ a_pack_that_went_before_the_commit_is_missed(void)
     testing_dir_remove();
 }
 
+/* The frame that is number `at` of a pack gets a bit flipped. */
+static void
+hurt_frame(const char *name, unsigned at)
+{
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    struct frame_header h;
+    struct err err = { 0 };
+    size_t len = 0, off = pack_head_size(1);
+
+    data = load(name, &len);
+    for (unsigned i = 0;; i++, off += h.flen) {
+        CHECK_OK(frame_header_decode(data + off, len - off, true, &h, &err),
+                 &err);
+        if (i == at)
+            break;
+    }
+    data[off + FRAME_HEADER_SIZE] ^= 1;
+    replace(name, data, len);
+}
+
+static size_t
+entries_of_the_log(void)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+
+    CHECK_OK(blob_list(b, "log/", &n, &err), &err);
+    return n.count;
+}
+
+/* A session that nobody ends keeps its parent, and all that a collector would
+ * like to know, for a week. */
+static void
+a_backup_that_cannot_begin_leaves_no_session(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_backup_options o = { .parent = id };
+    struct repo_backup *b = NULL;
+    struct err err = { 0 };
+    char name[64];
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    back_up(repo, 1, id); /* entries 1 and 2; a leaf, the summary, the root */
+    repo_close(repo);
+    (void)snprintf(name, sizeof name, "m/%s/0", id);
+    hurt_frame(name, 1);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_ERR(repo_backup_begin(repo, &o, &b, &err), &err, ERR_CORRUPT);
+    CHECK_INT(entries_of_the_log(), ==, 4); /* OPEN, ABORT */
+    hurt_frame(name, 1);
+    hurt_frame(name, 2);
+    repo_close(repo);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_ERR(repo_backup_begin(repo, &o, &b, &err), &err, ERR_CORRUPT);
+    CHECK_INT(entries_of_the_log(), ==, 4); /* not begun */
+    testing_dir_remove();
+}
+
 int
 main(void)
 {
@@ -655,6 +716,8 @@ main(void)
           an_entry_of_another_repository_is_damage },
         { "a pack that went before the commit is missed",
           a_pack_that_went_before_the_commit_is_missed },
+        { "a backup that cannot begin leaves no session",
+          a_backup_that_cannot_begin_leaves_no_session },
         { "who loses a number takes the next",
           who_loses_a_number_takes_the_next },
     };

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "blob/blob.h"
 #include "repo/root.h"
 #include "repotool/image.h"
 #include "repotool/interrupt.h"
@@ -141,7 +142,19 @@ begin(const struct repotool *t, struct repo *repo, const char *uid,
     if (t->parent == NULL) {
         if (repo_find_uid(repo, uid, &found, &entry, err) < 0)
             return -1;
-        o.parent = found ? entry.id : NULL;
+        if (found) {
+            int rc;
+
+            o.parent = entry.id;
+            rc = repo_backup_begin(repo, &o, ret, err);
+            if (rc == 0 || !blob_is_lost(err))
+                return rc;
+            o.parent = NULL;
+            (void)fprintf(
+                stderr,
+                "warning: not compared with the backup before, which cannot be read: %s\n",
+                err->msg);
+        }
     } else if (strcmp(t->parent, "none") != 0) {
         o.parent = t->parent;
     }
@@ -195,6 +208,10 @@ hint(struct repo_backup *backup, const struct err *err)
         repo_backup_discard(backup);
         return;
     }
+    if (blob_is_lost(err))
+        (void)fprintf(
+            stderr,
+            "if it is the backup before that cannot be read: --parent none does without it\n");
     if (g.stored_bytes + g.resumed_bytes > 0)
         (void)fprintf(
             stderr,
