@@ -55,3 +55,9 @@ for command in "${commands[@]}"; do
         grep -qw -- "$word" "$completion" || not_ok "the completion does not know $word"
     done
 done
+# And those of the tool for repositories.
+if repo=$(program vmkeep-repo 2>/dev/null); then
+    check_equal "the completion offers the commands of vmkeep repo" \
+        "$(sed -nE 's/.*repo\) COMPREPLY=.*-W "([^"]*)".*/\1/p' "$completion" | tr ' ' '\n' | grep -v -- --help | sort | tr '\n' ' ')" \
+        "$("$repo" --help | sed -nE 's/^  ([a-z-]+) .*/\1/p' | sort -u | tr '\n' ' ')"
+fi

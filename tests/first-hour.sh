@@ -152,3 +152,15 @@ vmkeepd_stop
 check_fails "without a daemon" v vm list
 v vm list >"$T/out" 2>&1 || true
 check "it is told how to start it" grep -q 'systemctl status vmkeepd' "$T/out"
+
+# ---- the package is purged ----
+purge() { sed -e '/#DEBHELPER#/d' -e "s|/var/lib/vmkeep|$T/v|g" "$top_dir/debian/vmkeep.postrm" | sh -s purge; }
+for what in layers/vm keys/k targets/a; do
+    mkdir -p "$T/v/objects" "$T/v/$what"
+    check "a purge" purge
+    check "keeps ${what%/*}, and all that belongs to it" test -d "$T/v/$what" -a -d "$T/v/objects"
+    rm -r "${T:?}/v/${what%/*}"
+done
+mkdir -p "$T/v/keys" "$T/v/layers"
+check "a purge without them" purge
+check "leaves nothing" test ! -e "$T/v"
