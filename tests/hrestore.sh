@@ -148,6 +148,16 @@ check_equal "which is said" "$(field $R r6 .status.vmkeep.identityKept)" true
 check "with its MAC address" eval "virsh -q dumpxml g1 | grep -q 52:54:00:aa:bb:01"
 check "byte for byte" is_copy g1 b1
 
+# ---- keepMacAddress ----
+# Refused while somebody has that address.
+check_fails "the VM is there again, so its MAC address is not kept" hrestore bad g8 b1 "newVM: true" "keepMacAddress: true"
+virsh -q undefine g1
+check "it is gone again" wait_until 40 eval "is_gone vm g1 || field_is vm g1 .status.printableStatus Undefined"
+hrestore r8 g8 b1 "newVM: true" "keepMacAddress: true" "haltAfterRestore: true"
+check "a new VM of another name is made" hrestore_complete r8 120
+check "with the MAC address of the backup" eval "virsh -q dumpxml g8 | grep -q 52:54:00:aa:bb:01"
+check_fails "no second one gets it" hrestore bad g9 b1 "newVM: true" "keepMacAddress: true"
+
 # ---- one disk to a file ----
 id=$(field $B b1 .status.vmkeep.backupID)
 check "one disk goes to a file" "$(program vmkeep-repo)" export -q -k "$T/repo.key" -d vdb "$T/target" "$id" "$T/vdb.raw"

@@ -109,7 +109,15 @@ begin(struct commit *c, struct err *err)
         c->dom, c->how->target, disk->chain[base].path, disk->chain[top].path,
         0, c->is_active ? VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
     effect_end(&e);
-    return rc < 0 ? virt_error(err, "begin of commit") : 0;
+    if (rc == 0)
+        return 0;
+    virt_errors_set(err, "begin of commit");
+    if (strstr(err->msg, "Permission denied") != NULL)
+        return err_wrap(
+            err,
+            "QEMU may not write to %s (its owner, AppArmor's or SELinux's rules?); it is merged when the domain is off",
+            disk->chain[base].path);
+    return -1;
 }
 
 static int
