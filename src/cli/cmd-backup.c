@@ -329,6 +329,9 @@ print_backup(const struct cli *c, const json_t *b)
         cmd_print_field("Passwords:", "are not in it: the target is not "
                                       "encrypted");
     show_verified(c, b);
+    cmd_print_field("On hold:", json_string_value(
+                                    json_object_get(notes, "vmkeep.io/hold")));
+    cmd_print_field("", jsonx_str(words_condition(b, "Held"), "message"));
     show_disks(c, b);
 }
 

@@ -13,6 +13,24 @@
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
 
+#define TOLD_MAX   1000u /* disks of which the places are told, */
+#define RANGES_MAX 20u   /* and so many of each */
+
+struct told {
+    struct progress progress;
+    struct {
+        char id[REPO_ID_SIZE];
+        char disk[REPO_DISK_NAME_MAX + 1];
+    } * disks; /* that damage affects */
+    size_t count;
+};
+
+static void
+told_fini_p(struct told *t)
+{
+    free(t->disks);
+}
+
 static void
 on_damage(void *arg, const char *object, const char *cause)
 {
@@ -25,8 +43,14 @@ on_affected(void *arg, const struct repo_entry *backup, const char *disk,
             uint64_t lost_bytes)
 {
     char lost[PROGRESS_SIZE];
+    struct told *t = arg;
 
-    (void)arg;
+    if (disk[0] != 0 && t->count < TOLD_MAX) {
+        t->disks = xrealloc(t->disks, t->count + 1, sizeof *t->disks);
+        memcpy(t->disks[t->count].id, backup->id, REPO_ID_SIZE);
+        (void)snprintf(t->disks[t->count++].disk, REPO_DISK_NAME_MAX + 1, "%s",
+                       disk);
+    }
     progress_format(lost_bytes, lost);
     printf("affected: backup %s (%s): %s%s%s cannot be read\n", backup->id,
            backup->object_uid, disk[0] != 0 ? "disk " : "", disk,
@@ -38,11 +62,71 @@ on_affected(void *arg, const struct repo_entry *backup, const char *disk,
 static int
 on_progress(void *arg, uint64_t done, uint64_t all)
 {
-    struct progress *p = arg;
+    struct told *t = arg;
 
-    p->all = all;
-    progress_show(p, done);
+    t->progress.all = all;
+    progress_show(&t->progress, done);
     return interrupt_is_set();
+}
+
+/* ---- which bytes ---- */
+
+struct range {
+    const char *id, *disk;
+    struct repo_view *view;
+    unsigned n;        /* of the disk */
+    uint8_t *chunk;    /* room for one */
+    uint64_t off, end; /* not printed yet; equal: none */
+    unsigned printed;
+};
+
+static void
+print_range(struct range *r)
+{
+    if (r->off < r->end && ++r->printed <= RANGES_MAX)
+        printf("lost: backup %s: disk %s: bytes %llu to %llu\n", r->id, r->disk,
+               (unsigned long long)r->off, (unsigned long long)r->end - 1);
+    r->off = r->end;
+}
+
+static int
+on_lost(void *arg, uint64_t off, uint64_t len)
+{
+    struct range *r = arg;
+    struct err ignored;
+
+    if (repo_view_read(r->view, r->n, off, r->chunk, len, &ignored) == 0)
+        return 0; /* it has a whole copy */
+    if (off != r->end) {
+        print_range(r);
+        r->off = off;
+    }
+    r->end = off + len;
+    return 0;
+}
+
+/* What a tree that is whole leads to; of others only that they are damaged is
+ * known. */
+static void
+print_lost(struct repo *repo, const struct told *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+        CLEANUP(mem_free) uint8_t *chunk = NULL;
+        struct range r = { .id = t->disks[i].id, .disk = t->disks[i].disk };
+        struct err ignored;
+
+        if (repo_view_open(repo, r.id, &v, &ignored) < 0 ||
+            repo_view_find_disk(v, r.disk, &r.n, &ignored) < 0)
+            continue;
+        r.view = v;
+        r.chunk = chunk = xcalloc(1, repo_view_disk(v, r.n).chunk_size);
+        if (repo_view_bad(v, r.n, on_lost, &r, &ignored) < 0)
+            continue;
+        print_range(&r);
+        if (r.printed > RANGES_MAX)
+            printf("      and %u more places of it\n", r.printed - RANGES_MAX);
+    }
 }
 
 static void
@@ -70,11 +154,11 @@ cmd_check(const struct repotool *t, struct err *err)
     CLEANUP(repo_close) struct repo *repo = NULL;
     struct repo_scrub_options o = { .bytes_per_s = t->rate,
                                     .restarts = t->restarts };
-    struct progress p;
+    CLEANUP(told_fini) struct told told = { 0 };
     struct repo_scrub_sink sink = { .damage = on_damage,
                                     .affected = on_affected,
                                     .progress = on_progress,
-                                    .arg = &p };
+                                    .arg = &told };
     struct repo_scrub_result r;
     int rc;
 
@@ -82,9 +166,11 @@ cmd_check(const struct repotool *t, struct err *err)
         return -1;
     o.level = t->verify_level == 0 ? REPO_VERIFY_STRIPES : REPO_VERIFY_FRAMES;
     interrupt_catch();
-    progress_init(&p, "check", 0, t->is_quiet);
+    progress_init(&told.progress, "check", 0, t->is_quiet);
     rc = repo_scrub_run(repo, &o, &sink, &r, err);
-    progress_end(&p);
+    progress_end(&told.progress);
+    if (repo_info_get(repo)->is_unlocked)
+        print_lost(repo, &told);
     say_result(&r);
     if (rc < 0)
         return err->code == ERR_CANCELLED
