@@ -301,7 +301,8 @@ int repo_view_restore(struct repo_view *v, unsigned disk, uint64_t off,
 
 enum repo_verify_level {
     REPO_VERIFY_STRIPES, /* 0: every object read, checksums; needs no key */
-    REPO_VERIFY_FRAMES,  /* 1: and every frame decrypted, digest compared */
+    REPO_VERIFY_FRAMES,  /* 1: and every frame decrypted, digest compared, and
+                            no pack missing */
     REPO_VERIFY_TREES,   /* 2: and every backup walked from its root */
 };
 

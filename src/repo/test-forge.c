@@ -237,6 +237,38 @@ a_flipped_byte_of_a_pack_is_seen_without_a_key(void)
     }
 }
 
+/* Not only the walk misses a pack that is gone. */
+static void
+a_missing_pack_is_found_without_a_walk(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        CLEANUP(blob_free) struct blob *blob = NULL;
+        struct err err = { 0 };
+        struct findings f;
+        char name[64], other[REPO_ID_SIZE];
+
+        testing_dir_make();
+        blob = testing_blob();
+        repo = testing_repo_create(i == 0);
+        back_up(repo, 1, id);
+        back_up_on(repo, id, 0, other);
+        (void)snprintf(name, sizeof name, "%c/%s/0", i == 0 ? 'p' : 'm', id);
+        CHECK_OK(blob_remove(blob, name, &err), &err);
+        for (unsigned l = REPO_VERIFY_FRAMES; l <= REPO_VERIFY_TREES; l++) {
+            CLEANUP(repo_close)
+            struct repo *again =
+                testing_repo_open((struct blob_fault_plan){ 0 });
+
+            f = verify(again, (enum repo_verify_level)l);
+            CHECK(f.damages > 0);
+            CHECK_INT(f.affected, ==, 2);
+            CHECK_INT(f.lost, ==, 2 * CHUNKS * CHUNK);
+        }
+        testing_dir_remove();
+    }
+}
+
 /* In a repository in clear anybody can write a chunk with right checksums. */
 static void
 a_chunk_with_other_bytes_is_not_taken_for_it(void)
@@ -701,6 +733,8 @@ main(void)
           a_frame_in_anothers_place_is_not_taken_for_it },
         { "a flipped byte of a pack is seen without a key",
           a_flipped_byte_of_a_pack_is_seen_without_a_key },
+        { "a missing pack is found without a walk",
+          a_missing_pack_is_found_without_a_walk },
         { "a chunk with other bytes is not taken for it",
           a_chunk_with_other_bytes_is_not_taken_for_it },
         { "a pack under another's name is not taken for it",

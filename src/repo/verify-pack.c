@@ -266,8 +266,8 @@ look_for(void *arg, const struct logstate *s, struct err *err)
                : err_set(err, ERR_NOT_FOUND, "is missing");
 }
 
-static bool
-is_collected(struct verify *v, const struct pack_id *id)
+bool
+verify_is_collected(struct verify *v, const struct pack_id *id)
 {
     struct pack_id pack = *id;
     struct err ignored;
@@ -286,7 +286,7 @@ verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
     pack_name(id, s.name);
     rc = scan(&s, err);
     if (rc < 0 && err->code == ERR_NOT_FOUND) {
-        if (!is_collected(v, id))
+        if (!verify_is_collected(v, id))
             damage_pack(&s, "is missing");
         rc = 0;
     }

@@ -197,8 +197,8 @@ struct pack_list {
 };
 
 /* Packs of sessions that committed, or were resumed, and that were not
- * rewritten since; of all when the log is
- * damaged, because it may be a COMMIT that is missing. */
+ * rewritten since; of all when the log is damaged, because it may be a COMMIT
+ * that is missing. */
 static int
 list_packs(struct verify *v, const char *prefix, struct pack_list *l,
            struct err *err)
@@ -276,6 +276,8 @@ check_packs(struct verify *v, unsigned wanted, struct err *err)
             rc = -1;
         }
     }
+    if (rc == 0 && v->level == REPO_VERIFY_FRAMES) /* else the walk tells */
+        rc = verify_missing(v, l.packs, l.count, err);
     pthread_mutex_destroy(&l.mutex);
     free(l.packs);
     return rc;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* repo/verify.h: what the files of verify share; see repo_verify().
  *
- * verify.c is the order of work, verify-pack.c reads one pack, verify-walk.c
- * walks the backups' trees.
+ * verify.c is the order of work, verify-pack.c reads one pack,
+ * verify-missing.c looks which ones are not there, verify-walk.c walks the
+ * backups' trees.
  */
 #pragma once
 #include "repo/badset.h"
@@ -63,6 +64,13 @@ enum verify_state verify_state_of(struct verify *v, const struct pack_id *pack,
 #define VERIFY_WINDOW ((size_t)16 << 20)
 int verify_pack(struct verify *v, struct frame_ctx *ctx, uint8_t *window,
                 const struct pack_id *id, struct err *err) NODISCARD;
+
+/* Was it condemned since we began? Then it may have gone. */
+bool verify_is_collected(struct verify *v, const struct pack_id *id);
+
+/* Of the packs that backups need, `ids` are there: report the others. */
+int verify_missing(struct verify *v, const struct pack_id *ids, size_t count,
+                   struct err *err) NODISCARD;
 
 /* Walk every backup; report what damage affects. With level TREES each
  * reference is looked up in its pack's footer. */
