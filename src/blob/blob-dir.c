@@ -2,7 +2,7 @@
 /* A put is: unnamed file -> write -> fdatasync -> link under its name. Where
  * unnamed files are missing (NFS, FUSE) a temporary name ".tmp-<uuid>" takes
  * their place and is unlinked afterwards; a crash leaves it, the dot keeps it
- * out of every list, and nothing ever reads it.
+ * out of every list, nothing ever reads it, and blob_sweep() removes it.
  *
  * fdatasync makes the bytes durable, not the name: the directories that got a
  * name are remembered and synced by blob_sync(), once for many names. A new
@@ -29,6 +29,7 @@
 #include "base/mem.h"
 #include "base/mutex.h"
 #include "base/uuid.h"
+#include "blob/blob-dir-sweep.h"
 
 #define MAX_DEPTH 8
 #define RESERVE   ((size_t)1 << 20) /* the last of the space: blob_room() */
@@ -461,6 +462,12 @@ dir_remove(struct blob *b, const char *name, struct err *err)
     return file_unlink(fd, file_basename(name), err);
 }
 
+static int
+dir_sweep(struct blob *b, int64_t age_s, struct err *err)
+{
+    return blob_dir_sweep(self(b)->root_fd, age_s, err);
+}
+
 static const struct blob_ops dir_ops = {
     .free = dir_free,
     .put = dir_put,
@@ -471,6 +478,7 @@ static const struct blob_ops dir_ops = {
     .size = dir_size,
     .list = dir_list,
     .remove = dir_remove,
+    .sweep = dir_sweep,
 };
 
 struct blob *NO_TSA

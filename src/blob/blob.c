@@ -151,6 +151,12 @@ blob_remove(struct blob *b, const char *name, struct err *err)
     return b->ops->remove(b, name, err);
 }
 
+int
+blob_sweep(struct blob *b, int64_t age_s, struct err *err)
+{
+    return b->ops->sweep == NULL ? 0 : b->ops->sweep(b, age_s, err);
+}
+
 const char *
 blob_what(const struct blob *b)
 {

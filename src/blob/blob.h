@@ -84,6 +84,11 @@ int blob_list(struct blob *b, const char *prefix, struct blob_names *ret_names,
 /* A missing object is success: the step may be repeated. */
 int blob_remove(struct blob *b, const char *name, struct err *err) NODISCARD;
 
+/* Puts that were cut off `age_s` ago or earlier may have left something that is
+ * in no list; it is removed. What cannot be removed stays.
+ *   errors  the store cannot be written to */
+int blob_sweep(struct blob *b, int64_t age_s, struct err *err) NODISCARD;
+
 /* For messages: "directory /srv/b". Borrowed. */
 const char *blob_what(const struct blob *b);
 
@@ -107,6 +112,7 @@ struct blob_ops {
     int (*list)(struct blob *b, const char *prefix, struct blob_names *names,
                 struct err *err);
     int (*remove)(struct blob *b, const char *name, struct err *err);
+    int (*sweep)(struct blob *b, int64_t age_s, struct err *err); /* or NULL */
 };
 
 struct blob {

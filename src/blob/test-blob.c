@@ -2,7 +2,10 @@
 /* One conformance test, over every implementation. */
 #include <sys/stat.h>
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/uuid.h"
@@ -212,6 +215,61 @@ what_is_no_file_is_not_waited_for(void)
     remove_root();
 }
 
+/* A directory or a file of that name, changed so long ago. */
+static void
+make_old(const char *name, bool is_dir, int64_t age_s)
+{
+    struct timespec t[2] = { { .tv_nsec = UTIME_NOW },
+                             { .tv_sec = time(NULL) - age_s } };
+    char path[128];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/%s", root, name);
+    if (is_dir) {
+        CHECK_INT(mkdir(path, 0700), ==, 0);
+    } else {
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        CHECK_INT(fd, >=, 0);
+        (void)close(fd);
+    }
+    CHECK_INT(utimensat(AT_FDCWD, path, t, 0), ==, 0);
+}
+
+static bool
+is_there(const char *name)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof path, "%s/%s", root, name);
+    return access(path, F_OK) == 0;
+}
+
+/* On a file system without unnamed files a crash leaves up to 64 MiB each. */
+static void
+what_a_crash_left_is_swept(void)
+{
+    CLEANUP(blob_free) struct blob *b = NULL;
+    struct err err = { 0 };
+
+    make_root();
+    b = open_root(false);
+    make_old("p", true, 0);
+    make_old("log", true, 9999999);
+    make_old(".tmp-1", false, 100000);
+    make_old("p/dead", true, 0);
+    make_old("p/dead/.tmp-2", false, 100000);
+    make_old("p/dead/.tmp-3", false, 1000);
+    make_old("p/dead/0", false, 9999999);
+    make_old("p/empty", true, 100000);
+    make_old("p/new", true, 1000);
+    CHECK_OK(blob_sweep(b, 86400, &err), &err);
+    CHECK(!is_there(".tmp-1") && !is_there("p/dead/.tmp-2"));
+    CHECK(is_there("p/dead/.tmp-3") && is_there("p/dead/0"));
+    CHECK(!is_there("p/empty"));
+    CHECK(is_there("p/new") && is_there("log"));
+    remove_root();
+}
+
 static void
 faults_come_as_planned(void)
 {
@@ -265,6 +323,7 @@ main(void)
         { "a link on the way is refused", a_link_on_the_way_is_refused },
         { "what is no file is not waited for",
           what_is_no_file_is_not_waited_for },
+        { "what a crash left is swept", what_a_crash_left_is_swept },
         { "faults come as planned", faults_come_as_planned },
     };
 

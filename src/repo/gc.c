@@ -18,7 +18,8 @@
 #include "repo/gc-private.h"
 #include "repo/repo-id.h"
 
-#define TRIES 100 /* against writers that commit all the time */
+#define SWEEP_S 86400 /* a put takes no longer */
+#define TRIES   100   /* against writers that commit all the time */
 
 struct repo_gc_options
 repo_gc_defaults(void)
@@ -287,7 +288,8 @@ remove_pack(struct gc *gc, const struct pack_id *pack, struct err *err)
     if (blob_size(gc->repo->blob, name, &size, err) < 0) {
         if (err->code == ERR_NOT_FOUND)
             return 0; /* another collector was here */
-        return -1;
+        if (!blob_is_lost(err))
+            return -1;
     }
     if (!gc->options->is_dry_run && blob_remove(gc->repo->blob, name, err) < 0)
         return -1;
@@ -361,7 +363,14 @@ run(struct gc *gc, struct err *err)
         condemn(gc, err) < 0 || remove_condemned(gc, err) < 0 ||
         count_next(gc, err) < 0)
         return -1;
-    return gc->options->is_dry_run ? 0 : blob_sync(gc->repo->blob, err);
+    if (gc->options->is_dry_run)
+        return 0;
+    if (blob_sync(gc->repo->blob, err) < 0)
+        return -1;
+    /* Not sooner, though a writer be killed at once: he may be at a put. */
+    return blob_sweep(
+        gc->repo->blob,
+        gc->options->kill_s > SWEEP_S ? gc->options->kill_s : SWEEP_S, err);
 }
 
 int
