@@ -166,6 +166,9 @@ updates() {
     t U19 0 '^0 1$' "A=\$(k get vm c1 -o jsonpath={.metadata.generation}); k label vm c1 gg=1 >/dev/null; B=\$(k get vm c1 -o jsonpath={.metadata.generation}); k patch vm c1 --type=merge -p '{\"spec\":{\"runStrategy\":\"Always\"}}' >/dev/null; D=\$(k get vm c1 -o jsonpath={.metadata.generation}); echo \$((B-A)) \$((D-B))"
     t U20 1 'NotFound' "k patch vm nosuch --type=merge -p '{}'"
     t U21 1 'UID in precondition' 'k get vm c1 -o json | jq ".metadata.uid=\"00000000-0000-0000-0000-000000000000\"" | k replace -f -'
+    t U26 1 'metadata.labels: Invalid value: "bad key"' "k label vm c1 'bad key=v'"
+    t U27 1 'metadata.annotations: Invalid value: "a/b/c"' "k annotate vm c1 'a/b/c=v'"
+    t U28 1 'metadata.finalizers: Invalid value: "bad one"' "k patch vm c1 --type=merge -p '{\"metadata\":{\"finalizers\":[\"bad one\"]}}'"
     t U23 1 'patch: it cannot be applied: JSON patch: operation 0: path "/spec/nosuch" does not exist' "k patch vm c1 --type=json -p '[{\"op\":\"remove\",\"path\":\"/spec/nosuch\"}]'"
     t U24 1 'changes metadata.namespace to "other"' "k patch vm c1 --type=merge -p '{\"metadata\":{\"namespace\":\"other\"}}'"
     t U25 1 'changes kind to "Secret"' "k patch vm c1 --type=merge -p '{\"kind\":\"Secret\"}'"

@@ -165,7 +165,9 @@ admission_check(const struct admission *a, json_t *object, const json_t *old)
     text = buf_take_str(&unknown);
     if (!handle_unknown(a, object, text))
         return false;
-    if (rc < 0) {
+    if (a->op != KIND_UPDATE_STATUS)
+        kind_check_names(object, old, &causes);
+    if (rc < 0 || causes.n > 0) {
         status_invalid(a->rp, &a->rq->target,
                        jsonx_str_or(object, "metadata.name", ""), &causes);
         return false;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "types/kind.h"
+#include "types/rules.h"
 #include "types/schema.h"
 
 #define MAX_KINDS 64
@@ -265,4 +265,38 @@ kind_check_schema(const struct kind *k, const json_t *object,
                  json_object_get(object, "metadata"));
     buf_fini(&w.path);
     return causes->n == before ? 0 : -1;
+}
+
+static bool
+has_text(const json_t *list, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+
+        if (s != NULL && strcmp(s, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+void
+kind_check_names(const json_t *object, const json_t *old, struct causes *causes)
+{
+    static const char *const maps[] = { "metadata.labels",
+                                        "metadata.annotations" };
+    const json_t *list = jsonx_get(object, "metadata.finalizers");
+
+    for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
+        rules_check_keys(jsonx_get(object, maps[i]), jsonx_get(old, maps[i]),
+                         maps[i], causes);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+
+        if (s != NULL && !rules_is_key(s) &&
+            !has_text(jsonx_get(old, "metadata.finalizers"), s))
+            causes_add(causes, "FieldValueInvalid", "metadata.finalizers",
+                       "Invalid value: \"%.80s\": want a name as that of a "
+                       "label, as example.com/protection",
+                       s);
+    }
 }

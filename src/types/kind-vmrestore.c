@@ -110,7 +110,7 @@ check_override(const json_t *list, size_t i, struct causes *causes)
     rules_check_labels(json_object_get(item, "labels"), at, causes);
     (void)snprintf(at, sizeof at,
                    "spec.volumeRestoreOverrides[%zu].annotations", i);
-    rules_check_keys(json_object_get(item, "annotations"), at, causes);
+    rules_check_keys(json_object_get(item, "annotations"), NULL, at, causes);
     (void)snprintf(at, sizeof at,
                    "spec.volumeRestoreOverrides[%zu].restoreName", i);
     if (*name != 0 && !rules_is_object_name(name))

@@ -103,6 +103,11 @@ const struct kind *kind_by_kind(const char *group, const char *kind);
 int kind_check_schema(const struct kind *k, const json_t *object,
                       struct causes *causes, struct buf *unknown_fields);
 
+/* The names of labels, annotations and finalizers that `old` (NULL: there is
+ * none) does not have. */
+void kind_check_names(const json_t *object, const json_t *old,
+                      struct causes *causes);
+
 /* Of a restore into another VM: "Copy" or "New". */
 #define KIND_NOTE_TPM "vmkeep.io/tpm"
 

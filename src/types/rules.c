@@ -169,13 +169,15 @@ rules_is_key(const char *key)
 }
 
 void
-rules_check_keys(const json_t *map, const char *field, struct causes *causes)
+rules_check_keys(const json_t *map, const json_t *old, const char *field,
+                 struct causes *causes)
 {
     const char *key;
     json_t *v;
 
     json_object_foreach((json_t *)(uintptr_t)map, key,
-                        v) if (!rules_is_key(key))
+                        v) if (!rules_is_key(key) &&
+                               json_object_get(old, key) == NULL)
         causes_add(causes, "FieldValueInvalid", field,
                    "Invalid value: \"%.80s\": a name has at most 63 "
                    "letters, digits, '-', '_' or '.', and a prefix with a "
@@ -189,7 +191,7 @@ rules_check_labels(const json_t *map, const char *field, struct causes *causes)
     const char *key;
     json_t *v;
 
-    rules_check_keys(map, field, causes);
+    rules_check_keys(map, NULL, field, causes);
     json_object_foreach((json_t *)(uintptr_t)map, key,
                         v) if (json_is_string(v) &&
                                !rules_is_label_value(json_string_value(v)))

@@ -47,11 +47,12 @@ bool rules_is_label(const char *name);
 bool rules_is_object_name(const char *name);
 bool rules_is_key(const char *key);
 bool rules_is_label_value(const char *value);
-/* The keys of a map, and its values as those of labels. */
+/* The keys of a map, but for those that `old` has too (NULL: none), and its
+ * values as those of labels. */
+void rules_check_keys(const json_t *map, const json_t *old, const char *field,
+                      struct causes *causes);
 void rules_check_labels(const json_t *map, const char *field,
                         struct causes *causes);
-void rules_check_keys(const json_t *map, const char *field,
-                      struct causes *causes);
 
 /* The name of the libvirt domain behind a VM or instance, quoted. */
 char *rules_domain_of(const json_t *vm) NODISCARD;
