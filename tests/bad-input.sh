@@ -193,6 +193,26 @@ check "and the field is named" says 'spec.target.name'
 check_equal "snapshots are deleted in one command" "$(status_of snapshot delete a1 a2 --wait --timeout 240s)" 0
 
 # ---- no space ----
+mkdir "$T/small"
+if mount -t tmpfs -o size=5M small "$T/small" 2>/dev/null; then
+    cleanup_fn umount -l "$T/small"
+    qemu-img create -q -f qcow2 "$T/small/disk.qcow2" 64M
+    qemu-io -f qcow2 -c 'write -P 7 0 3M' "$T/small/disk.qcow2" >/dev/null
+    domain small "$(disk vda "$T/small/disk.qcow2")"
+    wait_until 30 v vm show small
+    check_equal "a small place: a snapshot" "$(status_of snapshot create small few --wait --timeout 240s)" 0
+    ls -R "$T/small" >"$T/small.before"
+    check_equal "a copy that has no room waits for some" "$(status_of restore create few big --to big --wait --timeout 2s)" 11
+    check "and says what is missing" says 'MiB free, a full copy may need'
+    check_equal "it can be deleted" "$(status_of restore delete big --wait --timeout 240s)" 0
+    check "nothing of it is left" eval 'ls -R "$T/small" | cmp - "$T/small.before"'
+    check_fails "no machine is made of it" v vm show big
+    check_equal "in place there is room" "$(status_of restore create few --wait --timeout 240s)" 0
+    check_equal "the snapshot goes" "$(status_of snapshot delete few --wait --timeout 240s)" 0
+    virsh -q undefine small
+else
+    note "no tmpfs can be mounted here: nothing about a restore without room"
+fi
 vmkeepd_stop
 sed -i 's/^min_free = .*/min_free = 900T/' "$T/vmkeep.conf"
 vmkeepd_start
