@@ -27,7 +27,7 @@ install: all
 uninstall:
 	if [ -z "$(DESTDIR)" ]; then tools/before-uninstall; fi
 	ninja -C $(BUILD) uninstall
-	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/vmkeep $(DESTDIR)$(PREFIX)/libexec/vmkeep
+	for d in share/doc/vmkeep libexec/vmkeep; do [ ! -d "$(DESTDIR)$(PREFIX)/$$d" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(PREFIX)/$$d"; done
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 
 clean:
