@@ -36,7 +36,10 @@
 /* Backups and restores that move data at the same time; each has a worker per
  * core and up to 256 MiB of its own. */
 #define JOBS_AT_ONCE 2
-#define ASKS_AT_ONCE 32
+/* A libvirtd that is there takes 20 ms; what goes on after a restart would
+ * begin with an error for each object. */
+#define LIBVIRT_FIRST_MS 500
+#define ASKS_AT_ONCE     32
 
 struct daemon {
     struct config *config;
@@ -185,6 +188,7 @@ start(struct daemon *d, struct err *err)
     if (make_dirs(d->config, err) < 0 || open_store(d, err) < 0 ||
         open_host(d, err) < 0)
         return -1;
+    (void)virt_wait_connected(d->ctl.virt, LIBVIRT_FIRST_MS);
     d->ctl.locks = vmlock_new();
     d->ctl.jobs = job_pool_new(JOBS_AT_ONCE);
     d->ctl.asks = job_pool_new(ASKS_AT_ONCE);
