@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # check: suite=integration timeout=600
 # Restores on a real guest: in place, into a new VM, again and again, while
-# the target runs, and after libvirt lost its memory.
+# the target runs, and after libvirt lost its memory. QEMU runs as Debian has it.
 . "$(dirname "$0")/lib.sh"
 . "$tests_dir/lib-objects.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
+LIBVIRT_QEMU_USER=libvirt-qemu
 libvirt_start
 guest_define g1
 guest_start g1
