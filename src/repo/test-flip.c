@@ -6,6 +6,7 @@
  * Whatever comes of it, no backup that is committed reads as other bytes than
  * were given: it is whole, or CORRUPT.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -30,26 +31,30 @@ void __wrap_frame_seal(struct frame_ctx *ctx, const struct frame_origin *origin,
                        uint8_t slot, uint32_t ordinal,
                        const struct frame_body *body, uint8_t *out);
 
-/* Which bit flips. Writers of these tests have one worker. */
+/* Which bit flips. Writers of these tests have one worker, beside it those that
+ * build the tree and write packs. */
+enum {
+    NOWHERE,
+    CHUNK_BEFORE, /* between hash and compression */
+    META_BEFORE,
+    CHUNK_AFTER, /* in the sealed frame */
+    META_AFTER,
+    FOOTER_AFTER,
+};
+
 static struct {
-    enum {
-        NOWHERE,
-        CHUNK_BEFORE, /* between hash and compression */
-        META_BEFORE,
-        CHUNK_AFTER, /* in the sealed frame */
-        META_AFTER,
-        FOOTER_AFTER,
-    } where;
-    unsigned which; /* the n-th of them */
+    atomic_int where;
+    atomic_int which; /* the n-th of them, counted down */
 } flip;
 
 /* True once, when it is this one's turn. */
 static bool
-is_hit(bool is_kind)
+is_hit(int where)
 {
-    if (!is_kind || flip.which-- > 0)
+    if (atomic_load(&flip.where) != where ||
+        atomic_fetch_sub(&flip.which, 1) > 0)
         return false;
-    flip.where = NOWHERE;
+    atomic_store(&flip.where, NOWHERE);
     return true;
 }
 
@@ -60,7 +65,7 @@ __wrap_frame_pack(struct frame_ctx *ctx, const void *plain, uint32_t len,
     static uint8_t copy[FRAME_PLAIN_MAX]; /* the body may point to it */
     bool is_chunk = len == CHUNK;
 
-    if (!is_hit(flip.where == (is_chunk ? CHUNK_BEFORE : META_BEFORE)))
+    if (!is_hit(is_chunk ? CHUNK_BEFORE : META_BEFORE))
         return __real_frame_pack(ctx, plain, len, is_encrypted);
     memcpy(copy, plain, len);
     copy[len / 2] ^= 0x10;
@@ -73,9 +78,9 @@ __wrap_frame_seal(struct frame_ctx *ctx, const struct frame_origin *origin,
                   uint8_t *out)
 {
     __real_frame_seal(ctx, origin, slot, ordinal, body, out);
-    if (is_hit(flip.where == (ordinal == FRAME_FOOTER_ORDINAL ? FOOTER_AFTER
-                              : body->ulen == CHUNK           ? CHUNK_AFTER
-                                                              : META_AFTER)))
+    if (is_hit(ordinal == FRAME_FOOTER_ORDINAL ? FOOTER_AFTER
+               : body->ulen == CHUNK           ? CHUNK_AFTER
+                                               : META_AFTER))
         out[FRAME_HEADER_SIZE + body->clen / 2] ^= 0x10;
 }
 
@@ -128,7 +133,7 @@ is_whole(struct repo *repo, const char *id)
 }
 
 static void
-check_refused(unsigned where, unsigned which, bool checks_all)
+check_refused(int where, unsigned which, bool checks_all)
 {
     char id[REPO_ID_SIZE];
     struct repo *repo;
@@ -138,8 +143,8 @@ check_refused(unsigned where, unsigned which, bool checks_all)
 
     testing_dir_make();
     repo = testing_repo_create(which % 2 == 0);
+    flip.which = (int)which;
     flip.where = where;
-    flip.which = which;
     CHECK_ERR(backup(repo, NULL, checks_all, id, &err), &err, ERR_INTERNAL);
     CHECK(strstr(err.msg, "memory or the processor") != NULL);
     CHECK_INT(flip.where, ==, NOWHERE);
@@ -229,8 +234,8 @@ what_slips_through_is_found_and_healed(void)
 
     testing_dir_make();
     repo = testing_repo_create(true);
-    flip.where = CHUNK_BEFORE;
     flip.which = 5;
+    flip.where = CHUNK_BEFORE;
     CHECK_OK(backup(repo, NULL, false, a, &err), &err);
     CHECK(!is_whole(repo, a));
     verify.arg = sink.arg = &h;
@@ -269,7 +274,7 @@ what_is_moved_is_checked_too(void)
     struct repo *repo;
     struct err err = { 0 };
 
-    for (unsigned where = META_BEFORE; where <= FOOTER_AFTER; where++) {
+    for (int where = META_BEFORE; where <= FOOTER_AFTER; where++) {
         if (where == CHUNK_AFTER) /* they are copied, not sealed */
             continue;
         testing_dir_make();
@@ -280,8 +285,8 @@ what_is_moved_is_checked_too(void)
         CHECK_OK(backup(repo, a, false, b, &err), &err);
         CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
         CHECK_OK(repo_gc(repo, &at_once, NULL, &g, &err), &err);
-        flip.where = where;
         flip.which = 0;
+        flip.where = where;
         CHECK_ERR(repo_compact(repo, &o, &sink, &r, &err), &err, ERR_INTERNAL);
         CHECK(is_whole(repo, b));
         CHECK_OK(repo_compact(repo, &o, &sink, &r, &err), &err);
