@@ -126,6 +126,7 @@ check "vm show says why each disk is left out" eval "v vm show odd >'$T/out' && 
 check_equal "so can one whose disks are all left out" "$(status_of snapshot create odd o1 --wait --timeout 240s)" 0
 check "and the reasons are kept" says '^Left out: +vda: .+'
 check_equal "a disk that is to be left out but is not there is no error" "$(status_of snapshot create plain p0 --exclude vdz --wait --timeout 240s)" 0
+check "but a warning" says 'Warning: .*"plain" has no disk "vdz"'
 check_equal "and goes" "$(status_of snapshot delete p0 --wait --timeout 240s)" 0
 
 # ---- a disk file that is missing ----

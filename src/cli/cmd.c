@@ -145,6 +145,20 @@ cmd_excluded(const struct cli *c)
     return buf_take_str(&out);
 }
 
+/* A slip in --exclude would keep a disk that was to be left out. */
+static void
+warn_excluded(struct cli *c, const json_t *vm)
+{
+    const json_t *disks = jsonx_get(vm, "status.vmkeep.disks");
+    CLEANUP(mem_free) char *list = cmd_excluded(c);
+    char *rest = list, *disk;
+
+    while ((disk = strsep(&rest, ", ")) != NULL)
+        if (*disk != 0 && jsonx_find(disks, "name", disk) == NULL)
+            cli_say(c, "Warning: virtual machine \"%s\" has no disk \"%s\"",
+                    jsonx_str_or(vm, "metadata.name", ""), disk);
+}
+
 int
 cmd_check_vm(struct cli *c, const char *vm_name, struct err *err)
 {
@@ -155,7 +169,10 @@ cmd_check_vm(struct cli *c, const char *vm_name, struct err *err)
                        "there is no virtual machine \"%s\" in namespace %s; "
                        "see: vmkeep vm list -A",
                        vm_name, c->ns);
-    return vm == NULL ? -1 : 0;
+    if (vm == NULL)
+        return -1;
+    warn_excluded(c, vm);
+    return 0;
 }
 
 int
