@@ -425,6 +425,36 @@ an_entry_of_another_repository_is_damage(void)
     testing_dir_remove();
 }
 
+/* Without a key nothing but its lengths keeps a reader within an entry. */
+static void
+an_entry_has_the_length_that_it_says(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    struct commitlog_entry e;
+    struct err err = { 0 };
+    uint32_t said;
+    size_t len = 0;
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    back_up(repo, 1, id);
+    data = load("log/00000000000000000002", &len);
+    CHECK_OK(commitlog_decode(data, len, repo->uuid, NULL, &e, &err), &err);
+    said = le_get32(data + 12);
+    for (uint32_t n = 0; n < 70000; n += n < 300 ? 1 : 997) {
+        le_put32(data + 12, n);
+        if (n != said)
+            CHECK_ERR(commitlog_decode(data, len, repo->uuid, NULL, &e, &err),
+                      &err, ERR_CORRUPT);
+    }
+    le_put32(data + 12, said);
+    for (size_t n = 0; n < len; n++)
+        CHECK_ERR(commitlog_decode(data, n, repo->uuid, NULL, &e, &err), &err,
+                  ERR_CORRUPT);
+    testing_dir_remove();
+}
+
 /* A COMMIT that names the root of another backup. */
 static void
 the_root_of_another_backup_is_not_taken(void)
@@ -743,6 +773,8 @@ main(void)
           an_entry_of_the_log_under_another_number_is_damage },
         { "an entry of another history is damage",
           an_entry_of_another_history_is_damage },
+        { "an entry has the length that it says",
+          an_entry_has_the_length_that_it_says },
         { "the root of another backup is not taken",
           the_root_of_another_backup_is_not_taken },
         { "no two packs have one key", no_two_packs_have_one_key },

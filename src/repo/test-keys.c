@@ -194,9 +194,10 @@ each_role_does_what_it_may(void)
     testing_dir_remove();
 }
 
-/* A stolen hypervisor writes what it likes: the MAC of its entry is right. */
+/* A stolen hypervisor writes what it likes: the MAC of its entry is right. It
+ * may leave the signature away, or make one with a key of its own. */
 static void
-a_forged_delete_deletes_nothing(void)
+forge_a_delete(bool is_signed)
 {
     CLEANUP(repo_close) struct repo *full = begin();
     CLEANUP(mem_free) struct repo_entry *e = NULL;
@@ -205,7 +206,8 @@ a_forged_delete_deletes_nothing(void)
     CLEANUP(buf_fini) struct buf bytes = BUF_INIT;
     char id[REPO_ID_SIZE], backup[REPO_ID_SIZE], name[32], path[128];
     struct commitlog_entry forged = { .type = COMMITLOG_DELETE,
-                                      .is_critical = true };
+                                      .is_critical = true,
+                                      .is_signed = is_signed };
     size_t n = 0, damage = 0;
     struct err err = { 0 };
     bool existed = true;
@@ -227,6 +229,10 @@ a_forged_delete_deletes_nothing(void)
         hash_sha256(last.data, last.len, forged.prev);
         forged.body = (const uint8_t *)body.data;
         forged.body_len = body.len;
+        if (is_signed) {
+            thief->keys.role = KEYS_ROLE_FULL;
+            memset(thief->keys.admin_seed, 0x66, KEYS_SIZE);
+        }
         commitlog_encode(&forged, thief->uuid, &thief->keys, &bytes);
         commitlog_name(forged.seq, name);
         CHECK_OK(
@@ -244,6 +250,13 @@ a_forged_delete_deletes_nothing(void)
     }
     CHECK_OK(read_back(full, backup, &err), &err);
     testing_dir_remove();
+}
+
+static void
+a_forged_delete_deletes_nothing(void)
+{
+    forge_a_delete(false);
+    forge_a_delete(true);
 }
 
 static void
