@@ -72,6 +72,14 @@ vmkeepd_start PATH="$slow_path"
 kubectl_start
 check "the target is there again" wait_until 20 target_ready_is default "True Ready"
 
+# ---- QEMU cannot reach it ----
+chmod 700 "$T/scratch"
+backup b0 g
+check "a scratch_dir that QEMU's user cannot reach is named" wait_until 60 eval "[[ \$(backup_field b0 .status.error.message) == *'chmod o+x'* ]]"
+chmod 755 "$T/scratch"
+check "with the right mode the backup is made" backup_ready b0 150
+wait_until 60 backup_is b0 .status.vmkeep.cut ''
+
 # ---- a running machine ----
 copy_device "$T/first.raw"
 check "a backup is cut" held b1
@@ -87,7 +95,7 @@ check "so it does on the other one" guest_put vda 2 0 4M
 rm "$T/hold"
 check "the backup is made" backup_ready b1
 check "it has the device as it was at the cut" is_cut_of b1 vdb "$T/first.raw"
-check_equal "all of it was read" "$(backup_method b1 vdb)" Full
+check_equal "compared with the one before" "$(backup_method b1 vdb)" Rescan
 check "nothing is left of the job" wait_until 60 no_job
 rm -f "$T/scratch/others"
 check "nor of the scratch files" wait_until 60 scratch_is_empty

@@ -248,6 +248,11 @@ begin_job(struct pull *p, struct err *err)
         disks[i] = (struct virt_backup_disk){ p->parts[i].target, scratch[i] };
     }
     rc = virt_backup_begin(p->ctl->virt, p->vm_uuid, &b, err);
+    if (rc < 0 && strstr(err->msg, "Permission denied") != NULL)
+        (void)err_wrap(
+            err,
+            "scratch_dir %s: can QEMU's user pass through each directory of its path (chmod o+x)?",
+            p->ctl->config.scratch_dir);
     for (size_t i = 0; i < p->n; i++)
         free(scratch[i]);
     free(scratch);
