@@ -380,7 +380,7 @@ static void
 check_extents(const struct testing_disk *d, struct repo_view *v, unsigned n)
 {
     uint64_t off = 0, chunk = (uint64_t)1 << d->log2;
-    enum repo_extent_kind kind = REPO_EXTENT_ZERO, before;
+    enum repo_extent_kind kind = REPO_EXTENT_ZERO, before = kind;
     size_t i = 0;
 
     while (off < d->size) {
