@@ -47,7 +47,9 @@ security_driver = "none"
 stdio_handler = "file"
 cgroup_controllers = []
 CONF
-    [ "$user" != root ] || printf 'remember_owner = 0\nnamespaces = []\n' >>"$d/etc/qemu.conf"
+    [ "$user" != root ] || echo "remember_owner = 0" >>"$d/etc/qemu.conf"
+    # In a chroot / is no mount, and then libvirt cannot make QEMU one of its own.
+    if [ "$user" = root ] || ! mountpoint -q /; then echo "namespaces = []" >>"$d/etc/qemu.conf"; fi
     # libvirtd wants its default user even where qemu.conf names another, and
     # only Debian's libvirt-daemon-system creates it.
     cp /etc/passwd "$d/passwd"
