@@ -213,7 +213,8 @@ apparmor_allows() {
     pid=$(guest_pid "$1")
     rules=$(virsh -q dumpxml "$1" | in_namespace /usr/lib/libvirt/virt-aa-helper --dryrun --replace --uuid "libvirt-$uuid" 2>&1) || return 1
     for fd in /proc/"$pid"/fd/*; do
-        file=$(readlink "$fd")
+        # In a chroot a path of another mount namespace has more before it.
+        file=$(readlink "$fd") && file=$T/${file##*"$T/"}
         [[ $file == *.qcow2 || $file == *.raw ]] || continue
         wanted='"'$file'" r'
         # Octal; the last digit: 0 reads, 1 and 2 write.

@@ -428,8 +428,13 @@ rebuild(const struct call *c)
 static void
 on_event(void *arg, enum virt_event event, const char *uuid)
 {
-    static const char *const names[] = { "changed", "undefined", "connected",
-                                         "disconnected" };
+    static const char *const names[] = {
+        [VIRT_EVENT_CHANGED] = "changed",
+        [VIRT_EVENT_UNDEFINED] = "undefined",
+        [VIRT_EVENT_CONNECTED] = "connected",
+        [VIRT_EVENT_DISCONNECTED] = "disconnected",
+        [VIRT_EVENT_UNREACHABLE] = "unreachable",
+    };
 
     printf("%s %s\n", names[event], uuid == NULL ? "-" : uuid);
     fflush(stdout);
