@@ -100,34 +100,6 @@ path_of(const char *name, char out[400])
     (void)snprintf(out, 400, "%s/%s", testing_dir, name);
 }
 
-/* The bytes of an object, so that they can be put back. */
-static uint8_t *
-save(const char *name, size_t *ret_len)
-{
-    CLEANUP(blob_free) struct blob *b = testing_blob();
-    struct err err = { 0 };
-    uint64_t size = 0;
-    uint8_t *data;
-
-    CHECK_OK(blob_size(b, name, &size, &err), &err);
-    data = xcalloc(1, (size_t)size + 1);
-    CHECK_OK(blob_get(b, name, 0, data, (size_t)size, ret_len, &err), &err);
-    CHECK_INT(*ret_len, ==, size);
-    return data;
-}
-
-static void
-put_back(const char *name, const uint8_t *data, size_t len)
-{
-    CLEANUP(blob_free) struct blob *b = testing_blob();
-    struct err err = { 0 };
-    bool existed = true;
-
-    CHECK_OK(blob_remove(b, name, &err), &err);
-    CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
-    CHECK(!existed);
-}
-
 /* False when the bytes stay the same. */
 static bool
 inflict(enum damage kind, const char *name, const uint8_t *data, size_t len)
@@ -151,7 +123,7 @@ inflict(enum damage kind, const char *name, const uint8_t *data, size_t len)
     }
     if (bad_len == len && memcmp(bad, data, len) == 0)
         return false;
-    put_back(name, bad, bad_len);
+    testing_replace(name, bad, bad_len);
     return true;
 }
 
@@ -290,7 +262,7 @@ damage_one(const char *name, enum damage kind, bool is_last_entry)
     struct err err = { 0 };
     size_t len = 0;
 
-    data = save(name, &len);
+    data = testing_load(name, &len);
     /* A log without its last entry is a whole, older log. */
     if (!(kind >= REMOVE && is_last_entry) && inflict(kind, name, data, len)) {
         if (testing_repo_try_open(&repo, &err) == 0)
@@ -304,7 +276,7 @@ damage_one(const char *name, enum damage kind, bool is_last_entry)
 
             CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
         } else {
-            put_back(name, data, len);
+            testing_replace(name, data, len);
         }
     }
 }
@@ -330,7 +302,7 @@ a_place_that_cannot_be_read_is_damage(void)
 
         if (strchr("mp", n.names[i][0]) == NULL)
             continue;
-        data = save(n.names[i], &len);
+        data = testing_load(n.names[i], &len);
         for (unsigned k = 0; k < 6; k++) {
             CLEANUP(repo_close) struct repo *repo = NULL;
             uint64_t at = k == 0 ? 0 : k == 1 ? len - 1 : testing_below(len);
@@ -388,15 +360,15 @@ a_node_in_two_places_is_damaged_in_one(void)
         memset(f.affects, 0, sizeof f.affects);
         (void)snprintf(name, sizeof name, "m/%s/0", ids[i]);
         f.name = name;
-        data = save(name, &len);
+        data = testing_load(name, &len);
         data[64] ^= 4; /* the header of its first frame, a node */
-        put_back(name, data, len);
+        testing_replace(name, data, len);
         CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),
                  &err);
         CHECK(damages > 0 && f.names_it);
         CHECK(f.affects[i][0] && !f.affects[1 - i][0]);
         data[64] ^= 4;
-        put_back(name, data, len);
+        testing_replace(name, data, len);
     }
     testing_dir_remove();
 }
@@ -418,7 +390,7 @@ a_damaged_footer_affects_no_backup(void)
 
         CHECK_OK(blob_list(b, "p/", &n, &err), &err);
     }
-    data = save(n.names[0], &len);
+    data = testing_load(n.names[0], &len);
     from = (size_t)le_get64(data + len - 64 + 16);
     for (size_t at = from; at < from + 24 + 80; at += 13) {
         CLEANUP(repo_close) struct repo *repo = NULL;
@@ -429,7 +401,7 @@ a_damaged_footer_affects_no_backup(void)
         uint64_t damages = 0;
 
         data[at] ^= 4;
-        put_back(n.names[0], data, len);
+        testing_replace(n.names[0], data, len);
         data[at] ^= 4;
         repo = testing_repo_open((struct blob_fault_plan){ 0 });
         CHECK_OK(repo_verify(repo, REPO_VERIFY_TREES, 2, &sink, &damages, &err),

@@ -45,31 +45,6 @@ back_up(struct repo *repo, uint32_t fill, char ret_id[REPO_ID_SIZE])
     back_up_on(repo, NULL, fill, ret_id);
 }
 
-static uint8_t *
-load(const char *name, size_t *ret_len)
-{
-    CLEANUP(blob_free) struct blob *b = testing_blob();
-    struct err err = { 0 };
-    uint64_t size = 0;
-    uint8_t *data;
-
-    CHECK_OK(blob_size(b, name, &size, &err), &err);
-    data = xcalloc(1, (size_t)size + 1);
-    CHECK_OK(blob_get(b, name, 0, data, (size_t)size, ret_len, &err), &err);
-    return data;
-}
-
-static void
-replace(const char *name, const uint8_t *data, size_t len)
-{
-    CLEANUP(blob_free) struct blob *b = testing_blob();
-    struct err err = { 0 };
-    bool existed;
-
-    CHECK_OK(blob_remove(b, name, &err), &err);
-    CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
-}
-
 /* Stripes and trailer say what is there. */
 static void
 seal_pack(uint8_t *data, size_t len, const char *name)
@@ -181,7 +156,7 @@ a_frame_in_anothers_place_is_not_taken_for_it(void)
         back_up_on(repo, id, 0, second); /* the same tree */
         repo_close(repo);
         (void)snprintf(name, sizeof name, "p/%s/0", id);
-        data = load(name, &len);
+        data = testing_load(name, &len);
         first = pack_head_size(i == 0);
         flen = (FRAME_HEADER_SIZE + CHUNK + (i == 0 ? AEAD_TAG_SIZE : 0) + 7) &
                ~(size_t)7;
@@ -191,7 +166,7 @@ a_frame_in_anothers_place_is_not_taken_for_it(void)
         memcpy(data + first + 2 * flen, data + first + 5 * flen, flen);
         memcpy(data + first + 5 * flen, held, flen);
         seal_pack(data, len, name);
-        replace(name, data, len);
+        testing_replace(name, data, len);
         repo = testing_repo_open((struct blob_fault_plan){ 0 });
         CHECK_INT(refused(repo), ==, 2);
         f = verify(repo, REPO_VERIFY_STRIPES);
@@ -224,12 +199,12 @@ a_flipped_byte_of_a_pack_is_seen_without_a_key(void)
         back_up(repo, 1, id);
         repo_close(repo);
         (void)snprintf(name, sizeof name, "%c/%s/0", i == 0 ? 'p' : 'm', id);
-        data = load(name, &len);
+        data = testing_load(name, &len);
         CHECK_OK(repo_open(testing_blob(), &none, &repo, &err), &err);
         CHECK_INT(verify(repo, REPO_VERIFY_STRIPES).damages, ==, 0);
         for (size_t at = 0; at < len; at += len - at < 72 ? 1 : len / 40) {
             data[at] ^= 0x10;
-            replace(name, data, len);
+            testing_replace(name, data, len);
             CHECK(verify(repo, REPO_VERIFY_STRIPES).damages > 0);
             data[at] ^= 0x10;
         }
@@ -285,13 +260,13 @@ a_chunk_with_other_bytes_is_not_taken_for_it(void)
     back_up(repo, 1, id);
     repo_close(repo);
     (void)snprintf(name, sizeof name, "p/%s/0", id);
-    data = load(name, &len);
+    data = testing_load(name, &len);
     frame = data + PACK_HEADER_SIZE;
     frame[FRAME_HEADER_SIZE + 77] ^= 1;
     le_put32(frame + 16, crc_32c(0, frame + FRAME_HEADER_SIZE, CHUNK));
     le_put32(frame + 20, crc_32c(0, frame, 20));
     seal_pack(data, len, name);
-    replace(name, data, len);
+    testing_replace(name, data, len);
     repo = testing_repo_open((struct blob_fault_plan){ 0 });
     CHECK_INT(refused(repo), ==, 1);
     f = verify(repo, REPO_VERIFY_FRAMES);
@@ -321,8 +296,8 @@ a_pack_under_anothers_name_is_not_taken_for_it(void)
         repo_close(repo);
         (void)snprintf(from, sizeof from, "%c/%s/0", kinds[i % 2], other);
         (void)snprintf(to, sizeof to, "%c/%s/0", kinds[i % 2], id);
-        data = load(from, &len);
-        replace(to, data, len);
+        data = testing_load(from, &len);
+        testing_replace(to, data, len);
         repo = testing_repo_open((struct blob_fault_plan){ 0 });
         if (i % 2 == 0)
             CHECK_INT(refused(repo), ==, CHUNKS);
@@ -333,16 +308,32 @@ a_pack_under_anothers_name_is_not_taken_for_it(void)
     }
 }
 
+/* Of two backups, beside so many damaged entries of the log; and it is whole.
+ */
+static void
+only_the_first_is_left(size_t want_damage)
+{
+    CLEANUP(repo_close)
+    struct repo *repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    size_t n = 0, damage = 0;
+    struct err err = { 0 };
+
+    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
+    CHECK_INT(n, ==, 1);
+    CHECK_INT(damage, ==, want_damage);
+    CHECK_INT(refused(repo), ==, 0);
+}
+
 /* An entry that is genuine in every byte, but not the one of that number. */
 static void
 an_entry_of_the_log_under_another_number_is_damage(void)
 {
-    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo *repo;
     CLEANUP(blob_free) struct blob *blob = NULL;
     CLEANUP(mem_free) uint8_t *data = NULL;
-    CLEANUP(mem_free) struct repo_entry *e = NULL;
     char other[REPO_ID_SIZE];
-    size_t len = 0, n = 0, damage = 0;
+    size_t len = 0;
     struct err err = { 0 };
 
     testing_dir_make();
@@ -353,14 +344,10 @@ an_entry_of_the_log_under_another_number_is_damage(void)
     repo_close(repo);
     /* The last is once more the second. Without the third nothing says what it
      * should follow. */
-    data = load("log/00000000000000000002", &len);
-    replace("log/00000000000000000004", data, len);
+    data = testing_load("log/00000000000000000002", &len);
+    testing_replace("log/00000000000000000004", data, len);
     CHECK_OK(blob_remove(blob, "log/00000000000000000003", &err), &err);
-    repo = testing_repo_open((struct blob_fault_plan){ 0 });
-    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
-    CHECK_INT(n, ==, 1);
-    CHECK_INT(damage, ==, 2);
-    CHECK_INT(refused(repo), ==, 0);
+    only_the_first_is_left(2);
     testing_dir_remove();
 }
 
@@ -369,12 +356,11 @@ an_entry_of_the_log_under_another_number_is_damage(void)
 static void
 an_entry_of_another_history_is_damage(void)
 {
-    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo *repo;
     CLEANUP(blob_free) struct blob *blob = NULL;
     CLEANUP(mem_free) uint8_t *data = NULL;
-    CLEANUP(mem_free) struct repo_entry *e = NULL;
     char other[REPO_ID_SIZE];
-    size_t len = 0, n = 0, damage = 0;
+    size_t len = 0;
     struct err err = { 0 };
 
     testing_dir_make();
@@ -383,18 +369,14 @@ an_entry_of_another_history_is_damage(void)
     back_up(repo, 1, id);      /* entries 1 and 2 */
     back_up(repo, 100, other); /* 3 and 4 */
     repo_close(repo);
-    data = load("log/00000000000000000004", &len);
+    data = testing_load("log/00000000000000000004", &len);
     CHECK_OK(blob_remove(blob, "log/00000000000000000003", &err), &err);
     CHECK_OK(blob_remove(blob, "log/00000000000000000004", &err), &err);
     repo = testing_repo_open((struct blob_fault_plan){ 0 });
     back_up(repo, 200, other); /* 3 and 4 */
     repo_close(repo);
-    replace("log/00000000000000000004", data, len);
-    repo = testing_repo_open((struct blob_fault_plan){ 0 });
-    CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
-    CHECK_INT(n, ==, 1);
-    CHECK_INT(damage, ==, 1);
-    CHECK_INT(refused(repo), ==, 0);
+    testing_replace("log/00000000000000000004", data, len);
+    only_the_first_is_left(1);
     testing_dir_remove();
 }
 
@@ -412,13 +394,13 @@ an_entry_of_another_repository_is_damage(void)
     repo = testing_repo_create(false);
     back_up(repo, 1, id);
     repo_close(repo);
-    data = load("log/00000000000000000001", &len);
+    data = testing_load("log/00000000000000000001", &len);
     testing_dir_remove();
     testing_dir_make();
     repo = testing_repo_create(false);
     back_up(repo, 1, id);
     repo_close(repo);
-    replace("log/00000000000000000001", data, len);
+    testing_replace("log/00000000000000000001", data, len);
     repo = testing_repo_open((struct blob_fault_plan){ 0 });
     CHECK_OK(repo_list(repo, &e, &n, &damage, &err), &err);
     CHECK_INT(damage, ==, 2); /* and the next does not follow it */
@@ -439,7 +421,7 @@ an_entry_has_the_length_that_it_says(void)
     testing_dir_make();
     repo = testing_repo_create(false);
     back_up(repo, 1, id);
-    data = load("log/00000000000000000002", &len);
+    data = testing_load("log/00000000000000000002", &len);
     CHECK_OK(commitlog_decode(data, len, repo->uuid, NULL, &e, &err), &err);
     said = le_get32(data + 12);
     for (uint32_t n = 0; n < 70000; n += n < 300 ? 1 : 997) {
@@ -704,7 +686,7 @@ hurt_frame(const char *name, unsigned at)
     struct err err = { 0 };
     size_t len = 0, off = pack_head_size(1);
 
-    data = load(name, &len);
+    data = testing_load(name, &len);
     for (unsigned i = 0;; i++, off += h.flen) {
         CHECK_OK(frame_header_decode(data + off, len - off, true, &h, &err),
                  &err);
@@ -712,7 +694,7 @@ hurt_frame(const char *name, unsigned at)
             break;
     }
     data[off + FRAME_HEADER_SIZE] ^= 1;
-    replace(name, data, len);
+    testing_replace(name, data, len);
 }
 
 static size_t

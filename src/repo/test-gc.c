@@ -36,16 +36,6 @@ make(struct repo *repo, struct testing_disk *d, const char *parent,
     memcpy(ret_id, repo_backup_id(b), REPO_ID_SIZE);
 }
 
-static void
-check(struct repo *repo, const char *id, const struct testing_disk *d)
-{
-    CLEANUP(repo_view_close) struct repo_view *v = NULL;
-    struct err err = { 0 };
-
-    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
-    testing_disk_check(d, v);
-}
-
 static struct repo_gc_result
 collect(struct repo *repo, int64_t grace_s, int64_t now)
 {
@@ -126,12 +116,12 @@ space_of_deleted_backups_comes_back(void)
     CHECK(stored(repo) <= needed + needed / 20);
     CHECK(stored(repo) >= needed - needed / 20);
     for (unsigned i = backups / 2; i < backups; i++)
-        check(repo, ids[i], &d[i]);
+        testing_backup_check(repo, ids[i], &d[i]);
     testing_check_sound(repo);
     r = collect(repo, 0, 0);
     CHECK_INT(r.removed_packs + r.condemned_packs, ==, 0);
     make(repo, &now, ids[backups - 1], 0, 8, ids[0]);
-    check(repo, ids[0], &now);
+    testing_backup_check(repo, ids[0], &now);
     for (unsigned i = 0; i < backups; i++)
         testing_disk_fini(&d[i]);
     testing_disk_fini(&now);
@@ -159,7 +149,7 @@ a_deleted_backup_can_be_taken_back_until_it_is_dropped(void)
     CHECK_OK(repo_hold_undelete(repo, ids, 1, &err), &err);
     r = collect(repo, 2 * DAY, now_s() + 9 * DAY);
     CHECK_INT(r.dropped_backups, ==, 0);
-    check(repo, id, &d);
+    testing_backup_check(repo, id, &d);
     CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
     r = collect(repo, 2 * DAY, now_s() + 9 * DAY);
     CHECK_INT(r.dropped_backups, ==, 1);
@@ -198,7 +188,7 @@ a_writer_at_work_keeps_its_parent_and_its_packs(void)
     r = collect(repo, 0, 0);
     CHECK_INT(r.dropped_backups, ==, 1);
     CHECK_INT(r.removed_packs, ==, 0); /* the child needs both of its packs */
-    check(repo, second, &d);
+    testing_backup_check(repo, second, &d);
     testing_check_sound(repo);
     testing_disk_fini(&d);
     testing_dir_remove();
@@ -253,7 +243,7 @@ clocks_only_decide_when(void)
     CHECK_INT(r.killed_sessions + r.removed_packs, ==, 0);
     r = collect(repo, 0, now_s() + (int64_t)100000 * DAY);
     CHECK_INT(r.killed_sessions + r.removed_packs, ==, 0);
-    check(repo, id, &d);
+    testing_backup_check(repo, id, &d);
     testing_disk_fini(&d);
     testing_dir_remove();
 }
@@ -278,7 +268,7 @@ a_dry_run_changes_nothing(void)
     CHECK_OK(repo_gc(repo, &o, NULL, &dry, &err), &err);
     CHECK(stored(repo) == before);
     CHECK_OK(repo_hold_undelete(repo, ids, 1, &err), &err);
-    check(repo, id, &d);
+    testing_backup_check(repo, id, &d);
     CHECK_OK(repo_delete(repo, ids, 1, &err), &err);
     r = collect(repo, 0, 0);
     CHECK_INT(dry.removed_bytes, ==, r.removed_bytes);
@@ -341,7 +331,7 @@ a_damaged_log_stops_it(void)
     repo_close(repo);
     CHECK_OK(testing_repo_try_open(&repo, &err), &err);
     CHECK_ERR(repo_gc(repo, &o, NULL, &r, &err), &err, ERR_CORRUPT);
-    check(repo, id, &d);
+    testing_backup_check(repo, id, &d);
     testing_disk_fini(&d);
     testing_dir_remove();
 }

@@ -75,16 +75,6 @@ make(struct repo *repo, struct testing_disk *d, char ret_id[REPO_ID_SIZE])
     memcpy(ret_id, repo_backup_id(b), REPO_ID_SIZE);
 }
 
-static void
-check(struct repo *repo, const char *id, const struct testing_disk *d)
-{
-    CLEANUP(repo_view_close) struct repo_view *v = NULL;
-    struct err err = { 0 };
-
-    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
-    testing_disk_check(d, v);
-}
-
 /* A chunk a day for two weeks, and a collector each day that takes those for
  * dead who said nothing for a week. */
 static void
@@ -113,7 +103,7 @@ a_backup_of_two_weeks_is_committed(void)
     CHECK_OK(repo_backup_commit(b, NULL, 0, NULL, &err), &err);
     memcpy(id, repo_backup_id(b), sizeof id);
     repo_backup_free(b);
-    check(other, id, &d);
+    testing_backup_check(other, id, &d);
     testing_check_sound(other);
     testing_disk_fini(&d);
     testing_dir_remove();
@@ -240,7 +230,7 @@ a_clock_that_is_wrong_by_ten_years_loses_nothing(void)
     CHECK_ERR(rc, &err, ERR_CONFLICT); /* it is told, and begins again */
     repo_backup_free(b);
     for (unsigned i = 0; i < ARRAY_SIZE(shifts); i++) {
-        check(repo, ids[i], &d[i]);
+        testing_backup_check(repo, ids[i], &d[i]);
         testing_disk_fini(&d[i]);
     }
     testing_check_sound(repo);

@@ -101,6 +101,33 @@ testing_blob(void)
     return b;
 }
 
+uint8_t *
+testing_load(const char *name, size_t *ret_len)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    uint64_t size = 0;
+    uint8_t *data;
+
+    CHECK_OK(blob_size(b, name, &size, &err), &err);
+    data = xcalloc(1, (size_t)size + 1);
+    CHECK_OK(blob_get(b, name, 0, data, (size_t)size, ret_len, &err), &err);
+    CHECK_INT(*ret_len, ==, size);
+    return data;
+}
+
+void
+testing_replace(const char *name, const uint8_t *data, size_t len)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+    bool existed = true;
+
+    CHECK_OK(blob_remove(b, name, &err), &err);
+    CHECK_OK(blob_put(b, name, data, len, &existed, &err), &err);
+    CHECK(!existed);
+}
+
 struct repo *
 testing_repo_create(bool is_encrypted)
 {
@@ -506,4 +533,15 @@ testing_disk_check(const struct testing_disk *d, struct repo_view *v)
     check_restore(d, v, n, 0, d->size);
     off = testing_below(d->size + 1);
     check_restore(d, v, n, off, testing_below(d->size - off + 1));
+}
+
+void
+testing_backup_check(struct repo *repo, const char *id,
+                     const struct testing_disk *d)
+{
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    struct err err = { 0 };
+
+    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+    testing_disk_check(d, v);
 }

@@ -19,6 +19,10 @@ void testing_dir_make(void);
 void testing_dir_remove(void);
 /* The blob store there. */
 struct blob *testing_blob(void) NODISCARD;
+/* The bytes of an object of it, the caller's to free. */
+uint8_t *testing_load(const char *name, size_t *ret_len) NODISCARD;
+/* Others in its place. */
+void testing_replace(const char *name, const uint8_t *data, size_t len);
 /* A fresh repository there; the key file lies beside it. */
 struct repo *testing_repo_create(bool is_encrypted) NODISCARD;
 /* Open it with its key, through a store with that plan. */
@@ -77,3 +81,6 @@ int testing_disk_write(const struct testing_disk *d, struct repo_backup *b,
                        unsigned n, struct err *err) NODISCARD;
 /* Read it back in every way and compare. */
 void testing_disk_check(const struct testing_disk *d, struct repo_view *v);
+/* The same, of the first disk of a backup. */
+void testing_backup_check(struct repo *repo, const char *id,
+                          const struct testing_disk *d);

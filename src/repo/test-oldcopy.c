@@ -74,16 +74,6 @@ make(struct repo *repo, struct testing_disk *d, const char *parent,
     memcpy(ret_id, repo_backup_id(b), REPO_ID_SIZE);
 }
 
-static void
-check(struct repo *repo, const char *id, const struct testing_disk *d)
-{
-    CLEANUP(repo_view_close) struct repo_view *v = NULL;
-    struct err err = { 0 };
-
-    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
-    testing_disk_check(d, v);
-}
-
 static struct testing_disk
 new_disk(void)
 {
@@ -131,9 +121,9 @@ an_older_copy_under_an_open_repository_gets_no_entry(void)
     CHECK_INT(n, ==, 1);
     CHECK_INT(damage, ==, 0);
     free(e);
-    check(repo, a, &then);
+    testing_backup_check(repo, a, &then);
     make(repo, &then, a, 300, c);
-    check(repo, c, &then);
+    testing_backup_check(repo, c, &then);
     testing_check_sound(repo);
     testing_dir_remove();
 }
@@ -162,7 +152,7 @@ what_was_deleted_since_then_is_not_removed_from_an_older_copy(void)
     CHECK_ERR(repo_gc(repo, &o, NULL, &r, &err), &err, ERR_UNAVAILABLE);
     repo_close(TAKE(repo));
     repo = testing_repo_open((struct blob_fault_plan){ 0 });
-    check(repo, a, &d);
+    testing_backup_check(repo, a, &d);
     testing_check_sound(repo);
     testing_dir_remove();
 }
