@@ -40,21 +40,13 @@ static const struct {
 static void
 keep(struct err *err, const char *text)
 {
-    const char *s = text;
-    const size_t room = sizeof err->msg - sizeof "...";
-    size_t len = 0, n;
+    size_t len = text_fit(text, sizeof err->msg - sizeof "...");
 
-    for (; *s != 0; s += n) {
-        n = text_utf8_length(s);
-        n = n == 0 ? 1 : n;
-        if (len + n > room)
-            break;
-        memcpy(err->msg + len, s, n);
-        if ((unsigned char)*s < 0x20)
-            err->msg[len] = ' ';
-        len += n;
-    }
-    memcpy(err->msg + len, *s != 0 ? "..." : "", *s != 0 ? sizeof "..." : 1);
+    memcpy(err->msg, text, len);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)err->msg[i] < 0x20)
+            err->msg[i] = ' ';
+    (void)strcpy(err->msg + len, text[len] != 0 ? "..." : "");
     text_clean(err->msg, false);
 }
 

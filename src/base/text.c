@@ -22,6 +22,20 @@ text_utf8_length(const char *text)
     return n;
 }
 
+size_t
+text_fit(const char *s, size_t room)
+{
+    size_t len = 0, n;
+
+    for (; s[len] != 0; len += n) {
+        n = text_utf8_length(s + len);
+        n = n == 0 ? 1 : n;
+        if (len + n > room)
+            break;
+    }
+    return len;
+}
+
 /* C0, DEL, C1 (of which some terminals take U+009B for ESC [), and the
  * directional overrides, which show a line in another order than it has. */
 static bool

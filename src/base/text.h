@@ -9,6 +9,10 @@
  * 3629. `s` ends in NUL. */
 size_t text_utf8_length(const char *s);
 
+/* How many bytes of `s`, in whole characters, are no more than `room`. What is
+ * no UTF-8 counts byte by byte. */
+size_t text_fit(const char *s, size_t room);
+
 /* In place: what moves the cursor, colours, turns the direction of writing or
  * is no UTF-8 becomes '?', byte by byte. With `keeps_lines` newlines stay. */
 void text_clean(char *s, bool keeps_lines);

@@ -58,18 +58,10 @@ backup_hold_wanted(const json_t *backup)
     const char *text = json_string_value(json_object_get(
         jsonx_get(backup, "metadata.annotations"), TARGET_RETAIN_HOLD));
     char *reason;
-    size_t len = 0, n;
 
     if (!target_retain_is_held(backup))
         return NULL;
-    while (text[len] != 0) { /* whole characters */
-        n = text_utf8_length(text + len);
-        n = n == 0 ? 1 : n;
-        if (len + n > REPO_HOLD_REASON_MAX)
-            break;
-        len += n;
-    }
-    reason = xstrndup(text, len);
+    reason = xstrndup(text, text_fit(text, REPO_HOLD_REASON_MAX));
     text_clean(reason, false);
     return reason;
 }

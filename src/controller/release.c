@@ -13,40 +13,38 @@
 #include "controller/capture.h"
 #include "controller/tracking.h"
 
+/* Is there an object of this kind, in any namespace, of which `get` is `text`?
+ */
 static bool
-has_uid(struct ctl *ctl, const struct gvr *gvr, const char *uid)
+has(struct ctl *ctl, const struct gvr *gvr,
+    const char *(*get)(const struct object *), const char *text)
 {
     struct object_list all;
     bool found = false;
 
     cache_list(ctl->cache, gvr, NULL, &all);
     for (size_t i = 0; i < all.n && !found; i++)
-        found = strcmp(object_uid(all.v[i]), uid) == 0;
+        found = strcmp(get(all.v[i]), text) == 0;
     object_list_fini(&all);
     return found;
 }
 
 /* The content of a snapshot may outlive it. */
 static bool
-has_content(struct ctl *ctl, const char *cut_id)
+is_known(struct ctl *ctl, const char *cut_id)
 {
-    CLEANUP(mem_free) char *name = capture_content_name(cut_id);
-    struct object_list all;
-    bool found = false;
+    CLEANUP(mem_free) char *content = capture_content_name(cut_id);
 
-    cache_list(ctl->cache, &kind_vmsnapshotcontent.gvr, NULL, &all);
-    for (size_t i = 0; i < all.n && !found; i++)
-        found = strcmp(object_name(all.v[i]), name) == 0;
-    object_list_fini(&all);
-    return found;
+    return has(ctl, &kind_vmsnapshot.gvr, object_uid, cut_id) ||
+           has(ctl, &kind_vmbackup.gvr, object_uid, cut_id) ||
+           has(ctl, &kind_vmsnapshotcontent.gvr, object_name, content);
 }
 
 static int
 drop_unknown(struct ctl *ctl, const char *uuid, const char *cut_id,
              struct err *err)
 {
-    if (has_uid(ctl, &kind_vmsnapshot.gvr, cut_id) ||
-        has_uid(ctl, &kind_vmbackup.gvr, cut_id) || has_content(ctl, cut_id))
+    if (is_known(ctl, cut_id))
         return 0;
     log_warn(
         "VM %s: released with the layers of %s, a snapshot that no object knows",

@@ -7,16 +7,6 @@
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
 
-static int
-on_progress(void *arg, uint64_t done, uint64_t all)
-{
-    struct progress *p = arg;
-
-    p->all = all;
-    progress_show(p, done);
-    return 0;
-}
-
 static void
 print_result(const struct repotool *t, const struct repo_compact_result *r)
 {
@@ -56,7 +46,7 @@ cmd_compact(const struct repotool *t, struct err *err)
     progress_init(&p, "compact", 0, t->is_quiet);
     rc = repo_compact(
         repo, &o,
-        &(struct repo_compact_sink){ .progress = on_progress, .arg = &p }, &r,
+        &(struct repo_compact_sink){ .progress = progress_on, .arg = &p }, &r,
         err);
     progress_end(&p);
     if (rc == 0)

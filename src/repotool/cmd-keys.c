@@ -143,21 +143,11 @@ remove_key(const struct repotool *t, struct err *err)
 }
 
 static int
-on_progress(void *arg, uint64_t done, uint64_t all)
-{
-    struct progress *p = arg;
-
-    p->all = all;
-    progress_show(p, done);
-    return 0;
-}
-
-static int
 rewrite(const struct repotool *t, struct err *err)
 {
     const struct repo_compact_options o = { .rewrites_keys = true };
     CLEANUP(repo_close) struct repo *repo = NULL;
-    struct repo_compact_sink sink = { .progress = on_progress };
+    struct repo_compact_sink sink = { .progress = progress_on };
     struct repo_compact_result r;
     struct progress p;
     int rc;

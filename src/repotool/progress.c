@@ -65,6 +65,16 @@ progress_show(struct progress *p, uint64_t done)
     pthread_mutex_unlock(&p->mutex);
 }
 
+int
+progress_on(void *arg, uint64_t done, uint64_t all)
+{
+    struct progress *p = arg;
+
+    p->all = all;
+    progress_show(p, done);
+    return 0;
+}
+
 void
 progress_end(struct progress *p)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* repotool/progress.h: one line on a terminal that says how far it is.
  *
- * Threads: progress_show() any.
+ * Threads: progress_show() and progress_on() any.
  */
 #pragma once
 #include <pthread.h>
@@ -19,6 +19,8 @@ struct progress {
 void progress_init(struct progress *p, const char *what, uint64_t all,
                    bool is_quiet);
 void progress_show(struct progress *p, uint64_t done);
+/* The same as the callback of a sink, with the progress as its `arg`; 0. */
+int progress_on(void *arg, uint64_t done, uint64_t all);
 void progress_end(struct progress *p); /* clears the line */
 
 /* "1.5 GiB" */
