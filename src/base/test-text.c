@@ -53,6 +53,16 @@ what_is_no_utf8_goes(void)
     check("cut \xe2\x82", false, "cut ??");
 }
 
+static void
+a_cut_never_splits_a_character(void)
+{
+    CHECK(text_fit("", 10) == 0);
+    CHECK(text_fit("abc", 3) == 3 && text_fit("abc", 2) == 2);
+    CHECK(text_fit("a\xc3\xa9z", 2) == 1 && text_fit("a\xc3\xa9z", 3) == 3);
+    CHECK(text_fit("\xf0\x9f\x94\x92", 3) == 0);
+    CHECK(text_fit("\xff\xff\xff", 2) == 2); /* no UTF-8: by bytes */
+}
+
 int
 main(void)
 {
@@ -60,6 +70,7 @@ main(void)
         { "text that is fine stays", text_that_is_fine_stays },
         { "nothing reaches the terminal", nothing_reaches_the_terminal },
         { "what is no UTF-8 goes", what_is_no_utf8_goes },
+        { "a cut never splits a character", a_cut_never_splits_a_character },
     };
 
     return test_main(tests, ARRAY_SIZE(tests));
