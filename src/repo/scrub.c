@@ -18,8 +18,10 @@
 #include "repo/scrub-private.h"
 #include "repo/verify.h"
 
-#define SAVE_MS 20000 /* the cursor is written that often */
-#define NAP_MS  500   /* a sleep is interrupted to ask whether to stop */
+/* The cursor is written after so many packs, or so long: what a kill costs. */
+#define SAVE_PACKS 4
+#define SAVE_MS    1000
+#define NAP_MS     500 /* a sleep is interrupted to ask whether to stop */
 
 struct scrub {
     struct repo *repo;
@@ -34,6 +36,7 @@ struct scrub {
     uint64_t all, done;    /* bytes, of the whole pass */
     uint64_t budget_ms;    /* when the next byte may be read */
     uint64_t saved_ms;
+    unsigned unsaved; /* packs that were read since */
 };
 
 /* ---- hooks of verify ---- */
@@ -155,9 +158,10 @@ save(struct scrub *s, bool is_urgent, struct err *err)
 {
     uint64_t now = clock_mono_ms();
 
-    if (!is_urgent && now - s->saved_ms < SAVE_MS)
+    if (!is_urgent && s->unsaved < SAVE_PACKS && now - s->saved_ms < SAVE_MS)
         return 0;
     s->saved_ms = now;
+    s->unsaved = 0;
     s->state.known.done_bytes = s->done;
     return scrub_state_save(s->repo, &s->state, err);
 }
@@ -178,6 +182,7 @@ read_pack(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
         write_found(s, err) < 0 || clear_pack(s, id, err) < 0)
         return -1;
     s->result->packs++;
+    s->unsaved++;
     (void)snprintf(s->state.cursor, sizeof s->state.cursor, "%s", name);
     return save(s, false, err);
 }

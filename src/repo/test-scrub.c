@@ -2,8 +2,10 @@
 /* A damaged chunk is found, named, not used again, stored again by the next
  * backup, and then older backups are whole too. */
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -90,6 +92,7 @@ struct heard {
     unsigned damages, affected;
     uint64_t lost;
     uint64_t stop_at; /* bytes; 0: never */
+    bool dies;        /* it is killed there */
 };
 
 static void
@@ -115,7 +118,11 @@ on_progress(void *arg, uint64_t done, uint64_t all)
 {
     struct heard *h = arg;
 
-    return h->stop_at != 0 && done >= h->stop_at;
+    if (h->stop_at == 0 || done < h->stop_at)
+        return 0;
+    if (h->dies)
+        (void)raise(SIGKILL);
+    return 1;
 }
 
 static int
@@ -342,23 +349,66 @@ a_copy_stays_while_somebody_needs_it(void)
     testing_dir_remove();
 }
 
+/* Six backups of two packs, in which nothing is kept already. */
+static struct repo *
+twelve_packs(void)
+{
+    struct repo *repo;
+    char id[REPO_ID_SIZE];
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    for (unsigned i = 0; i < 6; i++) {
+        for (uint64_t c = 0; c < CHUNKS; c++)
+            testing_disk_set(&disk, c, TESTING_RANDOM, 100 + CHUNKS * i + c);
+        (void)backup(repo, NULL, 0, id);
+    }
+    return repo;
+}
+
+/* Six packs of metadata come first, then two of data, and the third is being
+ * read: but for a few they are not read again. */
+static void
+a_pass_goes_on_where_it_was_killed(void)
+{
+    struct repo *repo = twelve_packs(), *other;
+    struct heard h = { .stop_at = 5 * disk.size / 2, .dies = true };
+    struct repo_scrub_result r;
+    struct repo_scrub_state s;
+    struct err err = { 0 };
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        (void)!scrub(repo, &h, &r, &err);
+        _exit(0);
+    }
+    CHECK(child > 0);
+    CHECK_INT(waitpid(child, &status, 0), ==, child);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    other = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_OK(repo_scrub_look(other, &s, &err), &err);
+    CHECK(s.is_under_way && s.last_end_unix_s == 0);
+    h = (struct heard){ 0 };
+    CHECK_OK(scrub(other, &h, &r, &err), &err);
+    CHECK_INT(r.packs, >=, 4);
+    CHECK_INT(r.packs, <=, 8);
+    CHECK_OK(repo_scrub_look(other, &s, &err), &err);
+    CHECK(!s.is_under_way && s.last_end_unix_s > 0);
+    repo_close(other);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
 static void
 a_pass_goes_on_where_it_was_stopped(void)
 {
-    struct repo *repo, *other;
-    char id[6][REPO_ID_SIZE];
+    struct repo *repo = twelve_packs(), *other;
     struct heard h = { 0 };
     struct repo_scrub_result r, rest;
     struct repo_scrub_state s;
     struct err err = { 0 };
 
-    testing_dir_make();
-    repo = testing_repo_create(false);
-    for (unsigned i = 0; i < ARRAY_SIZE(id); i++) {
-        for (uint64_t c = 0; c < CHUNKS; c++) /* nothing is kept already */
-            testing_disk_set(&disk, c, TESTING_RANDOM, 100 + CHUNKS * i + c);
-        (void)backup(repo, NULL, 0, id[i]);
-    }
     h.stop_at = 5 * disk.size / 2;
     CHECK_ERR(scrub(repo, &h, &r, &err), &err, ERR_CANCELLED);
     CHECK_OK(repo_scrub_look(repo, &s, &err), &err);
@@ -413,6 +463,8 @@ main(void)
           a_copy_stays_while_somebody_needs_it },
         { "a pass goes on where it was stopped",
           a_pass_goes_on_where_it_was_stopped },
+        { "a pass goes on where it was killed",
+          a_pass_goes_on_where_it_was_killed },
         { "it keeps its rate", it_keeps_its_rate },
     };
     int rc;
