@@ -21,7 +21,7 @@ enum {
     AT_HEADER_CRC = 20,
 };
 
-static uint8_t plain[LEN], got[LEN];
+static uint8_t plain[LEN], got[LEN + 8];
 
 static struct frame_origin
 origin(bool is_encrypted)
@@ -171,6 +171,62 @@ a_frame_has_one_length(void)
     }
 }
 
+/* Who set the checksums again may say any length. */
+static void
+no_frame_is_longer_than_frames_are(void)
+{
+    CLEANUP(frame_ctx_free) struct frame_ctx *ctx = frame_ctx_new(1);
+    struct frame_origin o = origin(false);
+    uint32_t flen = 0;
+    CLEANUP(mem_free) uint8_t *f = make(ctx, &o, true, &flen);
+    struct frame_header h;
+    struct err err = { 0 };
+
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t max = i < 2 ? FRAME_PLAIN_MAX : FRAME_FOOTER_MAX;
+
+        le_put32(f + AT_ORDINAL, i < 2 ? 7 : FRAME_FOOTER_ORDINAL);
+        le_put32(f + AT_ULEN, max + i % 2);
+        le_put32(f + AT_HEADER_CRC, crc_32c(0, f, AT_HEADER_CRC));
+        if (i % 2 == 0)
+            CHECK_OK(frame_header_decode(f, flen, false, &h, &err), &err);
+        else
+            CHECK_ERR(frame_header_decode(f, flen, false, &h, &err), &err,
+                      ERR_CORRUPT);
+    }
+    /* Nor does it decode to another length than it says. */
+    le_put32(f + AT_ORDINAL, 7);
+    for (uint32_t len = LEN - 1; len <= LEN + 1; len++) {
+        le_put32(f + AT_ULEN, len);
+        le_put32(f + AT_HEADER_CRC, crc_32c(0, f, AT_HEADER_CRC));
+        CHECK(opens(ctx, &o, f, flen, len) == (len == LEN));
+    }
+}
+
+static void
+a_location_is_one_that_a_pack_can_have(void)
+{
+    static const struct frame_loc good = { .off8 = 8,
+                                           .flen = 64,
+                                           .ulen = FRAME_PLAIN_MAX };
+    struct frame_loc bad[] = { good, good, good, good, good, good }, got_loc;
+    uint8_t bytes[FRAME_LOC_SIZE];
+    struct err err = { 0 };
+
+    bad[0].ulen = 0;
+    bad[1].ulen++;
+    bad[2].flen = FRAME_HEADER_SIZE;
+    bad[3].flen = FRAME_SIZE_MAX / 8 * 8 + 8;
+    bad[4].flen++;
+    bad[5].off8--;
+    frame_loc_encode(&good, bytes);
+    CHECK_OK(frame_loc_decode(bytes, &got_loc, &err), &err);
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        frame_loc_encode(&bad[i], bytes);
+        CHECK_ERR(frame_loc_decode(bytes, &got_loc, &err), &err, ERR_CORRUPT);
+    }
+}
+
 static void
 a_frame_whose_key_is_locked_is_denied(void)
 {
@@ -192,6 +248,10 @@ main(void)
         { "no byte of a frame can change", no_byte_of_a_frame_can_change },
         { "no field can be set again", no_field_can_be_set_again },
         { "a frame has one length", a_frame_has_one_length },
+        { "no frame is longer than frames are",
+          no_frame_is_longer_than_frames_are },
+        { "a location is one that a pack can have",
+          a_location_is_one_that_a_pack_can_have },
         { "a frame whose key is locked is denied",
           a_frame_whose_key_is_locked_is_denied },
     };

@@ -2,7 +2,10 @@
 /* Property tests: random disks, random chains of backups, compared with a
  * model. test-repo [CASES [FIRST SEED]]. */
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "codec/crc.h"
 #include "codec/le.h"
@@ -438,6 +441,56 @@ several_buffers_are_out_at_once(void)
     testing_dir_remove();
 }
 
+#define ALL_BUFFERS 6u /* of BIG bytes: 24 MiB */
+
+struct lender {
+    struct repo_backup *backup;
+    unsigned disk;
+    uint8_t *buffer;
+    atomic_bool has_given;
+};
+
+static void *
+give_later(void *arg)
+{
+    struct lender *l = arg;
+
+    clock_sleep_ms(300);
+    atomic_store(&l->has_given, true);
+    repo_backup_buffer_put(l->backup, l->disk, l->buffer);
+    return NULL;
+}
+
+/* However slow the store is and however much there is to read, memory does not
+ * grow. */
+static void
+who_wants_one_more_buffer_waits_for_one(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    uint8_t *out[ALL_BUFFERS + 1] = { NULL };
+    struct lender l = { 0 };
+    struct err err = { 0 };
+    pthread_t thread;
+
+    testing_dir_make();
+    repo = testing_repo_create(false);
+    b = begin(repo, NULL);
+    l.backup = b;
+    CHECK_OK(repo_backup_add_disk(b, "d", 32 * BIG, 22, &l.disk, &err), &err);
+    for (unsigned i = 0; i < ALL_BUFFERS; i++)
+        CHECK_OK(repo_backup_buffer_get(b, l.disk, &out[i], &err), &err);
+    l.buffer = out[0];
+    CHECK_INT(pthread_create(&thread, NULL, give_later, &l), ==, 0);
+    CHECK_OK(repo_backup_buffer_get(b, l.disk, &out[ALL_BUFFERS], &err), &err);
+    CHECK(atomic_load(&l.has_given));
+    CHECK(out[ALL_BUFFERS] == l.buffer);
+    CHECK_INT(pthread_join(thread, NULL), ==, 0);
+    for (unsigned i = 1; i <= ALL_BUFFERS; i++)
+        repo_backup_buffer_put(b, l.disk, out[i]);
+    testing_dir_remove();
+}
+
 #define SMALL_DISKS (REPO_DISKS_MAX - 1)
 
 /* What a VM has beside its disks: NVRAM, TPM state. */
@@ -592,6 +645,8 @@ main(int argc, char **argv)
           what_is_not_committed_does_not_exist },
         { "wrong writes are refused", wrong_writes_are_refused },
         { "several buffers are out at once", several_buffers_are_out_at_once },
+        { "who wants one more buffer waits for one",
+          who_wants_one_more_buffer_waits_for_one },
         { "many small disks and metadata of any size",
           many_small_disks_and_metadata_of_any_size },
         { "a wrong key opens nothing", a_wrong_key_opens_nothing },
