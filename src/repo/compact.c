@@ -117,6 +117,20 @@ mark_movers(struct compact *c, struct err *err)
     return 0;
 }
 
+static unsigned
+count_old_sessions(const struct logstate *s)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < s->session_count; i++) {
+        const struct logstate_session *x = &s->sessions[i];
+
+        n += x->end == LOGSTATE_OPEN && x->open_seq != 0 && !x->is_void &&
+             x->epoch != s->epoch.epoch;
+    }
+    return n;
+}
+
 static int
 list_packs(struct compact *c, struct err *err)
 {
@@ -129,6 +143,7 @@ list_packs(struct compact *c, struct err *err)
     for (size_t i = 0; i < c->count; i++)
         if (is_eligible(s, &c->packs[i].id))
             c->packs[n++] = c->packs[i];
+    c->result->old_sessions = count_old_sessions(s);
     commitlog_state_give(c->repo->log);
     c->count = n;
     for (size_t i = 0; i < n; i++) {

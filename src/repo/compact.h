@@ -31,6 +31,9 @@ struct repo_compact_result {
     uint64_t bytes_rewritten; /* of those packs: what can be collected now */
     uint64_t bytes_written;   /* of the new packs */
     uint64_t packs_skipped;   /* damaged, or somebody else was faster */
+    /* Writers at work that began before the last rotation: what they store has
+     * the older keys. */
+    unsigned old_sessions;
 };
 
 struct repo_compact_sink {

@@ -156,6 +156,7 @@ logstate_fold_open(struct logstate *s, const struct commitlog_entry *e,
         return 0;
     }
     x->open_seq = e->seq;
+    x->epoch = s->epoch.epoch;
     x->has_parent = !is_none(e->body + 16);
     memcpy(x->parent, e->body + 16, 16);
     x->is_void = s->damage_count == 0 &&

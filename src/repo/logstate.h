@@ -33,6 +33,7 @@ struct logstate_session {
     bool is_void;      /* it began on what was gone: its COMMIT is ignored */
     bool is_used;      /* one that resumed it did commit */
     bool is_condemned; /* a pack of it is */
+    unsigned epoch;    /* of the last KEY before it was begun */
 };
 
 struct logstate_pin {

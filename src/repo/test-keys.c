@@ -396,6 +396,44 @@ who_cannot_read_compacts_what_others_stored(void)
     testing_dir_remove();
 }
 
+/* A backup that was begun before a rotation ends after it, with the keys that
+ * it has: who has all encrypted anew is told. */
+static void
+a_backup_at_work_goes_on_with_the_older_keys(void)
+{
+    CLEANUP(repo_close) struct repo *full = begin();
+    CLEANUP(repo_close) struct repo *now = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    struct repo_backup_options o = { .threads = 1 };
+    const struct repo_compact_options all = { .rewrites_keys = true };
+    const struct repo_compact_sink none = { 0 };
+    struct repo_compact_result r;
+    char first[REPO_ID_SIZE], id[REPO_ID_SIZE];
+    struct err err = { 0 };
+    unsigned epoch = 0, disk = 0;
+    size_t skipped = 0;
+
+    CHECK_OK(back_up(full, NULL, first, &err), &err);
+    CHECK_OK(repo_backup_begin(full, &o, &b, &err), &err);
+    memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
+    CHECK_OK(repo_keys_rotate(full, &epoch, &skipped, &err), &err);
+    CHECK_OK(testing_repo_try_open(&now, &err), &err);
+    CHECK_OK(repo_compact(now, &all, &none, &r, &err), &err);
+    CHECK_INT(r.packs_rewritten, ==, 2);
+    CHECK_INT(r.old_sessions, ==, 1);
+    renew(0, SIZE);
+    CHECK_OK(repo_backup_add_disk(b, "vda", SIZE, 0, &disk, &err), &err);
+    CHECK_OK(repo_backup_write(b, disk, 0, content, SIZE, &err), &err);
+    CHECK_OK(repo_backup_commit(b, NULL, 0, "uid", &err), &err);
+    CHECK_OK(repo_compact(now, &all, &none, &r, &err), &err);
+    CHECK_INT(r.packs_rewritten, ==, 2);
+    CHECK_INT(r.old_sessions, ==, 0);
+    CHECK_OK(repo_compact(now, &all, &none, &r, &err), &err);
+    CHECK_INT(r.packs_rewritten + r.old_sessions, ==, 0);
+    CHECK_OK(read_back(now, id, &err), &err);
+    testing_dir_remove();
+}
+
 static void
 the_last_full_key_stays(void)
 {
@@ -528,6 +566,37 @@ a_forged_grant_gives_nobody_its_keys(void)
     testing_dir_remove();
 }
 
+/* Who will be removed keeps a copy of his slot in the store. */
+static void
+a_slot_under_another_name_lets_nobody_in(void)
+{
+    CLEANUP(repo_close) struct repo *full = begin();
+    CLEANUP(repo_close) struct repo *gone = NULL;
+    CLEANUP(blob_free) struct blob *blob = testing_blob();
+    CLEANUP(mem_free) struct repo_key *k = NULL;
+    CLEANUP(mem_free) uint8_t *data = NULL;
+    char id[REPO_ID_SIZE], other[REPO_ID_SIZE], name[64];
+    struct err err = { 0 };
+    uint8_t uuid[16];
+    bool existed;
+    size_t len = 0, n = 0;
+
+    add_role(full, "restore-only", id);
+    (void)snprintf(name, sizeof name, "keys/%s", id);
+    data = testing_load(name, &len);
+    for (unsigned i = 0; i < 8; i++) { /* before and behind it in lists */
+        repo_id_random(uuid);
+        repo_id_format(uuid, other);
+        (void)snprintf(name, sizeof name, "keys/%s", other);
+        CHECK_OK(blob_put(blob, name, data, len, &existed, &err), &err);
+    }
+    CHECK_OK(repo_keys_list(full, &k, &n, &err), &err);
+    CHECK_INT(n, ==, 2);
+    CHECK_OK(repo_keys_remove(full, id, &err), &err);
+    CHECK_ERR(open_as("restore-only", &gone, &err), &err, ERR_DENIED);
+    testing_dir_remove();
+}
+
 /* Whose key is whole opens the repository. */
 static void
 a_slot_that_cannot_be_read_is_in_nobodys_way(void)
@@ -554,6 +623,8 @@ main(void)
           rotation_keeps_what_is_old_and_shuts_out_who_was_removed },
         { "who cannot read compacts what others stored",
           who_cannot_read_compacts_what_others_stored },
+        { "a backup at work goes on with the older keys",
+          a_backup_at_work_goes_on_with_the_older_keys },
         { "the last full key stays", the_last_full_key_stays },
         { "a recipient needs no secret to be added",
           a_recipient_needs_no_secret_to_be_added },
@@ -561,6 +632,8 @@ main(void)
           a_rotation_that_crashes_harms_nothing },
         { "a forged grant gives nobody its keys",
           a_forged_grant_gives_nobody_its_keys },
+        { "a slot under another name lets nobody in",
+          a_slot_under_another_name_lets_nobody_in },
         { "a slot that cannot be read is in nobody's way",
           a_slot_that_cannot_be_read_is_in_nobodys_way },
     };

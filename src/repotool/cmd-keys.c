@@ -160,12 +160,17 @@ rewrite(const struct repotool *t, struct err *err)
     progress_end(&p);
     if (rc < 0)
         return -1;
-    if (r.packs_rewritten == 0 && r.packs_skipped == 0)
+    if (r.packs_rewritten == 0 && r.packs_skipped == 0 && r.old_sessions == 0)
         printf("Nothing to do: no older key opens what backups need.\n");
     else
         printf("%llu packs were encrypted with the newest keys. \"vmkeep repo "
                "gc\" removes the old ones.\n",
                (unsigned long long)r.packs_rewritten);
+    if (r.old_sessions > 0)
+        return err_set(
+            err, ERR_BUSY,
+            "%u backups that began before the rotation are not at their end, and store with the older keys: do this once more (keys rewrite) when they are",
+            r.old_sessions);
     if (r.packs_skipped > 0)
         return err_set(
             err, ERR_BUSY,
