@@ -39,6 +39,11 @@ try_put_locked(struct commitlog *l, struct commitlog_entry *e, bool *ret_done,
     char name[32];
 
     e->seq = l->next_seq;
+    if (l->is_blind) /* who can read it would see a broken chain */
+        return err_set(
+            err, ERR_UNAVAILABLE,
+            "log/%020llu cannot be read: nothing can be written behind it",
+            (unsigned long long)l->next_seq - 1);
     memcpy(e->prev, l->head, HASH_SIZE);
     commitlog_encode(e, l->repo_uuid, l->keys, &bytes);
     commitlog_name(e->seq, name);

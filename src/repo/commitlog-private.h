@@ -20,6 +20,7 @@ struct commitlog {
     bool is_loaded GUARDED_BY(commitlog_lock);
     uint64_t next_seq GUARDED_BY(commitlog_lock);
     bool has_head GUARDED_BY(commitlog_lock); /* entry next_seq - 1 was found */
+    bool is_blind GUARDED_BY(commitlog_lock); /* it is there, but unreadable */
     uint8_t head[HASH_SIZE] GUARDED_BY(commitlog_lock);
     uint64_t bytes GUARDED_BY(commitlog_lock);
     struct logstate state GUARDED_BY(commitlog_lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log as far as it was read. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,14 +89,18 @@ read_next_locked(struct commitlog *l, bool must_exist, bool *ret_found,
     if (blob_get(l->blob, name, 0, l->scratch, COMMITLOG_SIZE_MAX + 1, &len,
                  err) < 0) {
         bool is_no_file = err->code == ERR_CORRUPT || err->code == ERR_INVALID;
+        bool is_unread = err->sys_errno == EIO; /* a place of the disk */
 
-        if (err->code != ERR_NOT_FOUND && !(must_exist && is_no_file))
+        if (err->code != ERR_NOT_FOUND &&
+            !(must_exist && (is_no_file || is_unread)))
             return -1;
         *ret_found = must_exist;
         if (must_exist) {
             logstate_note_damage(&l->state, l->next_seq,
-                                 is_no_file ? err->msg : "is missing");
+                                 is_no_file || is_unread ? err->msg
+                                                         : "is missing");
             l->has_head = false;
+            l->is_blind = is_unread;
             l->next_seq++;
         }
         return 0;
@@ -108,6 +113,7 @@ read_next_locked(struct commitlog *l, bool must_exist, bool *ret_found,
     }
     hash_sha256(l->scratch, len, l->head);
     l->has_head = true;
+    l->is_blind = false;
     l->bytes += len;
     l->next_seq++;
     return 0;

@@ -315,6 +315,39 @@ a_place_that_cannot_be_read_is_damage(void)
     forget_repo(BACKUPS);
 }
 
+/* Of each entry of the log. All backups but the one whose COMMIT it may be are
+ * there, and nothing is appended behind an entry that others can read. */
+static void
+an_entry_that_cannot_be_read_hides_at_most_one_backup(void)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    CLEANUP(blob_free) struct blob *b = NULL;
+    struct err err = { 0 };
+
+    testing_seed(seed);
+    make_repo(true, BACKUPS);
+    b = testing_blob();
+    CHECK_OK(blob_list(b, "log/", &n, &err), &err);
+    CHECK(n.count >= BACKUPS);
+    for (size_t i = 0; i < n.count; i++) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        CLEANUP(mem_free) struct repo_entry *e = NULL;
+        struct repo_backup_options o = { .threads = 1 };
+        struct repo_backup *none = NULL;
+        size_t count = 0, damage = 0;
+
+        repo = testing_repo_open((struct blob_fault_plan){
+            .kind = BLOB_FAULT_BAD_PLACE, .n = 40, .object = n.names[i] });
+        CHECK_OK(repo_list(repo, &e, &count, &damage, &err), &err);
+        CHECK(count + 1 >= BACKUPS);
+        CHECK_INT(damage, ==, 1);
+        if (i + 1 == n.count)
+            CHECK_ERR(repo_backup_begin(repo, &o, &none, &err), &err,
+                      ERR_UNAVAILABLE);
+    }
+    forget_repo(BACKUPS);
+}
+
 /* A disk of one byte again and again. */
 static void
 write_uniform(struct repo *repo, char id[REPO_ID_SIZE])
@@ -635,6 +668,8 @@ main(int argc, char **argv)
         { "damage is found and named", damage_is_found_and_named },
         { "a place that cannot be read is damage",
           a_place_that_cannot_be_read_is_damage },
+        { "an entry that cannot be read hides at most one backup",
+          an_entry_that_cannot_be_read_hides_at_most_one_backup },
         { "a node in two places is damaged in one",
           a_node_in_two_places_is_damaged_in_one },
         { "a damaged footer affects no backup",
