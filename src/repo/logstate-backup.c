@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/uuid.h"
 #include "codec/le.h"
 #include "repo/logstate.h"
@@ -74,19 +75,28 @@ logstate_fold_delete(struct logstate *s, const struct commitlog_entry *e,
     return 0;
 }
 
+static int
+refuse_held(const struct commitlog_hold *h, const char *id, struct err *err)
+{
+    char reason[sizeof h->reason];
+
+    memcpy(reason, h->reason, sizeof reason);
+    text_clean(reason, false); /* any program may have set it */
+    reason[text_fit(reason, 80)] = 0;
+    return err_set(err, ERR_CONFLICT,
+                   "backup %s is on hold (%s): release it first", id, reason);
+}
+
 int
 logstate_check_delete(const struct logstate *s, const struct commitlog_entry *e,
                       struct err *err)
 {
     for (size_t at = 2; at < e->body_len; at += 16) {
-        const struct commitlog_hold *h = logstate_hold_of(s, e->body + at);
         char id[UUID_STR_SIZE];
 
         repo_id_format(e->body + at, id);
         if (is_held(s, e->body + at))
-            return err_set(err, ERR_CONFLICT,
-                           "backup %s is on hold (%.80s): release it first", id,
-                           h->reason);
+            return refuse_held(logstate_hold_of(s, e->body + at), id, err);
         if (logstate_find(s, e->body + at) == s->backup_count)
             return err_set(err, ERR_NOT_FOUND, "backup %s: no such backup", id);
     }

@@ -52,6 +52,33 @@ check_list(struct repo *repo, const char *a, const char *b)
     CHECK(b == NULL || strcmp(e[n - 1].id, b) == 0);
 }
 
+/* Another program may put what it likes into the log; no terminal gets it. */
+static void
+a_refusal_says_the_reason_as_a_list_does(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    char a[REPO_ID_SIZE], *reason;
+    uint8_t id[16];
+    struct err err = { 0 };
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    make(repo, 1, a);
+    CHECK(repo_id_parse(a, id));
+    CHECK_OK(commitlog_append_hold(repo->log, id, "\033[2Jcourt", &err), &err);
+    CHECK_ERR(delete_one(repo, a, &err), &err, ERR_CONFLICT);
+    CHECK(strchr(err.msg, '\033') == NULL && strstr(err.msg, "court") != NULL);
+    /* Nor is a character cut in two. */
+    reason = xcalloc(1, 100);
+    memset(reason, 'x', 79);
+    memcpy(reason + 79, "\xc3\xa4rger", 6);
+    CHECK_OK(repo_hold_set(repo, a, reason, &err), &err);
+    CHECK_ERR(delete_one(repo, a, &err), &err, ERR_CONFLICT);
+    CHECK(strstr(err.msg, "xxx): release") != NULL);
+    free(reason);
+    testing_dir_remove();
+}
+
 static void
 a_backup_on_hold_cannot_be_deleted(void)
 {
@@ -213,6 +240,8 @@ main(void)
         { "a deleted backup can be taken back",
           a_deleted_backup_can_be_taken_back },
         { "bad frames are remembered", bad_frames_are_remembered },
+        { "a refusal says the reason as a list does",
+          a_refusal_says_the_reason_as_a_list_does },
     };
 
     return test_main(cases, ARRAY_SIZE(cases));
