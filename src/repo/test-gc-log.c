@@ -115,6 +115,55 @@ body_of(const struct testing_entry *x, struct buf *out)
     }
 }
 
+bool
+testing_is_backup(const struct logstate *s, unsigned who)
+{
+    uint8_t id[16];
+
+    testing_id_of(who, id);
+    return logstate_is_present(s, id);
+}
+
+bool
+testing_is_backup_now(const struct logstate *s, unsigned who)
+{
+    uint8_t id[16];
+
+    testing_id_of(who, id);
+    return logstate_find(s, id) < s->backup_count;
+}
+
+enum logstate_end
+testing_end_of(const struct logstate *s, unsigned who)
+{
+    uint8_t id[16];
+
+    testing_id_of(who, id);
+    return logstate_end_of(s, id);
+}
+
+bool
+testing_is_moved(const struct logstate *s)
+{
+    struct pack_id p = testing_pack_of(B0);
+
+    return logstate_moved_find(s, &p) != NULL;
+}
+
+unsigned
+testing_chunks_of(unsigned who)
+{
+    return who == DEDUP ? NEED_B : who == B0 || who == CHILD ? NEED_A : 0;
+}
+
+unsigned
+testing_others_of(unsigned who)
+{
+    return who == RESUMER ? BIT(RESUMER) | BIT(RESUMABLE)
+           : who == B0    ? 0
+                          : BIT(who);
+}
+
 struct commitlog_entry
 testing_entry_of(const struct testing_entry *x, uint64_t seq, struct buf *body)
 {

@@ -28,6 +28,17 @@ struct testing_entry {
 
 void testing_id_of(unsigned who, uint8_t id[16]);
 struct pack_id testing_pack_of(unsigned who);
+/* Is it a backup, perhaps a deleted one; and one that is not deleted? */
+bool testing_is_backup(const struct logstate *s, unsigned who);
+bool testing_is_backup_now(const struct logstate *s, unsigned who);
+enum logstate_end testing_end_of(const struct logstate *s, unsigned who);
+/* Was B0's pack rewritten? */
+bool testing_is_moved(const struct logstate *s);
+/* Which chunks of B0's pack a backup needs, and which other packs. */
+#define NEED_A BIT(0) /* the two chunks in B0's pack: B0 needs A */
+#define NEED_B BIT(1) /* and DEDUP needs B */
+unsigned testing_chunks_of(unsigned who);
+unsigned testing_others_of(unsigned who);
 /* As it stands in the log. `body` is what it refers to. */
 struct commitlog_entry testing_entry_of(const struct testing_entry *x,
                                         uint64_t seq, struct buf *body);
