@@ -194,11 +194,18 @@ done
 clear() { repo "$@" >>clear.log 2>&1; }
 clear hold clear "$id" because
 clear release clear "$id"
-clear delete clear "$first"
-clear undelete clear "$first"
+check_equal "one that is named twice is deleted once" "$(repo delete clear "$first" "$first")" "Deleted 1 backup."
+check_equal "and taken back once" "$(repo undelete clear "$first" "$first")" "Took back 1 backup."
 check "the format is that of the pages" python3 "$tests_dir/repo-format.py" clear
 clear delete clear "$first"
 clear check -q clear
+if unshare -m true 2>err; then # as a medium that cannot be written to
+    mkdir seal
+    sealed() { unshare -m sh -c 'mount --bind clear seal && mount -o remount,ro,bind seal && exec "$@"' - "$vmkeep" repo "$@"; }
+    sealed check -q seal 2>err && status=0 || status=$?
+    check "a check of what is read-only names verify" grep -q "vmkeep repo verify" err
+    check "which works" sealed verify -q seal
+fi
 clear gc --undelete-window 0 --grace 0 --dead 1 clear
 check "so it is after a collection" python3 "$tests_dir/repo-format.py" clear
 bad=0

@@ -122,13 +122,14 @@ int
 cmd_delete(const struct repotool *t, struct err *err)
 {
     CLEANUP(repo_close) struct repo *repo = NULL;
+    unsigned n;
 
     if (repotool_open(t, false, &repo, err) < 0 ||
         repo_delete(repo, (const char *const *)(t->args + 1),
                     (size_t)t->arg_count - 1, err) < 0)
         return -1;
-    printf("Deleted %d %s.\n", t->arg_count - 1,
-           t->arg_count == 2 ? "backup" : "backups");
+    n = cmd_retain_count(t);
+    printf("Deleted %u %s.\n", n, n == 1 ? "backup" : "backups");
     return 0;
 }
 

@@ -148,6 +148,20 @@ say_result(const struct repo_scrub_result *r)
                (unsigned long long)r->good_again);
 }
 
+/* Why a check that ended before its end did so. */
+static int
+tell_stop(struct err *err)
+{
+    if (err->code == ERR_CANCELLED)
+        return err_set(err, ERR_CANCELLED,
+                       "stopped; the same command goes on where this one was");
+    if (err->code == ERR_DENIED || err->code == ERR_UNSUPPORTED)
+        return err_wrap(
+            err,
+            "a check writes down how far it is; \"vmkeep repo verify\" reads as much and writes nothing");
+    return -1;
+}
+
 int
 cmd_check(const struct repotool *t, struct err *err)
 {
@@ -171,13 +185,10 @@ cmd_check(const struct repotool *t, struct err *err)
     progress_end(&told.progress);
     if (repo_info_get(repo)->is_unlocked)
         print_lost(repo, &told);
-    say_result(&r);
+    if (rc == 0 || r.packs > 0)
+        say_result(&r);
     if (rc < 0)
-        return err->code == ERR_CANCELLED
-                   ? err_set(
-                         err, ERR_CANCELLED,
-                         "stopped; the same command goes on where this one was")
-                   : -1;
+        return tell_stop(err);
     if (r.bad > 0)
         return err_set(err, ERR_CORRUPT,
                        "%llu frames are damaged and have no whole copy",

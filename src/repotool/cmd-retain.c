@@ -193,22 +193,37 @@ cmd_forget(const struct repotool *t, struct err *err)
     return 0;
 }
 
-static const char *
-plural(int n)
+static bool
+was_named(const struct repotool *t, int i)
 {
-    return n == 1 ? "backup" : "backups";
+    for (int k = 1; k < i; k++)
+        if (strcmp(t->args[k], t->args[i]) == 0)
+            return true;
+    return false;
+}
+
+unsigned
+cmd_retain_count(const struct repotool *t)
+{
+    unsigned n = 0;
+
+    for (int i = 1; i < t->arg_count; i++)
+        n += !was_named(t, i);
+    return n;
 }
 
 int
 cmd_undelete(const struct repotool *t, struct err *err)
 {
     CLEANUP(repo_close) struct repo *repo = NULL;
+    unsigned n;
 
     if (repotool_open(t, false, &repo, err) < 0 ||
         repo_hold_undelete(repo, (const char *const *)(t->args + 1),
                            (size_t)t->arg_count - 1, err) < 0)
         return -1;
-    printf("Took back %d %s.\n", t->arg_count - 1, plural(t->arg_count - 1));
+    n = cmd_retain_count(t);
+    printf("Took back %u %s.\n", n, n == 1 ? "backup" : "backups");
     return 0;
 }
 
@@ -228,12 +243,14 @@ int
 cmd_release(const struct repotool *t, struct err *err)
 {
     CLEANUP(repo_close) struct repo *repo = NULL;
+    unsigned n;
 
     if (repotool_open(t, false, &repo, err) < 0)
         return -1;
     for (int i = 1; i < t->arg_count; i++)
-        if (repo_hold_clear(repo, t->args[i], err) < 0)
+        if (!was_named(t, i) && repo_hold_clear(repo, t->args[i], err) < 0)
             return -1;
-    printf("Released %d %s.\n", t->arg_count - 1, plural(t->arg_count - 1));
+    n = cmd_retain_count(t);
+    printf("Released %u %s.\n", n, n == 1 ? "backup" : "backups");
     return 0;
 }

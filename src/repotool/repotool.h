@@ -61,6 +61,9 @@ int repotool_passphrase(const struct repotool *t, bool is_new, char **ret,
 int cmd_retain_option(struct repotool *t, int which, const char *text,
                       struct err *err) NODISCARD;
 
+/* How many backups args[1] and those behind it name; one may do so twice. */
+unsigned cmd_retain_count(const struct repotool *t);
+
 /* --grace, --undelete-window, --kill-after: 0 to 2. */
 int cmd_gc_option(struct repotool *t, int which, const char *text,
                   struct err *err) NODISCARD;
