@@ -8,6 +8,13 @@
  * while one is taken or put; two threads may read the same footer at once,
  * which costs time only. A segment that vanishes was merged: the list of
  * segments is read again.
+ *
+ * A sampled index knows of hooks only, ids that begin with SEGMENT_HOOK_BITS
+ * zeros: as ids are uniform, that is the begin of each segment and a 128th of
+ * it. A hook that is found brings the footer of its pack, and with it the
+ * chunks that were stored before and after it. So that a clone need not wait
+ * for a hook in every pack, the pack behind one in which something was found is
+ * looked into too. What is missed is stored again.
  */
 #include "repo/dedupindex.h"
 
@@ -20,7 +27,8 @@
 #include "repo/segcache.h"
 
 #define FOOTERS_MAX   256u
-#define FOOTERS_FIRST 4u /* asked before the segments */
+#define FOOTERS_FIRST 4u  /* asked before the segments, */
+#define FOOTERS_NEAR  16u /* if the index is sampled */
 /* More frames than that in a pack are tiny ones: not worth the memory. */
 #define FOOTER_FRAMES ((uint32_t)1 << 17)
 
@@ -43,6 +51,7 @@ struct footer {
 struct set {
     struct segment **segments; /* [C] few entries first */
     size_t count;              /* [C] */
+    bool is_sampled;           /* [C] */
     struct badset bad;         /* [C] frames that nobody may refer to */
     unsigned refs;             /* with the lock */
 };
@@ -155,24 +164,48 @@ is_visible(struct repo *repo, const struct segment_head *h)
            commitlog_is_used(repo->log, h->owner);
 }
 
-static void
+/* NULL: it does not count, or cannot be read. */
+static struct segment *
+open_one(struct dedupindex *d, const char *name, bool is_sampled,
+         struct dedupindex_sums *sums)
+{
+    CLEANUP(segment_close) struct segment *s = NULL;
+    uint8_t uuid[16];
+    struct err err;
+    int rc;
+
+    if (!segment_name_parse(name, uuid))
+        return NULL;
+    rc = is_sampled ? segment_open_hooks(d->repo->blob, d->repo->segcache, name,
+                                         d->repo->uuid, &s, &err)
+                    : segment_open(d->repo->blob, d->repo->segcache, name,
+                                   d->repo->uuid, &s, &err);
+    if (rc < 0) {
+        sums->bad_segments += err.code != ERR_NOT_FOUND;
+        return NULL;
+    }
+    return is_visible(d->repo, segment_head_get(s)) ? TAKE(s) : NULL;
+}
+
+/* False: it is too much to know all of it. */
+static bool
 open_all(struct dedupindex *d, const struct blob_names *names, struct set *set,
          struct dedupindex_sums *sums)
 {
-    uint8_t uuid[16];
-    struct err err;
-
+    *sums = (struct dedupindex_sums){ .is_sampled = set->is_sampled };
     for (size_t i = 0; i < names->count; i++) {
-        struct segment *s = NULL;
+        struct segment *s = open_one(d, names->names[i], set->is_sampled, sums);
 
-        if (!segment_name_parse(names->names[i], uuid))
+        if (s == NULL)
             continue;
-        if (segment_open(d->repo->blob, d->repo->segcache, names->names[i],
-                         d->repo->uuid, &s, &err) < 0) {
-            sums->bad_segments += err.code != ERR_NOT_FOUND;
-            continue;
+        sums->bytes += segment_size(s);
+        if (!set->is_sampled &&
+            (sums->bytes > d->repo->index_budget ||
+             sums->memory + segment_memory(s) > DEDUPINDEX_MEMORY)) {
+            segment_close(s);
+            return false;
         }
-        if (!is_visible(d->repo, segment_head_get(s)) ||
+        if (segment_entry_pages(s) == 0 || /* it has no hooks */
             sums->memory + segment_memory(s) > DEDUPINDEX_MEMORY) {
             segment_close(s);
             continue;
@@ -182,6 +215,22 @@ open_all(struct dedupindex *d, const struct blob_names *names, struct set *set,
         set->segments[set->count++] = s;
     }
     sums->segments = set->count;
+    return true;
+}
+
+/* All of the index, or its hooks. */
+static void
+open_set(struct dedupindex *d, const struct blob_names *names, struct set *set,
+         struct dedupindex_sums *sums)
+{
+    set->segments = xcalloc(names->count + 1, sizeof *set->segments);
+    if (open_all(d, names, set, sums))
+        return;
+    for (size_t i = 0; i < set->count; i++)
+        segment_close(set->segments[i]);
+    set->count = 0;
+    set->is_sampled = true;
+    (void)open_all(d, names, set, sums);
 }
 
 /* The smallest first: they are the ones that every look-up would read. */
@@ -190,7 +239,7 @@ load_filters(struct set *set, struct dedupindex_sums *sums)
 {
     size_t bytes = 0;
 
-    for (size_t i = 0; i < set->count; i++) {
+    for (size_t i = 0; i < set->count && !set->is_sampled; i++) {
         size_t size = segment_filter_size(set->segments[i]);
 
         if (bytes + size > DEDUPINDEX_FILTERS ||
@@ -218,8 +267,7 @@ read_set(struct dedupindex *d, struct dedupindex_sums *sums)
         return set;
     if (d->repo->segcache != NULL)
         segcache_keep(d->repo->segcache, &names);
-    set->segments = xcalloc(names.count + 1, sizeof *set->segments);
-    open_all(d, &names, set, sums);
+    open_set(d, &names, set, sums);
     qsort(set->segments, set->count, sizeof(struct segment *),
           compare_segments);
     load_filters(set, sums);
@@ -437,9 +485,10 @@ footer_unref(struct dedupindex *d, struct footer *f)
     unlock(d);
 }
 
-/* The footers that were used last, counted; how many. */
+/* Up to `max` footers that were used last, counted; how many. `is_proven`:
+ * of those in which something was found. */
 static unsigned
-recent(struct dedupindex *d, struct footer *out[FOOTERS_FIRST])
+recent(struct dedupindex *d, unsigned max, bool is_proven, struct footer **out)
 {
     unsigned n = 0;
 
@@ -448,14 +497,14 @@ recent(struct dedupindex *d, struct footer *out[FOOTERS_FIRST])
         struct footer *f = d->footers[i];
         unsigned at;
 
-        if (f->count == 0)
+        if (f->count == 0 || (is_proven && !f->is_read))
             continue;
         for (at = n; at > 0 && out[at - 1]->used < f->used; at--)
-            if (at < FOOTERS_FIRST)
+            if (at < max)
                 out[at] = out[at - 1];
-        if (at < FOOTERS_FIRST)
+        if (at < max)
             out[at] = f;
-        if (n < FOOTERS_FIRST)
+        if (n < max)
             n++;
     }
     for (unsigned i = 0; i < n; i++)
@@ -518,15 +567,39 @@ find_in(struct dedupindex *d, struct footer *f, const struct want *w,
 }
 
 static bool
-find_recent(struct dedupindex *d, const struct want *w, struct frame_loc *ret)
+find_recent(struct dedupindex *d, unsigned max, const struct want *w,
+            struct frame_loc *ret)
 {
-    struct footer *f[FOOTERS_FIRST];
-    unsigned n = recent(d, f);
+    struct footer *f[FOOTERS_NEAR];
+    unsigned n = recent(d, max, false, f);
     bool is_found = false;
 
     for (unsigned i = 0; i < n; i++) {
         is_found = is_found || find_in(d, f[i], w, ret);
         footer_unref(d, f[i]);
+    }
+    return is_found;
+}
+
+/* In the pack that was written after one in which something was found. */
+static bool
+find_next(struct dedupindex *d, const struct want *w, struct frame_loc *ret)
+{
+    struct footer *f[FOOTERS_FIRST];
+    unsigned n = recent(d, FOOTERS_FIRST, true, f);
+    bool is_found = false;
+
+    for (unsigned i = 0; i < n; i++) {
+        struct segment_pack pack = f[i]->pack;
+        struct footer *next;
+
+        footer_unref(d, f[i]);
+        if (is_found || pack.n == UINT32_MAX)
+            continue;
+        pack.n++;
+        next = footer_ref(d, w->ctx, &pack);
+        is_found = find_in(d, next, w, ret);
+        footer_unref(d, next);
     }
     return is_found;
 }
@@ -564,8 +637,16 @@ dedupindex_find(struct dedupindex *d, struct frame_ctx *ctx,
 {
     struct set *set = set_ref(d);
     struct want w = { .ctx = ctx, .id = id, .len = len, .bad = &set->bad };
-    bool is_found = set->count > 0 && find_recent(d, &w, ret_loc);
+    bool is_found =
+        set->count > 0 &&
+        find_recent(d, set->is_sampled ? FOOTERS_NEAR : FOOTERS_FIRST, &w,
+                    ret_loc);
     bool is_gone = true;
+
+    if (set->is_sampled && !is_found) {
+        is_found = find_next(d, &w, ret_loc);
+        is_gone = segment_is_hook(id); /* else no segment is asked */
+    }
 
     for (unsigned tries = 0; tries < 2 && is_gone && !is_found; tries++) {
         is_gone = false;
@@ -600,6 +681,8 @@ dedupindex_count(struct dedupindex *d, uint8_t (*ids)[SEGMENT_ID], size_t count)
     qsort(ids, count, SEGMENT_ID, compare_ids);
     for (size_t i = 0; i < count; i++) {
         n = 0;
+        if (set->is_sampled && !segment_is_hook(ids[i]))
+            continue;
         for (size_t k = 0; k < set->count && n == 0; k++)
             if (segment_may_hold(set->segments[k], ids[i]) &&
                 segment_find(set->segments[k], ids[i], hits, &n, &ignored) < 0)

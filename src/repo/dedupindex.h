@@ -5,7 +5,9 @@
  * it is asked for the first time, and believes none of them: what they say is
  * used only after docs/formats/index.md, "It is only a hint".
  * Memory: DEDUPINDEX_MEMORY for fences and filters, DEDUPINDEX_FOOTERS for
- * footers of packs, however large the repository.
+ * footers of packs, however large the repository. An index that is larger than
+ * that allows, or than repo_index_set_budget() said, is sampled: one chunk in
+ * 128 is looked up, the others in the footers to which these lead.
  * Threads: any, but dedupindex_free().
  */
 #pragma once
@@ -33,7 +35,8 @@ bool dedupindex_find(struct dedupindex *d, struct frame_ctx *ctx,
                      const uint8_t id[HASH_SIZE], uint32_t len,
                      struct frame_loc *ret_loc) EXCLUDES(dedupindex_lock);
 
-/* How many of these ids some segment lists, true or not. Sorts them. */
+/* How many of these ids some segment lists, true or not: if it is sampled, of
+ * the hooks. Sorts them. */
 size_t dedupindex_count(struct dedupindex *d, uint8_t (*ids)[SEGMENT_ID],
                         size_t count) EXCLUDES(dedupindex_lock);
 
@@ -41,7 +44,9 @@ struct dedupindex_sums {
     size_t segments;     /* in use */
     size_t bad_segments; /* could not be read */
     uint64_t entries;
-    size_t memory; /* of fences and filters */
+    uint64_t bytes;  /* of the segments */
+    size_t memory;   /* of fences and filters */
+    bool is_sampled; /* then the first three are of those with hooks */
 };
 
 /* Reads the segments, if that was not done yet. */

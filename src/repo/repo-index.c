@@ -326,7 +326,14 @@ repo_index_maintain(struct repo *repo, bool rebuilds,
         ret->chunks += segment_head_get(l.segments[i])->entries;
         ret->bytes += segment_size(l.segments[i]);
     }
+    ret->is_sampled = ret->bytes > repo->index_budget;
     return 0;
+}
+
+void
+repo_index_set_budget(struct repo *repo, uint64_t bytes)
+{
+    repo->index_budget = bytes;
 }
 
 int

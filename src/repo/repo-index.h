@@ -18,7 +18,14 @@ struct repo_index_result {
     uint64_t merged;   /* that became part of others */
     uint64_t packs;    /* listed anew, from their footers */
     uint64_t unread;   /* packs whose footer cannot be read */
+    bool is_sampled; /* it is larger than the budget: repo_index_set_budget() */
 };
+
+/* An index that is larger than that is sampled by the backups of this host: it
+ * is not read as a whole, and of what others have already some is stored again.
+ * Before the first backup begins. */
+#define REPO_INDEX_BUDGET ((uint64_t)32 << 30)
+void repo_index_set_budget(struct repo *repo, uint64_t bytes);
 
 /* Remove what is damaged or garbage, list the packs that no segment lists,
  * merge what is due. `rebuilds`: nothing of the old index is kept.

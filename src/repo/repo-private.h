@@ -25,6 +25,7 @@ struct repo {
     struct pack_reader *packs; /* [C] */
     struct redirect *moves;    /* [C] */
     struct segcache *segcache; /* [C] or NULL */
+    uint64_t index_budget;     /* [C] bytes; a larger index is sampled */
     pthread_mutex_t mutex;     /* of the two below */
     struct frame_ctx *ctxs[REPO_PRIVATE_CTXS];
     unsigned ctx_count;

@@ -19,6 +19,7 @@
 #include "repo/copies.h"
 #include "repo/repo-cfg.h"
 #include "repo/repo-id.h"
+#include "repo/repo-index.h"
 #include "repo/repo-keys.h"
 #include "repo/repo-private.h"
 #include "repo/repo-unlock.h"
@@ -77,6 +78,7 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     repo->info.chunk_log2 = cfg->chunk_log2;
     repo->info.format_version = FORMAT_VERSION;
     repo->info.created_unix_s = cfg->created_unix_s;
+    repo->index_budget = REPO_INDEX_BUDGET;
     pthread_mutex_init(&repo->mutex, NULL);
     return repo;
 }

@@ -29,6 +29,7 @@
 #define WORDS            8u
 #define NAME_PREFIX      "x/"
 #define FENCE_PAGES_READ 16u
+#define LAST_HOOK        (UINT32_MAX >> SEGMENT_HOOK_BITS) /* prefix of one */
 
 static_assert(SEGMENT_PER_PAGE * ENTRY <= PAYLOAD, "entries fit");
 static_assert(PACKS_PER_PAGE * PACK <= PAYLOAD, "packs fit");
@@ -57,6 +58,7 @@ struct segment {
     struct segment_head head;
     struct layout at;
     uint32_t *fences;
+    uint32_t pages;   /* of entries that are looked at: they have fences */
     uint32_t *filter; /* WORDS for each block; NULL: everything passes */
 };
 
@@ -103,6 +105,12 @@ prefix_of(const uint8_t id[SEGMENT_ID])
 {
     return (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 |
            (uint32_t)id[2] << 8 | id[3];
+}
+
+bool
+segment_is_hook(const uint8_t id[SEGMENT_ID])
+{
+    return prefix_of(id) >> (32 - SEGMENT_HOOK_BITS) == 0;
 }
 
 uint32_t
@@ -341,33 +349,37 @@ decode_head(const struct segment *s, const uint8_t repo_uuid[16],
     return 0;
 }
 
+/* Up to the first that is above `last`; `at_once` pages of them are read with
+ * one call. */
 static int
-read_fences(struct segment *s, struct err *err)
+read_fences(struct segment *s, uint32_t last, uint32_t at_once, struct err *err)
 {
-    CLEANUP(mem_free)
-    uint8_t *raw = xcalloc(FENCE_PAGES_READ, SEGMENT_PAGE);
+    CLEANUP(mem_free) uint8_t *raw = xcalloc(at_once, SEGMENT_PAGE);
     uint32_t count = s->at.entry_pages, before = prefix_of(s->head.first);
 
     s->fences = xcalloc(count, sizeof *s->fences);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && before <= last; i++) {
         uint32_t page = i / FENCES_PER_PAGE, left = s->at.fence_pages - page;
-        uint32_t step = left < FENCE_PAGES_READ ? left : FENCE_PAGES_READ;
+        uint32_t step = left < at_once ? left : at_once;
 
-        if (i % (FENCES_PER_PAGE * FENCE_PAGES_READ) == 0 &&
+        if (i % (FENCES_PER_PAGE * at_once) == 0 &&
             read_pages(s, s->at.fences + page, step, raw, err) < 0)
             return -1;
-        s->fences[i] = le_get32(item(raw, 0, FENCES_PER_PAGE, 4,
-                                     i % (FENCES_PER_PAGE * FENCE_PAGES_READ)));
+        s->fences[i] = le_get32(
+            item(raw, 0, FENCES_PER_PAGE, 4, i % (FENCES_PER_PAGE * at_once)));
         if (i == 0 ? s->fences[0] != before : s->fences[i] < before)
             return err_set(err, ERR_CORRUPT, "%s: its fences do not ascend",
                            s->name);
         before = s->fences[i];
+        s->pages += before <= last;
     }
+    s->fences = xrealloc(s->fences, s->pages + (size_t)1, sizeof *s->fences);
     return 0;
 }
 
 static int
-start(struct segment *s, const uint8_t repo_uuid[16], struct err *err)
+start(struct segment *s, const uint8_t repo_uuid[16], bool has_all,
+      struct err *err)
 {
     uint8_t page[SEGMENT_PAGE];
     uint64_t size = 0;
@@ -384,22 +396,39 @@ start(struct segment *s, const uint8_t repo_uuid[16], struct err *err)
     s->at = lay_out(s->head.entries, s->head.packs);
     if (!is_known && size != (uint64_t)s->at.pages * SEGMENT_PAGE)
         return err_set(err, ERR_CORRUPT, "%s: has a wrong length", s->name);
-    return read_fences(s, err);
+    return has_all ? read_fences(s, UINT32_MAX, FENCE_PAGES_READ, err)
+                   : read_fences(s, LAST_HOOK, 1, err);
 }
 
-int
-segment_open(struct blob *blob, struct segcache *cache, const char *name,
-             const uint8_t repo_uuid[16], struct segment **ret, struct err *err)
+static int
+open_it(struct blob *blob, struct segcache *cache, const char *name,
+        const uint8_t repo_uuid[16], bool has_all, struct segment **ret,
+        struct err *err)
 {
     CLEANUP(segment_close) struct segment *s = xcalloc(1, sizeof *s);
 
     s->blob = blob;
     s->cache = cache;
     memcpy(s->name, name, strnlen(name, sizeof s->name - 1));
-    if (start(s, repo_uuid, err) < 0)
+    if (start(s, repo_uuid, has_all, err) < 0)
         return -1;
     *ret = TAKE(s);
     return 0;
+}
+
+int
+segment_open(struct blob *blob, struct segcache *cache, const char *name,
+             const uint8_t repo_uuid[16], struct segment **ret, struct err *err)
+{
+    return open_it(blob, cache, name, repo_uuid, true, ret, err);
+}
+
+int
+segment_open_hooks(struct blob *blob, struct segcache *cache, const char *name,
+                   const uint8_t repo_uuid[16], struct segment **ret,
+                   struct err *err)
+{
+    return open_it(blob, cache, name, repo_uuid, false, ret, err);
 }
 
 void
@@ -433,7 +462,7 @@ segment_size(const struct segment *s)
 size_t
 segment_memory(const struct segment *s)
 {
-    return sizeof *s + s->at.entry_pages * sizeof *s->fences +
+    return sizeof *s + s->pages * sizeof *s->fences +
            (s->filter != NULL ? segment_filter_size(s) : 0);
 }
 
@@ -467,7 +496,7 @@ segment_load_filter(struct segment *s)
 uint32_t
 segment_entry_pages(const struct segment *s)
 {
-    return s->at.entry_pages;
+    return s->pages;
 }
 
 static unsigned
@@ -504,7 +533,7 @@ segment_read_entries(const struct segment *s, uint32_t no,
     uint8_t page[SEGMENT_PAGE];
     unsigned count = 0;
 
-    assert(no < s->at.entry_pages);
+    assert(no < s->pages);
     if (read_pages(s, s->at.entries + no, 1, page, err) < 0)
         return -1;
     for (unsigned i = 0; i < entries_in(s, no); i++) {
@@ -558,7 +587,7 @@ segment_read_packs(const struct segment *s, struct segment_pack **ret,
 static uint32_t
 lower_bound(const struct segment *s, uint32_t prefix)
 {
-    uint32_t low = 0, high = s->at.entry_pages;
+    uint32_t low = 0, high = s->pages;
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -600,7 +629,7 @@ segment_find(const struct segment *s, const uint8_t id[SEGMENT_ID],
     /* The page before may end with the same prefix. */
     if (no > 0)
         no--;
-    for (; no < s->at.entry_pages && s->fences[no] <= prefix; no++) {
+    for (; no < s->pages && s->fences[no] <= prefix; no++) {
         unsigned n = entries_in(s, no);
 
         if (read_pages(s, s->at.entries + no, 1, page, err) < 0)

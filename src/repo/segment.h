@@ -20,6 +20,7 @@
 #define SEGMENT_LEVEL_MAX   30u
 #define SEGMENT_NAME_SIZE   40
 #define SEGMENT_HITS        4u
+#define SEGMENT_HOOK_BITS   7u /* zeros with which the id of a hook begins */
 
 struct segment_pack {
     uint8_t session[16];
@@ -44,6 +45,10 @@ struct segment_head {
     uint8_t first[SEGMENT_ID];
     uint8_t last[SEGMENT_ID];
 };
+
+/* Hooks are one id in 128: who has no room for an index of all knows of these
+ * only (docs/formats/index.md, "Sampled"). They stand first in a segment. */
+bool segment_is_hook(const uint8_t id[SEGMENT_ID]);
 
 void segment_name(const uint8_t uuid[16], char out[SEGMENT_NAME_SIZE]);
 bool segment_name_parse(const char *name, uint8_t ret_uuid[16]);
@@ -76,6 +81,11 @@ struct segment;
 int segment_open(struct blob *blob, struct segcache *cache, const char *name,
                  const uint8_t repo_uuid[16], struct segment **ret,
                  struct err *err) NODISCARD;
+/* The same for who looks up hooks only, and no filter: a 128th of the memory.
+ * The calls below that are about entries know of no others then. */
+int segment_open_hooks(struct blob *blob, struct segcache *cache,
+                       const char *name, const uint8_t repo_uuid[16],
+                       struct segment **ret, struct err *err) NODISCARD;
 void segment_close(struct segment *s); /* NULL is fine */
 DEFINE_CLEANUP(segment_close, struct segment *)
 

@@ -36,6 +36,25 @@ count_packs(struct repo *repo, const char *prefix, struct repo_stats *s,
     return 0;
 }
 
+static int
+count_index(struct repo *repo, struct repo_stats *s, struct err *err)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+
+    if (blob_list(repo->blob, "x/", &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n.count; i++) {
+        uint64_t size = 0;
+
+        if (blob_size(repo->blob, n.names[i], &size, err) < 0 &&
+            err->code != ERR_NOT_FOUND)
+            return -1;
+        s->index_bytes += size;
+    }
+    s->index_is_sampled = s->index_bytes > repo->index_budget;
+    return 0;
+}
+
 int
 repo_stats_get(struct repo *repo, struct repo_stats *ret, struct err *err)
 {
@@ -51,7 +70,7 @@ repo_stats_get(struct repo *repo, struct repo_stats *ret, struct err *err)
         commitlog_deleted(repo->log, &deleted, &s.deleted, err) < 0 ||
         copies_bad(repo, &bad, err) < 0 ||
         count_packs(repo, "p/", &s, err) < 0 ||
-        count_packs(repo, "m/", &s, err) < 0)
+        count_packs(repo, "m/", &s, err) < 0 || count_index(repo, &s, err) < 0)
         return -1;
     for (size_t i = 0; i < s.backups; i++)
         s.logical_bytes += entries[i].logical_bytes;

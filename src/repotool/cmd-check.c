@@ -214,10 +214,12 @@ static void
 print_stats(const struct repo_stats *s, const struct repo_scrub_state *k)
 {
     char logical[PROGRESS_SIZE], stored[PROGRESS_SIZE], dead[PROGRESS_SIZE];
+    char index[PROGRESS_SIZE];
 
     progress_format(s->logical_bytes, logical);
     progress_format(s->pack_bytes, stored);
     progress_format(s->dead_bytes, dead);
+    progress_format(s->index_bytes, index);
     printf("Backups:      %zu, %zu on hold, %zu deleted that can be taken "
            "back\n",
            s->backups, s->holds, s->deleted);
@@ -228,6 +230,8 @@ print_stats(const struct repo_stats *s, const struct repo_scrub_state *k)
                (double)s->logical_bytes / (double)s->pack_bytes);
     printf("Dead:         %s in %zu packs that no backup uses\n", dead,
            s->dead_packs);
+    printf("Index:        %s%s\n", index,
+           s->index_is_sampled ? ", sampled: more than --index-budget" : "");
     printf("Damaged:      %zu frames, %zu of them with a whole copy\n",
            s->bad_frames, s->bad_frames_healed);
     print_time("Last check:   ", k->last_end_unix_s);
@@ -252,6 +256,7 @@ print_stats_json(const struct repo_stats *s, const struct repo_scrub_state *k)
         { "packs", s->packs },
         { "deadBytes", s->dead_bytes },
         { "deadPacks", s->dead_packs },
+        { "indexBytes", s->index_bytes },
         { "badFrames", s->bad_frames },
         { "badFramesWithCopy", s->bad_frames_healed },
         { "lastCheckDamages", k->last_damages },

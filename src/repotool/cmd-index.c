@@ -25,6 +25,9 @@ cmd_index(const struct repotool *t, struct err *err)
     progress_format(r.bytes, size);
     printf("Index: %llu chunks in %llu segments, %s\n",
            (unsigned long long)r.chunks, (unsigned long long)r.segments, size);
+    if (r.is_sampled)
+        printf(
+            "Sampled: it is larger than --index-budget; one chunk in 128 is looked up at first\n");
     if (r.packs > 0)
         printf("Listed anew: %llu packs\n", (unsigned long long)r.packs);
     if (r.merged > 0)

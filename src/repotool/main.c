@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "blob/blob-dir.h"
+#include "repo/repo-index.h"
 #include "repotool/repotool.h"
 
 #define PASSPHRASE_MAX 1024
@@ -104,6 +105,8 @@ static const char options_help[] =
     "      --dead PERCENT          compact, gc: packs of which that much is not needed (25)\n"
     "      --no-compact            gc: only whole packs that nobody needs\n"
     "      --rate MIB              check: so many MiB a second\n"
+    "      --index-budget MIB      import, index, stats: of an index that is larger only one\n"
+    "                              chunk in 128 is looked up at first (32768)\n"
     "      --restart               check: from the begin, not where the last one stopped\n"
     "      --undelete-window TIME  gc: a deleted backup can be taken back so long (2d)\n"
     "      --grace TIME            gc: and its data is removed so long after that (2d)\n"
@@ -238,9 +241,9 @@ open_with_key(const struct repotool *t, struct repo **ret_repo, struct err *err)
     return rc;
 }
 
-int
-repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
-              struct err *err)
+static int
+open_it(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
+        struct err *err)
 {
     CLEANUP(repo_close) struct repo *repo = NULL;
     struct repo_secret none = { 0 };
@@ -274,6 +277,17 @@ repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
     return open_with_key(t, ret_repo, err);
 }
 
+int
+repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
+              struct err *err)
+{
+    if (open_it(t, is_keyless, ret_repo, err) < 0)
+        return -1;
+    if (t->index_budget > 0)
+        repo_index_set_budget(*ret_repo, t->index_budget);
+    return 0;
+}
+
 /* ---- command line ---- */
 
 enum {
@@ -292,6 +306,7 @@ enum {
     OPT_DEAD,
     OPT_NO_COMPACT,
     OPT_RATE,
+    OPT_INDEX_BUDGET,
     OPT_RESTART,
     OPT_KEEP, /* and the six that follow; see cmd_retain_option() */
     OPT_KEEP_END = OPT_KEEP + 7,
@@ -327,6 +342,7 @@ static const struct option long_options[] = {
     { "deleted", no_argument, NULL, OPT_DELETED },
     { "rate", required_argument, NULL, OPT_RATE },
     { "restart", no_argument, NULL, OPT_RESTART },
+    { "index-budget", required_argument, NULL, OPT_INDEX_BUDGET },
     { "keep-last", required_argument, NULL, OPT_KEEP },
     { "keep-hourly", required_argument, NULL, OPT_KEEP + 1 },
     { "keep-daily", required_argument, NULL, OPT_KEEP + 2 },
@@ -469,6 +485,11 @@ take_option(struct repotool *t, int c, struct err *err)
         if (number(optarg, 1, 1000000, &n, err) < 0)
             return -1;
         t->rate = (uint64_t)n << 20;
+        return 0;
+    case OPT_INDEX_BUDGET:
+        if (number(optarg, 1, 1u << 30, &n, err) < 0)
+            return -1;
+        t->index_budget = (uint64_t)n << 20;
         return 0;
     case OPT_RESTART:
         t->restarts = true;

@@ -40,7 +40,8 @@ struct repotool {
     bool is_dry_run;
     bool shows_deleted;
     bool restarts;
-    uint64_t rate; /* bytes a second; 0: as fast as it goes */
+    uint64_t rate;         /* bytes a second; 0: as fast as it goes */
+    uint64_t index_budget; /* bytes; 0: repo-index.h's */
     struct retain_policy keep;
     struct repo_gc_options gc;
 };
