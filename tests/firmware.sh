@@ -13,7 +13,7 @@ requires test -r $code -a -r $vars
 requires getent passwd tss
 # As on a real host: vmkeepd as root, swtpm as a user of its own; and QEMU too, in the whole suite.
 LIBVIRT_SWTPM_USER=tss
-[ "${VMKEEP_CHECK:-}" != full ] || LIBVIRT_QEMU_USER=libvirt-qemu # slower
+LIBVIRT_QEMU_USER=libvirt-qemu
 libvirt_start
 
 nvram() { echo "$T/lv/lib/qemu/nvram/$1"; }

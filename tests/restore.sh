@@ -7,7 +7,7 @@
 . "$tests_dir/lib-objects.sh"
 requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
-[ "${VMKEEP_CHECK:-}" != full ] || LIBVIRT_QEMU_USER=libvirt-qemu # slower
+LIBVIRT_QEMU_USER=libvirt-qemu
 libvirt_start
 guest_define g1
 guest_start g1
