@@ -124,6 +124,15 @@ check_fails "deleting that is refused" eval "k delete ns prod >'$T/out' 2>&1"
 check "with a list of what it holds" grep -q 'still holds virtualmachine/web-prod' "$T/out"
 virsh -q undefine web-prod
 check "once it is empty it can go" wait_until 60 eval "k delete ns prod --timeout=10s"
+sed "s|>prod</v:namespace>|>Prod_1</v:namespace>|; s|<name>web-prod<|<name>web-slip<|" "$T/two.xml" >"$T/slip.xml"
+virsh -q define "$T/slip.xml"
+check "a namespace that cannot be one is the default one" wait_until 60 k get vm web-slip
+check "and the VM says so" eval 'condition vm web-slip NamespaceAccepted | grep -q "^False: InvalidNamespace"'
+check "and an event, which names it" wait_until 20 eval 'k describe vm web-slip | grep -q "NamespaceNotAccepted.*Prod_1"'
+sed -i "s|>Prod_1</v:namespace>|>default</v:namespace>|" "$T/slip.xml"
+virsh -q define "$T/slip.xml"
+check "until it is mended" wait_until 60 eval '[ -z "$(condition vm web-slip NamespaceAccepted)" ]'
+virsh -q undefine web-slip
 check_fails "the default one never" k delete ns default
 
 # ---- it vanishes ----

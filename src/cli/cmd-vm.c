@@ -297,6 +297,8 @@ show_vm(struct cli *c, struct err *err)
     ready = words_condition(vm, "Ready");
     cmd_print_field("Name:", jsonx_str(vm, "metadata.name"));
     cmd_print_field("Namespace:", jsonx_str(vm, "metadata.namespace"));
+    cmd_print_field(
+        "", jsonx_str(words_condition(vm, "NamespaceAccepted"), "message"));
     cmd_print_field("Domain:", jsonx_str(vm, "status.vmkeep.domain"));
     cmd_print_field("UUID:", jsonx_str(vm, "metadata.uid"));
     cmd_print_field("Host:", jsonx_str(vm, "status.nodeName"));

@@ -95,7 +95,16 @@ is_gone(struct project *p, const char *uuid)
 struct shown {
     const struct projection *p;
     bool is_new_state; /* it runs, stopped, was paused ... since */
+    bool is_misplaced; /* it is news that its namespace is not taken */
 };
+
+static const char *
+misplaced(const json_t *vm)
+{
+    return jsonx_str_or(jsonx_find(jsonx_get(vm, "status.conditions"), "type",
+                                   PROJECTION_NAMESPACE),
+                        "message", "");
+}
 
 static void
 write_vm(void *arg, json_t *object)
@@ -103,10 +112,13 @@ write_vm(void *arg, json_t *object)
     struct shown *s = arg;
     CLEANUP(mem_free)
     char *was = xstrdup(jsonx_str_or(object, "status.printableStatus", ""));
+    CLEANUP(mem_free) char *words = xstrdup(misplaced(object));
 
     projection_vm(object, s->p);
     s->is_new_state =
         strcmp(was, jsonx_str_or(object, "status.printableStatus", "")) != 0;
+    s->is_misplaced = misplaced(object)[0] != 0 &&
+                      strcmp(words, misplaced(object)) != 0;
 }
 
 static void
@@ -136,15 +148,6 @@ ensure_namespace(struct ctl *ctl, const char *ns, struct err *err)
     return 0;
 }
 
-static bool
-is_namespace_name(const char *s)
-{
-    char name[PROJECTION_NAME_SIZE];
-
-    projection_name(s, NULL, name);
-    return strcmp(s, name) == 0;
-}
-
 /* Where a domain's object is, or is to be: its place is kept for life. */
 struct place {
     char ns[PROJECTION_NAME_SIZE], name[256];
@@ -157,7 +160,7 @@ find_place(struct ctl *ctl, const struct virt_vm *vm, struct place *ret_place)
     CLEANUP(object_unref) struct object *o = ctl_vm_by_uid(ctl, vm->uuid);
     CLEANUP(object_unref) struct object *other = NULL;
     struct obj_ref ref = { &kind_vm.gvr, ret_place->ns, ret_place->name };
-    bool has_ns = d->ns != NULL && is_namespace_name(d->ns);
+    bool has_ns = d->ns != NULL && projection_is_namespace(d->ns);
     char name[PROJECTION_NAME_SIZE];
 
     if (o != NULL) {
@@ -205,6 +208,9 @@ write_domain(struct project *pr, struct projection *p, struct err *err)
         tidy_poke_later(pr->ctl, p->vm->uuid, STEADY_MS);
     v = object_json(o);
     p->vm_object = v;
+    if (shown.is_misplaced)
+        eventrec_warn(pr->ctl->events, o, "NamespaceNotAccepted", "%s",
+                      misplaced(v));
     if (sync_vmi(pr->ctl, p, err) < 0)
         return -1;
     return project_disks_sync_claims(pr->ctl, p, p->vm->uuid,

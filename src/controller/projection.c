@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "controller/ctl.h"
 #include "controller/project-host.h"
 #include "controller/project.h"
@@ -125,6 +126,43 @@ set_conditions(json_t *object, const struct virt_vm *vm)
                           "", 0);
     else
         ctl_condition_remove(object, "AgentConnected");
+}
+
+bool
+projection_is_namespace(const char *ns)
+{
+    char name[PROJECTION_NAME_SIZE];
+
+    projection_name(ns, NULL, name);
+    return strcmp(ns, name) == 0;
+}
+
+/* Whoever wrote a namespace into the domain is told where the VM is instead,
+ * and how to get it there. */
+static void
+set_namespace(json_t *object, const struct projection *p,
+              const struct domxml *d)
+{
+    bool is_name = d->ns != NULL && projection_is_namespace(d->ns);
+    CLEANUP(mem_free) char *said = NULL, *message = NULL;
+
+    if (d->ns == NULL || d->ns[0] == 0 || strcmp(d->ns, p->ns) == 0) {
+        ctl_condition_remove(object, PROJECTION_NAMESPACE);
+        return;
+    }
+    said = xstrndup(d->ns, text_fit(d->ns, 80));
+    text_clean(said, false);
+    if (is_name)
+        message = xasprintf(
+            "the domain's metadata name the namespace \"%s\", but the virtual machine was in %s before, and stays there as long as it is defined: virsh undefine and define it while it is off and nothing refers to it, or name %s",
+            said, p->ns, p->ns);
+    else
+        message = xasprintf(
+            "the domain's metadata name the namespace \"%s%s\", which cannot be one (at most 63 of a-z, 0-9 and -, a letter or digit first and last): the virtual machine is in %s. Name another one with virsh edit",
+            said, d->ns[strlen(said)] == 0 ? "" : "...", p->ns);
+    ctl_condition_set(object, PROJECTION_NAMESPACE, "False",
+                      is_name ? "NamespaceKept" : "InvalidNamespace", message,
+                      0);
 }
 
 /* Is `name` in the comma separated list? */
@@ -278,6 +316,7 @@ projection_vm(json_t *object, const struct projection *p)
                       jsonx_str_or(object, "spec.runStrategy", "Manual"));
     jsonx_set_str(object, "status.vmkeep.domain", d->name);
     set_conditions(object, vm);
+    set_namespace(object, p, d);
     set_disk_statuses(object, p);
 }
 

@@ -35,6 +35,11 @@ struct projection {
 bool projection_has_claim(const struct domxml_disk *disk);
 
 void projection_vm(json_t *object, const struct projection *p);
+/* May a domain's metadata name this namespace? */
+bool projection_is_namespace(const char *ns);
+/* The condition of a VM whose domain names a namespace that it is not in: it
+ * cannot be one, or it was said when the VM had its place already. */
+#define PROJECTION_NAMESPACE "NamespaceAccepted"
 void projection_vmi(json_t *object, const struct projection *p);
 
 /* The domain is gone, or not reachable: what is said of it now.

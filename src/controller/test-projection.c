@@ -199,6 +199,47 @@ an_undefined_domain_keeps_its_spec(void)
     fixture_fini(&f);
 }
 
+/* The words of a condition; "" where there is none. */
+static const char *
+message_of(const json_t *v, const char *type)
+{
+    return jsonx_str_or(
+        jsonx_find(jsonx_get(v, "status.conditions"), "type", type), "message",
+        "");
+}
+
+static void
+a_namespace_that_is_not_taken_is_told(void)
+{
+    CLEANUP(json_decref) json_t *v = new_object();
+    struct fixture f;
+    const char *said;
+
+    fixture_init(&f, VIRT_OFF);
+    projection_vm(v, &f.p);
+    CHECK(ctl_condition_get(v, PROJECTION_NAMESPACE) == NULL);
+
+    free(f.vm.inactive->ns);
+    f.vm.inactive->ns = xstrdup("Prod_\xc3\xbc\n1");
+    projection_vm(v, &f.p);
+    said = message_of(v, PROJECTION_NAMESPACE);
+    CHECK(strstr(said, "\"Prod_\xc3\xbc?1\"") != NULL);
+    CHECK(strstr(said, "is in default") != NULL);
+    CHECK(strstr(said, "virsh edit") != NULL);
+
+    free(f.vm.inactive->ns);
+    f.vm.inactive->ns = xstrdup("prod");
+    projection_vm(v, &f.p);
+    said = message_of(v, PROJECTION_NAMESPACE);
+    CHECK(strstr(said, "\"prod\", but") != NULL);
+    CHECK(strstr(said, "was in default before") != NULL);
+
+    f.p.ns = "prod";
+    projection_vm(v, &f.p);
+    CHECK(ctl_condition_get(v, PROJECTION_NAMESPACE) == NULL);
+    fixture_fini(&f);
+}
+
 static void
 names_become_dns_labels(void)
 {
@@ -268,6 +309,8 @@ main(void)
           a_running_domain_has_an_instance },
         { "an undefined domain keeps its spec",
           an_undefined_domain_keeps_its_spec },
+        { "a namespace that is not taken is told",
+          a_namespace_that_is_not_taken_is_told },
         { "names become DNS labels", names_become_dns_labels },
         { "a claim says which file it is", a_claim_says_which_file_it_is },
     };
