@@ -87,6 +87,15 @@ check "its disks are the snapshot's instant" verify -q "$(guest_disk g2 vda)" "$
 check "and not the source's files" test "$(guest_disk g2 vda)" != "$(guest_disk g1 vda)"
 check_fails "its disks have no backing file of the source" eval "qemu-img info '$(guest_disk g2 vda)' | grep -q '^backing file:'"
 
+# ---- a UUID that another has ----
+restore r12 g5 s1 "patches:" \
+    "- '{\"op\": \"replace\", \"path\": \"/spec/template/spec/domain/firmware/uuid\", \"value\": \"$(guest_uuid g3)\"}'"
+check "a UUID that another has is refused, and told" wait_until 20 condition_is vmrestore r12 Progressing \
+    "False: the UUID $(guest_uuid g3) is that of domain g3: choose another one, or undefine that domain, or the operation will fail after 5m0s"
+check "by an event, too" wait_until 20 eval 'k describe vmrestore r12 | grep -q "VirtualMachineRestoreError.*is that of domain g3"'
+check "nothing was made" test -z "$(virsh -q list --all --name | grep g5)"
+check "such a restore can be deleted" remove vmrestore r12
+
 # ---- libvirt loses its memory ----
 uuid=$(guest_uuid g1)
 virsh -q dumpxml --inactive --security-info g1 >"$T/g1.xml"
@@ -104,6 +113,9 @@ virsh -q domrename renamed g1
 virsh -q undefine g1
 check "a VM without domain is kept as Undefined" wait_until 20 field_is vm g1 .status.printableStatus Undefined
 check "its snapshot stays ready" field_is vmsnapshot s1 .status.readyToUse true
+restore r11 g4 s1
+check "under another name it becomes another VM" restore_complete r11 120
+check "with another UUID" test "$(guest_uuid g4)" != "$uuid"
 restore r8 g1 s1
 check "and brings it back" restore_complete r8 120
 check_equal "as itself" "$(guest_uuid g1)" "$uuid"
@@ -137,7 +149,7 @@ snapshot s2 g1
 check "it completes when the snapshot is ready" restore_complete r10 60
 
 # ---- the end ----
-for r in r1 r3 r4 r5 r6 r7 r8 r9 r10; do
+for r in r1 r3 r4 r5 r6 r7 r8 r9 r10 r11; do
     check "$r is deleted" remove vmrestore $r
 done
 check "s1 is deleted" remove vmsnapshot s1

@@ -2,7 +2,8 @@
 /* controller/restore-define.c: preflight, identity, and the XML.
  *
  * Identity (DESIGN 7): the VM itself keeps everything. A VM whose UUID exists
- * nowhere any more comes back as itself: UUID, MACs, TPM. Any other new VM is
+ * nowhere any more comes back as itself: UUID, MACs, TPM; a VM object that is
+ * kept for a domain that is gone has its UUID still. Any other new VM is
  * another machine: new UUID and MACs, unless a patch asks for certain ones;
  * a UUID or MAC that another domain has is refused.
  */
@@ -111,18 +112,23 @@ check_against(const struct restore_target *t, const struct virt_vm *vm,
               struct err *err)
 {
     if (strcmp(vm->uuid, t->uuid) == 0)
-        return err_set(err, ERR_EXISTS, "the UUID %s is that of domain %s",
-                       t->uuid, vm->inactive->name);
+        return err_set(
+            err, ERR_EXISTS,
+            "the UUID %s is that of domain %s: choose another one, or undefine that domain",
+            t->uuid, vm->inactive->name);
     if (strcmp(vm->inactive->name, t->name) == 0)
-        return err_set(err, ERR_EXISTS, "a domain named %s is there already",
-                       t->name);
+        return err_set(
+            err, ERR_EXISTS,
+            "a domain named %s is there already: choose another name, or undefine or rename that domain",
+            t->name);
     for (size_t i = 0; i < t->dom->n_nics; i++) {
         const char *mac = t->macs[i][0] != 0 ? t->macs[i] : t->dom->nics[i].mac;
 
         if (mac != NULL && has_mac(vm->inactive, mac))
-            return err_set(err, ERR_EXISTS,
-                           "the MAC address %s is that of domain %s", mac,
-                           vm->inactive->name);
+            return err_set(
+                err, ERR_EXISTS,
+                "the MAC address %s is that of domain %s: choose another one, or undefine that domain",
+                mac, vm->inactive->name);
     }
     return 0;
 }
@@ -149,13 +155,38 @@ check_networks(struct ctl *ctl, const struct restore_target *t, struct err *err)
     return 0;
 }
 
+/* The VM object that has this UUID under another name, or NULL: that of a
+ * domain that is gone, kept for its snapshots. A domain defined with its UUID
+ * would take that object up, name and all. Caller unrefs. */
+static struct object *
+find_kept(struct ctl *ctl, const struct restore_target *t, const char *uuid)
+{
+    const char *ns = t->domain_ns == NULL ? "default" : t->domain_ns;
+    struct object *o = ctl_vm_by_uid(ctl, uuid);
+
+    if (o != NULL && strcmp(object_name(o), t->name) == 0 &&
+        strcmp(object_ns(o), ns) == 0) {
+        object_unref(o);
+        o = NULL;
+    }
+    return o;
+}
+
 static int
 check_against_all(struct ctl *ctl, const struct restore_target *t,
                   struct err *err)
 {
+    CLEANUP(object_unref) struct object *kept = find_kept(ctl, t, t->uuid);
     char **uuids = NULL;
     size_t n = 0;
-    int rc = virt_list(ctl->virt, &uuids, &n, err);
+    int rc;
+
+    if (kept != NULL)
+        return err_set(
+            err, ERR_EXISTS,
+            "the UUID %s is that of the virtual machine %s/%s: choose another one",
+            t->uuid, object_ns(kept), object_name(kept));
+    rc = virt_list(ctl->virt, &uuids, &n, err);
 
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct err gone;
@@ -192,6 +223,7 @@ choose_uuid(struct ctl *ctl, const struct restore_job *job, const char *asked,
     const char *own = job->source->vm_uuid;
     const char *before =
         jsonx_str(job->source->vm, "spec.template.spec.domain.firmware.uuid");
+    CLEANUP(object_unref) struct object *kept = find_kept(ctl, t, own);
     struct err gone;
     CLEANUP(virt_vm_free) struct virt_vm *vm = NULL;
 
@@ -206,7 +238,7 @@ choose_uuid(struct ctl *ctl, const struct restore_job *job, const char *asked,
         (void)snprintf(t->uuid, sizeof t->uuid, "%s", asked);
     else if (chosen != NULL && (vm == NULL || strcmp(chosen, own) != 0))
         (void)snprintf(t->uuid, sizeof t->uuid, "%s", chosen);
-    else if (vm == NULL && (asked == NULL || *asked != 0))
+    else if (vm == NULL && kept == NULL && (asked == NULL || *asked != 0))
         (void)snprintf(t->uuid, sizeof t->uuid, "%s", own);
     else
         uuid_random(t->uuid);

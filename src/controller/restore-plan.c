@@ -144,6 +144,25 @@ is_target_free(const struct restore_seen *s, struct restore_plan *p)
     return false;
 }
 
+/* After an error: false while it is not time for the next try. */
+static bool
+is_time(const struct restore_seen *s, struct restore_plan *p)
+{
+    bool is_taken = s->taken_since_ms != 0;
+
+    say(p, false, "%s", s->error);
+    p->is_error = true;
+    if (s->is_error_final || s->now_ms >= s->created_ms + RESTORE_GIVE_UP_MS ||
+        (is_taken && s->now_ms >= s->taken_since_ms + RESTORE_GRACE_MS)) {
+        fail(s, p);
+        return false;
+    }
+    if (is_taken)
+        say(p, false, "%s, or the operation will fail after 5m0s", s->error);
+    p->again_ms = s->last_try_ms + RESTORE_RETRY_MS - s->now_ms;
+    return p->again_ms <= 0;
+}
+
 static void
 plan_waiting(const struct restore_seen *s, struct restore_plan *p)
 {
@@ -156,21 +175,10 @@ plan_waiting(const struct restore_seen *s, struct restore_plan *p)
         p->is_error = true;
         return;
     }
-    if (s->error != NULL) {
-        say(p, false, "%s", s->error);
-        p->is_error = true;
-        if (s->is_error_final ||
-            s->now_ms >= s->created_ms + RESTORE_GIVE_UP_MS) {
-            fail(s, p);
-            return;
-        }
-        if (s->now_ms < s->last_try_ms + RESTORE_RETRY_MS) {
-            p->again_ms = s->last_try_ms + RESTORE_RETRY_MS - s->now_ms;
-            return;
-        }
-    } else {
+    if (s->error == NULL)
         say(p, true, "Creating new PVCs");
-    }
+    else if (!is_time(s, p))
+        return;
     p->step = s->has_target && !is_locked(s) ? RESTORE_LOCK : RESTORE_APPLY;
 }
 

@@ -25,7 +25,8 @@
 /* How long a guest may take to shut down before it is powered off: KubeVirt's
  * terminationGracePeriodSeconds. */
 #define RESTORE_STOP_MS (180 * 1000)
-/* Errors that may pass (no space, a busy disk) are retried that long. */
+/* Errors that may pass (no space, a busy disk) are retried that long; what
+ * only passes if somebody else gives way, for RESTORE_GRACE_MS. */
 #define RESTORE_GIVE_UP_MS (60 * 60 * 1000)
 
 enum restore_readiness {
@@ -49,6 +50,7 @@ struct restore_seen {
     const char *error;  /* of the last try; NULL: none */
     bool is_error_final;
     int64_t last_try_ms;
+    int64_t taken_since_ms; /* name, UUID or MAC are another's; 0: no */
     int64_t stop_asked_ms; /* 0: we have not asked the target to stop */
     /* the target */
     bool has_target;                      /* the VM object */

@@ -103,6 +103,7 @@ see_restore(struct pass *p)
     s->error = jsonx_str(j, "status.vmkeep.error");
     s->is_error_final = jsonx_bool(j, "status.vmkeep.isErrorFinal");
     s->last_try_ms = objutil_time_ms(j, "status.vmkeep.lastTryTime");
+    s->taken_since_ms = objutil_time_ms(j, "status.vmkeep.takenTime");
     s->stop_asked_ms = objutil_time_ms(j, "status.vmkeep.stopTime");
     s->snapshot_name = jsonx_str_or(j, "spec.virtualMachineSnapshotName", "");
     (void)snprintf(p->last, sizeof p->last, "%s-%s", s->name,
@@ -356,6 +357,10 @@ note_failure(struct pass *p, const struct err *why, struct err *err)
     jsonx_set(status, "vmkeep.isErrorFinal",
               json_boolean(restore_apply_is_final(why->code)));
     jsonx_set(status, "vmkeep.lastTryTime", objutil_time(clock_wall_s()));
+    if (why->code != ERR_EXISTS)
+        jsonx_del(status, "vmkeep.takenTime");
+    else if (jsonx_get(status, "vmkeep.takenTime") == NULL)
+        jsonx_set(status, "vmkeep.takenTime", objutil_time(clock_wall_s()));
     return objutil_set_status(p->ctl, &p->restore, status, err);
 }
 
@@ -508,6 +513,7 @@ complete(struct pass *p, struct err *err)
     static const char *const scaffold[] = { "vmkeep.error",
                                             "vmkeep.isErrorFinal",
                                             "vmkeep.lastTryTime",
+                                            "vmkeep.takenTime",
                                             "vmkeep.markTime" };
     struct err ignored;
 

@@ -190,6 +190,26 @@ errors_are_tried_again_or_final(void)
 }
 
 static void
+what_another_has_is_told_and_waited_for_briefly(void)
+{
+    struct restore_seen s = fresh();
+    struct restore_plan p;
+
+    s.error = "the UUID u7 is that of domain d7: choose another one";
+    s.last_try_ms = s.now_ms;
+    s.taken_since_ms = s.now_ms - 2000;
+    expect(
+        &s, RESTORE_NOTHING, false,
+        "the UUID u7 is that of domain d7: choose another one, or the operation will fail after 5m0s");
+    restore_plan_make(&s, &p);
+    CHECK(p.is_error && !p.has_failure && p.again_ms == RESTORE_RETRY_MS);
+    s.now_ms = s.taken_since_ms + RESTORE_GRACE_MS;
+    expect(&s, RESTORE_NOTHING, false, s.error);
+    restore_plan_make(&s, &p);
+    CHECK(p.has_failure);
+}
+
+static void
 it_can_be_deleted_at_any_time(void)
 {
     struct restore_seen s = fresh();
@@ -251,6 +271,8 @@ main(void)
         { "a target that is not free is refused",
           a_target_that_is_not_free_is_refused },
         { "errors are tried again, or final", errors_are_tried_again_or_final },
+        { "what another has is told, and waited for briefly",
+          what_another_has_is_told_and_waited_for_briefly },
         { "a restore can be deleted at any time",
           it_can_be_deleted_at_any_time },
         { "disks are named by the policy", disks_are_named_by_the_policy },
