@@ -31,6 +31,12 @@ old() { [ "$is_old" = no ] || t "$@"; }
 
 k() { "$kubectl" "$@"; }
 c() { curl -sS --unix-socket "$T/sock" "$@"; }
+# codes METHOD TYPE BODY URL...: what the same request to each URL is answered.
+codes() {
+    local method=$1 type=$2 body=$3 url
+    shift 3
+    for url; do c -m 20 -o /dev/null -w '%{http_code} ' -X "$method" -H "Content-Type: application/$type" -d "$body" "$url"; done
+}
 S=http://x
 G=$S/apis/snapshot.kubevirt.io/v1beta1/namespaces/default
 V=$G/virtualmachinesnapshots
@@ -172,6 +178,7 @@ updates() {
     t U23 1 'patch: it cannot be applied: JSON patch: operation 0: path "/spec/nosuch" does not exist' "k patch vm c1 --type=json -p '[{\"op\":\"remove\",\"path\":\"/spec/nosuch\"}]'"
     t U24 1 'changes metadata.namespace to "other"' "k patch vm c1 --type=merge -p '{\"metadata\":{\"namespace\":\"other\"}}'"
     t U25 1 'changes kind to "Secret"' "k patch vm c1 --type=merge -p '{\"kind\":\"Secret\"}'"
+    t U29 0 '^422 422 422 422 422 $' 'codes PATCH merge-patch+json "{\"metadata\":{\"labels\":{\"slip\":\"1\"}}}" "$M/c1?"{dryRun=Yes,fieldValidation=Loose,force=true,fieldManager=a%07b,fieldManager=$(printf %0129d 0)}; k get vm c1 -o jsonpath={.metadata.labels.slip}'
     t U22 1 'spec' "k patch vmsnapshot s1 --type=merge -p '{\"spec\":{\"failureDeadline\":\"9m0s\"}}'"
 }
 
@@ -207,6 +214,9 @@ deletes() {
     t X08 0 'pg2$' 'k delete vmsnapshot pg2 --dry-run=server && k get vmsnapshot pg2 -o name'
     t X09 0 '"code": ?409' "c -H 'Content-Type: application/json' -XDELETE $V/pg2 -d '{\"preconditions\":{\"uid\":\"nope\"}}'"
     t X10 0 'Status\nSuccess\nvirtualmachinesnapshots' "c -H 'Content-Type: application/json' -XDELETE $V/pg2 -d '{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Background\"}' | jq -r .kind,.status,.details.kind"
+    # A slip in the options must delete nothing.
+    t X16 0 '^400 400 400 400 400 422 422 422 422 400 pg3$' 'for d in "{\"dryRun\":\"All\"}" "[]" "\"x\"" "{\"preconditions\":\"u\"}" "{\"kind\":\"Pod\"}" "{\"dryRun\":[\"Some\"]}" "{\"propagationPolicy\":\"No\"}" "{\"propagationPolicy\":\"Orphan\",\"orphanDependents\":true}"; do codes DELETE json "$d" $V/pg3; done; codes DELETE json "" "$V/pg3?"{dryRun=Yes,gracePeriodSeconds=soon}; k get vmsnapshot pg3 -o jsonpath={.metadata.name}'
+    t X17 0 '^3 1$' 'for i in 1 2 3; do snap lim$i ".metadata.labels.app=\"lim\"" | k create -f - >/dev/null; done; echo $(c -XDELETE "$V?labelSelector=app%3Dlim&dryRun=All" | jq ".items|length") $(c -XDELETE "$V?labelSelector=app%3Dlim&limit=2" >/dev/null; k get vmsnapshot -l app=lim -o name | wc -l); k delete vmsnapshot -l app=lim >/dev/null'
     t X11 0 '^0$' 'c -XDELETE "$V?labelSelector=app%3Dnone" | jq -r ".items|length"'
     t X12 0 '^$|No resources' 'k delete vmsnapshot -l app=ck --wait=true >/dev/null; k get vmsnapshot -l app=ck -o name'
     t X15 0 '^null$' "snap dep '.metadata.ownerReferences=[{apiVersion:\"v1\",kind:\"X\",name:\"o\",uid:\"U\"}]|.metadata.ownerReferences[0].uid=\"'\$(k get vm c1 -o jsonpath={.metadata.uid})'\"' | k create -f - >/dev/null; snap own | k create -f - >/dev/null; u=\$(k get vmsnapshot own -o jsonpath={.metadata.uid}); k patch vmsnapshot dep --type=merge -p '{\"metadata\":{\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"X\",\"name\":\"own\",\"uid\":\"'\$u'\"}]}}' >/dev/null; k delete vmsnapshot own --cascade=orphan >/dev/null; k get vmsnapshot dep -o json | jq .metadata.ownerReferences; k delete vmsnapshot dep >/dev/null"
@@ -229,6 +239,11 @@ watches() {
     t W13 0 '400' 'c "$V?watch=1&resourceVersion=abc" | jq .code'
     t W14 0 '"ERROR".*"code": ?410' 'c "$V?watch=1&resourceVersion=1&timeoutSeconds=1"'
     t W16 0 'BOOKMARK' 'c "$V?watch=1&resourceVersion=$(c $V?limit=1 | jq -r .metadata.resourceVersion)&timeoutSeconds=1&allowWatchBookmarks=true" | jq -r .type | tail -1'
+    # What is no list or watch is refused in Kubernetes' words, never ignored.
+    t W17 0 '^422 422 422 422 422 422 $' 'codes GET json "" "$V?"{resourceVersionMatch=Exact,"resourceVersionMatch=Near&resourceVersion=5","resourceVersionMatch=Exact&resourceVersion=0",sendInitialEvents=true,"watch=1&resourceVersionMatch=NotOlderThan","watch=1&sendInitialEvents=false&resourceVersionMatch=Exact"}'
+    t W24 0 '^400 400 400 400 400 400 400 504 $' 'codes GET json "" "$V?"{limit=x,timeoutSeconds=x,timeoutSeconds=-1,resourceVersion=x,"continue=5:a/b&resourceVersion=5",includeObject=All} "$V/w1?resourceVersion="{x,999999}'
+    t W18 0 'ListOptions.meta.k8s.io .*resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided' 'c "$V?resourceVersionMatch=Exact" | jq -r .message'
+    t W19 0 '^200 200 200 $' 'codes GET json "" "$V?"{"resourceVersionMatch=NotOlderThan&resourceVersion=1",limit=-1,"limit=&timeoutSeconds="}'
     t W15 0 '422' 'c "$V?watch=1&sendInitialEvents=true" | jq .code'
 }
 
@@ -343,6 +358,7 @@ backups() {
     t B76 0 '"code": ?422.*VMBackup default/act is not ready|VMBackup default/act is not ready.*"code": ?422' "c -XPOST -H 'Content-Type: application/json' '$A/c1?action=restore' -d '{\"name\":\"re\",\"backupName\":\"act\"}'"
     t B77 0 '^204$' "status_put $H/virtualmachinebackups/act '{\"readyToUse\":true,\"sourceUID\":\"'\$(k get vm ap1 -o jsonpath={.metadata.uid})'\"}'; c -o /dev/null -w '%{http_code}' -XPOST -H 'Content-Type: application/json' '$A/ap1?action=restore' -d '{\"name\":\"re\",\"backupName\":\"act\",\"haltAfterRestore\":true}'"
     t B78 0 '^\{"haltAfterRestore":true,"keepMacAddress":false,"newVM":false,"target":\{"apiGroup":"kubevirt.io","kind":"VirtualMachine","name":"ap1"\}' 'k get virtualmachinerestores.harvesterhci.io re -o json | jq -cS .spec'
+    t B81 0 '^400 400 400 NotFound' 'for d in "{\"name\":\"re2\",\"backupName\":\"act\",\"haltAfterRestore\":\"true\"}" "{\"name\":7}" "[]"; do codes POST json "$d" "$A/ap1?action=restore"; done; k get virtualmachinerestores.harvesterhci.io re2 2>&1 | grep -o NotFound'
     t B79 0 '^404404405|^404404404' "c -o /dev/null -w '%{http_code}' -XPOST -H 'Content-Type: application/json' '$A/c1?action=fly'; c -o /dev/null -w '%{http_code}' '$A/c1'; c -o /dev/null -w '%{http_code}' -XPOST $S/v1/harvester/backuptarget/healthz"
     t B80 0 '401' "curl -sk -o /dev/null -w '%{http_code}' -XPOST 'https://127.0.0.1:'\$(sed -n 's/^port //p' $T/server.log)'/v1/harvester/kubevirt.io.virtualmachines/default/c1?action=backup' -d '{}'"
     k delete virtualmachinerestores.harvesterhci.io,vmbackup --all >/dev/null
@@ -374,6 +390,7 @@ subresources() {
     t R03 0 'virtualmachines.kubevirt.io \\"nosuch\\" not found' 'c -XPUT $R/virtualmachines/nosuch/start'
     t R04 0 '^404405$' 'c -o /dev/null -w "%{http_code}" -XPUT $R/virtualmachines/c1/fly; c -o /dev/null -w "%{http_code}" $R/virtualmachines/c1/start'
     t R05 0 '"code":422' 'c -XPUT -H "Content-Type: application/json" -d "{\"paused\":7}" $R/virtualmachines/c1/start'
+    t R06 0 '^202 400 202 422 0$' 'codes PUT json "{\"dryRun\":[\"All\"]}" $R/virtualmachines/c1/stop; codes PUT json "{\"dryRun\":true}" $R/virtualmachines/c1/stop; codes PUT json "" "$R/virtualmachines/c1/stop?dryRun="{All,Yes}; k get vmactions -o name | grep -c stop || true'
     k delete vmactions --all >/dev/null
 }
 

@@ -133,21 +133,6 @@ check_size(const struct admission *a, const json_t *object)
     return false;
 }
 
-static bool
-is_known_validation(const struct admission *a)
-{
-    const char *how = uri_query(&a->rq->uri, "fieldValidation");
-
-    if (how == NULL || how[0] == 0 || strcmp(how, "Strict") == 0 ||
-        strcmp(how, "Warn") == 0 || strcmp(how, "Ignore") == 0)
-        return true;
-    status_bad_request(
-        a->rp,
-        "fieldValidation: Unsupported value: \"%s\": supported values: \"Ignore\", \"Warn\", \"Strict\"",
-        how);
-    return false;
-}
-
 bool
 admission_check(const struct admission *a, json_t *object, const json_t *old)
 {
@@ -157,8 +142,6 @@ admission_check(const struct admission *a, json_t *object, const json_t *old)
     struct causes causes = { 0 };
     int rc;
 
-    if (!is_known_validation(a))
-        return false;
     if (k->set_defaults != NULL && a->op != KIND_UPDATE_STATUS)
         k->set_defaults(object);
     rc = kind_check_schema(k, object, &causes, &unknown);

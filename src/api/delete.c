@@ -10,6 +10,7 @@
 #include "api/body.h"
 #include "api/filter.h"
 #include "api/handlers.h"
+#include "api/options.h"
 #include "api/render.h"
 #include "api/status.h"
 #include "base/mem.h"
@@ -21,46 +22,19 @@ struct options {
     bool is_orphan;
 };
 
-static bool
-parse_dry_run(const struct request *rq, struct options *o, struct reply *rp)
-{
-    const char *v = uri_query(&rq->uri, "dryRun");
-
-    if (v == NULL)
-        v = jsonx_str(o->body, "dryRun.0");
-    o->how.is_dry_run = v != NULL && strcmp(v, "All") == 0;
-    if (v == NULL || v[0] == 0 || o->how.is_dry_run)
-        return true;
-    status_bad_request(
-        rp, "dryRun: Unsupported value: \"%s\": supported values: \"All\"", v);
-    return false;
-}
-
-/* The body may be empty; the same words may stand in the query. */
+/* The body may be empty. */
 static bool
 parse_options(struct request *rq, struct options *o, struct reply *rp)
 {
-    const char *policy = uri_query(&rq->uri, "propagationPolicy");
+    struct options_delete read;
 
     o->body = body_parse(rq, true, rp);
-    if (o->body == NULL || !parse_dry_run(rq, o, rp))
+    if (o->body == NULL || !options_delete_read(rq, o->body, &read, rp))
         return false;
-    if (policy == NULL)
-        policy = jsonx_str(o->body, "propagationPolicy");
-    if (policy != NULL && strcmp(policy, "Orphan") != 0 &&
-        strcmp(policy, "Background") != 0 &&
-        strcmp(policy, "Foreground") != 0) {
-        status_bad_request(
-            rp,
-            "propagationPolicy: Unsupported value: \"%s\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
-            policy);
-        return false;
-    }
-    o->is_orphan = (policy != NULL && strcmp(policy, "Orphan") == 0) ||
-                   jsonx_bool(o->body, "orphanDependents");
-    o->how.uid = jsonx_str(o->body, "preconditions.uid");
-    o->how.resource_version =
-        jsonx_str(o->body, "preconditions.resourceVersion");
+    o->is_orphan = read.is_orphan;
+    o->how.is_dry_run = read.is_dry_run;
+    o->how.uid = read.uid;
+    o->how.resource_version = read.resource_version;
     return true;
 }
 
@@ -162,11 +136,12 @@ delete_one(struct request *rq, struct reply *rp)
 
 static void
 delete_matching(struct request *rq, struct reply *rp, const struct options *opt,
-                const struct filter *f)
+                const struct filter *f, size_t limit)
 {
     CLEANUP(object_list_fini) struct object_list l = { 0 };
     struct render render;
     bool is_first = true;
+    size_t n = 0;
 
     api_catch_up(rq->api);
     cache_list(rq->api->cache, &rq->target.kind->gvr, rq->target.ns, &l);
@@ -179,6 +154,8 @@ delete_matching(struct request *rq, struct reply *rp, const struct options *opt,
 
         if (!filter_match(f, l.v[i]))
             continue;
+        if (limit > 0 && n++ == limit)
+            break;
         rq->target.name = object_name(l.v[i]); /* for messages */
         if (remove_object(rq, rp, opt, l.v[i], &o, &is_gone) < 0) {
             if (rp->code != 404)
@@ -200,10 +177,12 @@ void
 delete_collection(struct request *rq, struct reply *rp)
 {
     struct options opt = { .how.part = OBJ_MAIN };
+    struct options_list which;
     struct filter f;
 
-    if (parse_options(rq, &opt, rp) && filter_init(&f, rq, rp)) {
-        delete_matching(rq, rp, &opt, &f);
+    if (parse_options(rq, &opt, rp) &&
+        options_list_read(rq, false, &which, rp) && filter_init(&f, rq, rp)) {
+        delete_matching(rq, rp, &opt, &f, which.limit);
         filter_fini(&f);
     }
     json_decref(opt.body);

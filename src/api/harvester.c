@@ -128,6 +128,36 @@ check_vm(struct request *rq, struct reply *rp, const char *name)
     return false;
 }
 
+/* A slip in a word's type would start a machine that was to stay off. */
+static bool
+check_input(const json_t *input, struct reply *rp)
+{
+    static const char *const texts[] = { "name", "backupName",
+                                         "fsFreezeDeadline" };
+    static const char *const flags[] = { "keepMacAddress", "haltAfterRestore" };
+    const char *bad = NULL, *want = "text";
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        const json_t *v = json_object_get(input, texts[i]);
+
+        if (v != NULL && !json_is_null(v) && !json_is_string(v))
+            bad = texts[i];
+    }
+    for (size_t i = 0; bad == NULL && i < ARRAY_SIZE(flags); i++) {
+        const json_t *v = json_object_get(input, flags[i]);
+
+        if (v != NULL && !json_is_null(v) && !json_is_boolean(v)) {
+            bad = flags[i];
+            want = "true or false";
+        }
+    }
+    if (!json_is_object(input))
+        status_bad_request(rp, "the body is not an object");
+    else if (bad != NULL)
+        status_bad_request(rp, "%s: want %s", bad, want);
+    return json_is_object(input) && bad == NULL;
+}
+
 void
 harvester_handle(struct request *rq, struct reply *rp)
 {
@@ -140,7 +170,7 @@ harvester_handle(struct request *rq, struct reply *rp)
         return;
     }
     input = body_parse(rq, true, rp);
-    if (input == NULL || !check_vm(rq, rp, vm))
+    if (input == NULL || !check_input(input, rp) || !check_vm(rq, rp, vm))
         return;
     v = rq->target.kind == &kind_vmbackup
             ? backup_of(vm, input)

@@ -14,6 +14,7 @@
 
 #include "api/filter.h"
 #include "api/handlers.h"
+#include "api/options.h"
 #include "api/render.h"
 #include "api/status.h"
 #include "base/mem.h"
@@ -29,25 +30,6 @@ struct page {
     uint64_t at_rev;   /* 0: now */
     const char *after; /* "NS/NAME" behind which to go on; NULL: begin */
 };
-
-void
-list_get(struct request *rq, struct reply *rp)
-{
-    const struct target *t = &rq->target;
-    struct obj_ref ref = { &t->kind->gvr, t->ns != NULL ? t->ns : "", t->name };
-    CLEANUP(object_unref) struct object *o = NULL;
-    struct render render;
-    struct err err = { 0 };
-
-    if (obj_get(rq->api->store, &ref, &o, &err) < 0) {
-        status_of_err(rp, t, &err);
-        return;
-    }
-    render_init(&render, rq);
-    rp->code = 200;
-    render_object(&render, o, true, &rp->body);
-    buf_add_char(&rp->body, '\n');
-}
 
 static bool
 parse_number(const char *s, uint64_t *ret)
@@ -104,43 +86,54 @@ parse_continue(const char *token, struct page *p, struct reply *rp)
     return true;
 }
 
-/* limit, continue, resourceVersion, resourceVersionMatch. */
+/* Wait for what the client has seen elsewhere. */
+static bool
+reach(const struct request *rq, uint64_t rev, struct reply *rp)
+{
+    if (cache_wait_rev(rq->api->cache, rev, REV_WAIT_MS))
+        return true;
+    reply_future(rp, rev, cache_rev(rq->api->cache));
+    return false;
+}
+
+void
+list_get(struct request *rq, struct reply *rp)
+{
+    const struct target *t = &rq->target;
+    struct obj_ref ref = { &t->kind->gvr, t->ns != NULL ? t->ns : "", t->name };
+    CLEANUP(object_unref) struct object *o = NULL;
+    struct render render;
+    struct err err = { 0 };
+    uint64_t rev;
+
+    if (!options_get_read(rq, &rev, rp) || !reach(rq, rev, rp))
+        return;
+    if (obj_get(rq->api->store, &ref, &o, &err) < 0) {
+        status_of_err(rp, t, &err);
+        return;
+    }
+    render_init(&render, rq);
+    rp->code = 200;
+    render_object(&render, o, true, &rp->body);
+    buf_add_char(&rp->body, '\n');
+}
+
 static bool
 parse_options(const struct request *rq, struct page *p, struct reply *rp)
 {
-    const char *limit = uri_query(&rq->uri, "limit");
-    const char *token = uri_query(&rq->uri, "continue");
-    const char *rv = uri_query(&rq->uri, "resourceVersion");
-    const char *match = uri_query(&rq->uri, "resourceVersionMatch");
-    uint64_t n = 0, rev = 0;
-    bool has_match = match != NULL && match[0] != 0;
+    struct options_list o;
 
-    if (limit != NULL && limit[0] != 0 && !parse_number(limit, &n)) {
-        status_bad_request(rp, "limit: not a number");
+    if (!options_list_read(rq, false, &o, rp))
         return false;
-    }
-    p->limit = (size_t)n;
-    if (token != NULL && token[0] != 0)
-        return parse_continue(token, p, rp);
-    if (rv == NULL || rv[0] == 0) {
-        if (has_match)
-            status_bad_request(
-                rp,
-                "resourceVersionMatch is forbidden unless resourceVersion is provided");
-        else
-            api_catch_up(rq->api);
-        return !has_match;
-    }
-    if (!parse_number(rv, &rev)) {
-        status_bad_request(rp, "resourceVersion: Invalid value: \"%s\"", rv);
+    p->limit = o.limit;
+    if (o.token != NULL)
+        return parse_continue(o.token, p, rp);
+    if (!o.has_rev)
+        api_catch_up(rq->api);
+    else if (!reach(rq, o.rev, rp))
         return false;
-    }
-    if (!cache_wait_rev(rq->api->cache, rev, REV_WAIT_MS)) {
-        reply_future(rp, rev, cache_rev(rq->api->cache));
-        return false;
-    }
-    if (rev != 0 && (has_match ? strcmp(match, "Exact") == 0 : n > 0))
-        p->at_rev = rev;
+    if (o.is_exact || (o.limit > 0 && !o.has_match))
+        p->at_rev = o.rev; /* 0: any */
     return true;
 }
 

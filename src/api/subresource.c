@@ -11,6 +11,7 @@
 
 #include "api/body.h"
 #include "api/handlers.h"
+#include "api/options.h"
 #include "api/status.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -128,11 +129,25 @@ action_of(const struct request *rq, const json_t *options)
                      "metadata", "generateName", prefix, "spec", spec);
 }
 
+/* dryRun in the options, as in KubeVirt, or in the query. */
+static bool
+read_dry_run(const struct request *rq, const json_t *options, bool *ret,
+             struct reply *rp)
+{
+    bool is_in_body = false;
+
+    if (!options_write_read(rq, "UpdateOptions", ret, rp) ||
+        !options_body_dry_run(options, &is_in_body, rp))
+        return false;
+    *ret = *ret || is_in_body;
+    return true;
+}
+
 static int
-create_action(struct request *rq, struct reply *rp, json_t *v,
+create_action(struct request *rq, struct reply *rp, json_t *v, bool is_dry_run,
               struct object **ret_object)
 {
-    struct obj_write how = { .part = OBJ_MAIN };
+    struct obj_write how = { .part = OBJ_MAIN, .is_dry_run = is_dry_run };
     struct causes causes = { 0 };
     struct err err = { 0 };
 
@@ -171,14 +186,20 @@ subresource_put(struct request *rq, struct reply *rp)
     CLEANUP(object_unref) struct object *o = NULL;
     struct cache_watch *cursor;
     struct wait *w;
+    bool is_dry_run = false;
     struct err err = { 0 };
 
     options = body_parse(rq, true, rp);
-    if (options == NULL || !check_vm(rq, rp))
+    if (options == NULL || !read_dry_run(rq, options, &is_dry_run, rp) ||
+        !check_vm(rq, rp))
         return;
     v = action_of(rq, options);
-    if (create_action(rq, rp, v, &o) < 0)
+    if (create_action(rq, rp, v, is_dry_run, &o) < 0)
         return;
+    if (is_dry_run) {
+        rp->code = 202; /* it would be tried */
+        return;
+    }
     w = xcalloc(1, sizeof *w);
     w->api = rq->api;
     w->waker = rq->waker;

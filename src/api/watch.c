@@ -13,6 +13,7 @@
 
 #include "api/filter.h"
 #include "api/handlers.h"
+#include "api/options.h"
 #include "api/render.h"
 #include "api/status.h"
 #include "base/clock.h"
@@ -206,32 +207,19 @@ begin_with_list(struct watch *w, const struct target *t, struct err *err)
 }
 
 static bool
-begin(struct watch *w, const struct request *rq, struct reply *rp)
+begin(struct watch *w, const struct request *rq, const struct options_list *o,
+      struct reply *rp)
 {
-    const char *rv = uri_query(&rq->uri, "resourceVersion");
-    const char *initial = uri_query(&rq->uri, "sendInitialEvents");
-    bool wants_list =
-        initial != NULL && uri_query_bool(&rq->uri, "sendInitialEvents");
-    bool is_from_now = rv == NULL || rv[0] == 0 || strcmp(rv, "0") == 0;
+    bool is_from_now = o->rev == 0;
+    uint64_t rev = o->rev;
     struct err err = { 0 };
-    uint64_t rev = 0;
 
-    if (!is_from_now) {
-        if (strlen(rv) > 18 || strspn(rv, "0123456789") != strlen(rv)) {
-            status_bad_request(
-                rp,
-                "Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": invalid syntax",
-                rv, rv);
-            return false;
-        }
-        rev = strtoull(rv, NULL, 10);
-    }
-    if (rv == NULL || rv[0] == 0)
+    if (!o->has_rev)
         api_catch_up(w->api);
-    if (wants_list && rev > 0)
+    if (o->wants_initial && rev > 0)
         (void)cache_wait_rev(w->api->cache, rev, 3000);
-    if (wants_list || (is_from_now && initial == NULL)) {
-        w->owes_initial_end = wants_list;
+    if (o->wants_initial || (is_from_now && !o->has_initial)) {
+        w->owes_initial_end = o->wants_initial;
         if (begin_with_list(w, &rq->target, &err) < 0) {
             status_of_err(rp, &rq->target, &err);
             return false;
@@ -245,37 +233,13 @@ begin(struct watch *w, const struct request *rq, struct reply *rp)
     return true; /* no cursor: the stream says 410 */
 }
 
-/* sendInitialEvents is obeyed or refused, never ignored. */
-static bool
-check_initial(const struct request *rq, struct reply *rp)
-{
-    const char *initial = uri_query(&rq->uri, "sendInitialEvents");
-    const char *match = uri_query(&rq->uri, "resourceVersionMatch");
-    struct causes causes = { 0 };
-
-    if (initial != NULL &&
-        (match == NULL || strcmp(match, "NotOlderThan") != 0))
-        causes_add(
-            &causes, "FieldValueForbidden", "resourceVersionMatch",
-            "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-    else if (initial == NULL && match != NULL && match[0] != 0)
-        causes_add(
-            &causes, "FieldValueForbidden", "resourceVersionMatch",
-            "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-    if (causes.n > 0)
-        status_invalid_options(rp, "ListOptions", &causes);
-    return causes.n == 0;
-}
-
 static uint64_t
-timeout_ms(const struct request *rq)
+timeout_ms(uint64_t said_s)
 {
-    const char *s = uri_query(&rq->uri, "timeoutSeconds");
-    unsigned long sec = s != NULL ? strtoul(s, NULL, 10) : 0;
     uint16_t spread;
 
-    if (sec > 0)
-        return (sec < TIMEOUT_MAX_S ? sec : TIMEOUT_MAX_S) * 1000;
+    if (said_s > 0)
+        return (said_s < TIMEOUT_MAX_S ? said_s : TIMEOUT_MAX_S) * 1000;
     uuid_random_bytes(&spread, sizeof spread);
     return TIMEOUT_MIN_MS + TIMEOUT_MIN_MS * spread / UINT16_MAX;
 }
@@ -284,9 +248,11 @@ void
 watch_start(struct request *rq, struct reply *rp)
 {
     struct watch *w;
+    struct options_list options;
     struct filter filter;
 
-    if (!check_initial(rq, rp) || !filter_init(&filter, rq, rp))
+    if (!options_list_read(rq, true, &options, rp) ||
+        !filter_init(&filter, rq, rp))
         return;
     w = xcalloc(1, sizeof *w);
     w->stream.read = watch_read;
@@ -296,10 +262,10 @@ watch_start(struct request *rq, struct reply *rp)
     w->waker = rq->waker;
     w->filter = filter;
     render_init(&w->render, rq);
-    w->wants_bookmarks = uri_query_bool(&rq->uri, "allowWatchBookmarks");
-    w->end_ms = clock_mono_ms() + timeout_ms(rq);
+    w->wants_bookmarks = options.wants_bookmarks;
+    w->end_ms = clock_mono_ms() + timeout_ms(options.timeout_s);
     w->bookmark_ms = clock_mono_ms() + BOOKMARK_MS;
-    if (!begin(w, rq, rp)) {
+    if (!begin(w, rq, &options, rp)) {
         watch_free(&w->stream);
         return;
     }

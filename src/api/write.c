@@ -11,6 +11,7 @@
 #include "api/admission.h"
 #include "api/body.h"
 #include "api/handlers.h"
+#include "api/options.h"
 #include "api/patch.h"
 #include "api/ssa.h"
 #include "api/status.h"
@@ -43,7 +44,7 @@ author_init(struct author *a, const struct request *rq)
     const char *agent = request_header(rq, "User-Agent");
 
     if (manager != NULL && manager[0] != 0)
-        a->manager = xstrndup(manager, 127);
+        a->manager = xstrdup(manager);
     else if (agent != NULL && agent[0] != 0 && agent[0] != '/')
         a->manager = xstrndup(agent, strcspn(agent, "/ "));
     else
@@ -58,19 +59,6 @@ author_fini_p(struct author *a)
 {
     free(a->manager);
     free(a->version);
-}
-
-static bool
-parse_dry_run(const struct request *rq, bool *ret, struct reply *rp)
-{
-    const char *v = uri_query(&rq->uri, "dryRun");
-
-    *ret = v != NULL && strcmp(v, "All") == 0;
-    if (v == NULL || v[0] == 0 || *ret)
-        return true;
-    status_bad_request(
-        rp, "dryRun: Unsupported value: \"%s\": supported values: \"All\"", v);
-    return false;
 }
 
 static void
@@ -160,7 +148,7 @@ write_create(struct request *rq, struct reply *rp)
     struct err err = { 0 };
 
     if (!admission_precheck(&a, NULL) ||
-        !parse_dry_run(rq, &how.is_dry_run, rp))
+        !options_write_read(rq, "CreateOptions", &how.is_dry_run, rp))
         return;
     v = body_parse(rq, false, rp);
     if (v == NULL || !check_type(rq, v, rp))
@@ -178,6 +166,8 @@ write_new(struct request *rq, struct reply *rp, json_t *object)
     CLEANUP(author_fini) struct author author = { 0 };
     struct err err = { 0 };
 
+    if (!options_write_read(rq, "CreateOptions", &how.is_dry_run, rp))
+        return;
     author_init(&author, rq);
     if (create_object(rq, rp, object, &author, &how, &err) < 0 && rp->code == 0)
         status_of_err(rp, &rq->target, &err);
@@ -418,7 +408,7 @@ write_replace(struct request *rq, struct reply *rp)
                         .is_replace = true };
     CLEANUP(json_decref) json_t *v = NULL;
 
-    if (!parse_dry_run(rq, &how.is_dry_run, rp))
+    if (!options_write_read(rq, "UpdateOptions", &how.is_dry_run, rp))
         return;
     v = body_parse(rq, false, rp);
     if (v == NULL || !check_type(rq, v, rp) || !check_replace(rq, v, rp))
@@ -501,6 +491,19 @@ reply_unsupported_patch(const struct request *rq, struct reply *rp)
             : "");
 }
 
+static bool
+check_force(const struct request *rq, enum patch_type type, struct reply *rp)
+{
+    struct causes causes = { 0 };
+
+    if (type == PATCH_APPLY || uri_query(&rq->uri, "force") == NULL)
+        return true;
+    causes_add(&causes, "FieldValueForbidden", "force",
+               "Forbidden: may not be specified for non-apply patch");
+    status_invalid_options(rp, "PatchOptions", &causes);
+    return false;
+}
+
 void
 write_patch(struct request *rq, struct reply *rp)
 {
@@ -518,7 +521,8 @@ write_patch(struct request *rq, struct reply *rp)
         reply_unsupported_patch(rq, rp);
         return;
     }
-    if (!parse_dry_run(rq, &how.is_dry_run, rp))
+    if (!options_write_read(rq, "PatchOptions", &how.is_dry_run, rp) ||
+        !check_force(rq, c.type, rp))
         return;
     v = body_parse_patch(rq, rp);
     if (v == NULL || (c.type == PATCH_APPLY && !check_apply(rq, v, rp)))
