@@ -70,8 +70,9 @@ restore r4 g1 s1 "targetReadinessPolicy: StopTarget" "volumeRestorePolicy: InPla
 check "StopTarget stops the VM and restores it" restore_complete r4 120
 check "it stays off" guest_is g1 "shut off"
 check_equal "in place the claim keeps its name" "$(field vmrestore r4 '.status.restores[0].persistentVolumeClaim')" g1-vda
-restore r5 g1 s1 "volumeRestorePolicy: InPlace"
+restore r5 g1 s1 "volumeRestorePolicy: InPlace" "patches:" "- '{\"op\": \"add\", \"path\": \"/metadata/labels/tier\", \"value\": \"copy\"}'"
 check "the same snapshot is restored again" restore_complete r5
+check "patches for a VM that is there are not applied, which is told" eval 'field vmrestore r5 .status.vmkeep.dropped | grep -q "patches: not applied"'
 check "the disks are the snapshot's instant" verify -q "$(guest_disk g1 vda)" "$(guest_disk g1 vdb)" "$seq"
 
 # ---- a new VM ----
@@ -95,6 +96,10 @@ check "a UUID that another has is refused, and told" wait_until 20 condition_is 
 check "by an event, too" wait_until 20 eval 'k describe vmrestore r12 | grep -q "VirtualMachineRestoreError.*is that of domain g3"'
 check "nothing was made" test -z "$(virsh -q list --all --name | grep g5)"
 check "such a restore can be deleted" remove vmrestore r12
+restore r13 g5 s1 "volumeRestoreOverrides:" "- {volumeName: vdz, restoreName: mine}"
+check "an override of a volume that the snapshot lacks is no success" wait_until 20 condition_is vmrestore r13 Failure \
+    'True: volumeRestoreOverrides: the snapshot holds no volume "vdz"; it holds vda, vdb'
+check "such a restore can be deleted" remove vmrestore r13
 
 # ---- libvirt loses its memory ----
 uuid=$(guest_uuid g1)

@@ -117,8 +117,8 @@ write_vm(void *arg, json_t *object)
     projection_vm(object, s->p);
     s->is_new_state =
         strcmp(was, jsonx_str_or(object, "status.printableStatus", "")) != 0;
-    s->is_misplaced = misplaced(object)[0] != 0 &&
-                      strcmp(words, misplaced(object)) != 0;
+    s->is_misplaced =
+        misplaced(object)[0] != 0 && strcmp(words, misplaced(object)) != 0;
 }
 
 static void

@@ -384,6 +384,10 @@ restore_define_preflight(struct ctl *ctl, const struct restore_job *job,
             return -1;
         t.memory_kib = md.memory_kib;
         t.vcpus = md.vcpus;
+        if (json_array_size(jsonx_get(job->restore_json, "spec.patches")) > 0)
+            note(
+                &t,
+                "patches: not applied, for the VM is there; they are for new VMs");
     } else if (choose_identity(ctl, job, chosen_uuid, &t, err) < 0) {
         return -1;
     }

@@ -51,7 +51,7 @@ struct restore_seen {
     bool is_error_final;
     int64_t last_try_ms;
     int64_t taken_since_ms; /* name, UUID or MAC are another's; 0: no */
-    int64_t stop_asked_ms; /* 0: we have not asked the target to stop */
+    int64_t stop_asked_ms;  /* 0: we have not asked the target to stop */
     /* the target */
     bool has_target;                      /* the VM object */
     bool is_target_active;                /* running, paused or about to end */

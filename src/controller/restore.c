@@ -399,6 +399,38 @@ restores_row(const struct restore_job *job, const struct volume_new_disk *disk,
                      snapshot);
 }
 
+static bool
+has_target(const struct restore_source *source, const char *volume)
+{
+    for (size_t i = 0; i < source->n_targets; i++)
+        if (strcmp(source->targets[i], volume) == 0)
+            return true;
+    return false;
+}
+
+/* What is said of a volume that is not restored would be said in vain. */
+static int
+check_overrides(const json_t *restore, const struct restore_source *source,
+                struct err *err)
+{
+    const json_t *list = jsonx_get(restore, "spec.volumeRestoreOverrides");
+    CLEANUP(buf_fini) struct buf held = BUF_INIT;
+
+    for (size_t i = 0; i < source->n_targets; i++)
+        buf_printf(&held, "%s%s", i > 0 ? ", " : "", source->targets[i]);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *volume =
+            jsonx_str_or(json_array_get(list, i), "volumeName", "");
+
+        if (!has_target(source, volume))
+            return err_set(
+                err, ERR_INVALID,
+                "volumeRestoreOverrides: the snapshot holds no volume \"%s\"; it holds %s",
+                volume, held.len > 0 ? buf_str(&held) : "none");
+    }
+    return 0;
+}
+
 static int
 apply_source(struct pass *p, struct err *err)
 {
@@ -418,7 +450,8 @@ apply_source(struct pass *p, struct err *err)
     };
 
     if (restore_source_snapshot(p->ctl, p->snapshot_json, p->content_json,
-                                &source, err) < 0)
+                                &source, err) < 0 ||
+        check_overrides(p->json, &source, err) < 0)
         return -1;
     return restore_apply(p->ctl, &job, &p->restore, err);
 }
@@ -510,11 +543,10 @@ complete(struct pass *p, struct err *err)
     struct obj_write how = { .part = OBJ_STATUS };
     CLEANUP(object_unref) struct object *snapshot = NULL;
     int64_t now_s = clock_wall_s();
-    static const char *const scaffold[] = { "vmkeep.error",
-                                            "vmkeep.isErrorFinal",
-                                            "vmkeep.lastTryTime",
-                                            "vmkeep.takenTime",
-                                            "vmkeep.markTime" };
+    static const char *const scaffold[] = {
+        "vmkeep.error", "vmkeep.isErrorFinal", "vmkeep.lastTryTime",
+        "vmkeep.takenTime", "vmkeep.markTime"
+    };
     struct err ignored;
 
     if (unlock_vm(p, err) < 0 ||
