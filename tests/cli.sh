@@ -77,6 +77,15 @@ check_equal "a bad deadline exits with 2" "$(status_of snapshot create web-1 s4 
 check "and names the field" says 'spec.failureDeadline'
 check_equal "a bad name exits with 2" "$(status_of snapshot create web-1 Not_A_Name)" 2
 check "a name is made up where none is given" eval "v snapshot create db | grep -qE '\"db-snapshot-[0-9]{8}-[0-9]{6}\"'"
+for name in "" . ..; do
+    check_equal "snapshot delete of \"$name\" is an error" "$(status_of snapshot delete "$name" | sed s/2/3/)" 3
+    check_equal "so is snapshot show" "$(status_of snapshot show "$name" | sed s/2/3/)" 3
+done
+check_equal "so is a delete whose URL lacks the name" "$(curl -sS --unix-socket "$T/sock" -o "$T/out" -w '%{http_code}' -X DELETE "$group/virtualmachinesnapshots/")" 400
+check_equal "and of a restore" "$(status_of restore delete snapshot/)" 2
+check_equal "all are there still" "$(v snapshot list -o name | grep -cE '^(s1|s2|s3|old|broken)$')" 5
+check_equal "what could not be written is an error" "$(status=0; v snapshot list >/dev/full 2>"$T/err" || status=$?; echo $status)" 8
+check "and says so" grep -q '^vmkeep: standard output' "$T/err"
 check "snapshot delete --wait ends" v snapshot delete s2 s3 --wait
 check_equal "then it is not there" "$(status_of snapshot show s2)" 3
 

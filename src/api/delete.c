@@ -180,6 +180,12 @@ delete_collection(struct request *rq, struct reply *rp)
     struct options_list which;
     struct filter f;
 
+    if (rq->uri.ends_in_slash) { /* ".../virtualmachinesnapshots/$EMPTY" */
+        status_bad_request(
+            rp,
+            "the name of what is to be deleted is missing behind the last slash; to delete the collection leave that slash out");
+        return;
+    }
     if (parse_options(rq, &opt, rp) &&
         options_list_read(rq, false, &which, rp) && filter_init(&f, rq, rp)) {
         delete_matching(rq, rp, &opt, &f, which.limit);

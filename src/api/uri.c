@@ -49,6 +49,7 @@ parse_path(char *path, struct uri *u, struct err *err)
 {
     char *save = NULL;
 
+    u->ends_in_slash = path[strlen(path) - 1] == '/'; /* it begins with one */
     for (char *s = strtok_r(path, "/", &save); s != NULL;
          s = strtok_r(NULL, "/", &save)) {
         if (u->nseg == URI_SEGMENTS_MAX)

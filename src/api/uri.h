@@ -22,6 +22,7 @@ struct uri {
     char *text; /* owned; everything below points into it */
     const char *seg[URI_SEGMENTS_MAX];
     size_t nseg;
+    bool ends_in_slash; /* the path: a last segment may be missing */
     struct uri_pair pair[URI_PAIRS_MAX];
     size_t npairs;
 };

@@ -190,6 +190,11 @@ check_args(const struct cli *c, struct err *err)
         return err_set(err, ERR_INVALID,
                        "vmkeep %s %s: \"%s\" is one word too many", k->noun,
                        verb, c->args[k->max_args]);
+    /* An empty variable of a script must not become "all". */
+    for (size_t i = 0; i < c->n_args; i++)
+        if (c->args[i][0] == 0)
+            return err_set(err, ERR_INVALID, "vmkeep %s %s: a name is empty",
+                           k->noun, verb);
     return 0;
 }
 

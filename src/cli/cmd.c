@@ -23,12 +23,24 @@ cmd_list(struct cli *c, const struct kind *k, struct err *err)
     return client_call(c->client, "GET", path, NULL, &v, err) < 0 ? NULL : v;
 }
 
+/* The path of an object without a name is that of them all. */
+static int
+check_name(const struct kind *k, const char *name, struct err *err)
+{
+    if (name[0] == 0)
+        return err_set(err, ERR_INVALID, "the name of a %s is empty",
+                       k->gvr.kind);
+    return 0;
+}
+
 json_t *
 cmd_get(struct cli *c, const struct kind *k, const char *name, struct err *err)
 {
     CLEANUP(mem_free) char *path = client_path(&k->gvr, c->ns, name);
     json_t *v = NULL;
 
+    if (check_name(k, name, err) < 0)
+        return NULL;
     return client_call(c->client, "GET", path, NULL, &v, err) < 0 ? NULL : v;
 }
 
@@ -84,6 +96,8 @@ cmd_annotate(struct cli *c, const struct kind *k, const char *name,
     json_t *patch =
         json_pack("{s:{s:{s:s}}}", "metadata", "annotations", key, value);
 
+    if (check_name(k, name, err) < 0)
+        return -1;
     return client_call(c->client, "PATCH", path, patch, NULL, err);
 }
 
@@ -100,7 +114,8 @@ cmd_delete(struct cli *c, const struct kind *k, const char *what,
     CLEANUP(mem_free) char *path = client_path(&k->gvr, c->ns, name);
     int64_t timeout_ms;
 
-    if (cli_timeout(c, def_timeout_ms, &timeout_ms, err) < 0 ||
+    if (check_name(k, name, err) < 0 ||
+        cli_timeout(c, def_timeout_ms, &timeout_ms, err) < 0 ||
         client_call(c->client, "DELETE", path, NULL, NULL, err) < 0)
         return -1;
     if (cli_has(c, "wait") &&

@@ -2,6 +2,7 @@
 /* vmkeep: the command line. Reads the words, runs one command, and says what
  * went wrong and what to do about it.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -185,6 +186,20 @@ guide(const struct args *a)
     return a->wants_help && a->verb == NULL ? 0 : err_code_exit(ERR_INVALID);
 }
 
+/* What was printed must have arrived: a kubeconfig that was cut short by a
+ * full disk is no success. */
+static int
+finish(struct cli *c, int code)
+{
+    struct err err = { 0 };
+    bool had_failed = ferror(stdout) != 0;
+
+    if (fflush(stdout) == 0 && !had_failed)
+        return code;
+    (void)err_sys(&err, errno == 0 ? EIO : errno, "standard output");
+    return code != 0 ? code : complain(c, &err);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -204,6 +219,7 @@ main(int argc, char **argv)
         help_command(stdout, c.command);
     else if (run(&c, &err) < 0)
         code = complain(&c, &err);
+    code = finish(&c, code);
     client_free(c.client);
     free(c.in_ns);
     free(c.args);

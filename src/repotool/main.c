@@ -562,8 +562,8 @@ main(int argc, char **argv)
         effect_flow_set(flow);
         rc = run(&t, &err);
     }
-    if (rc == 0 && fflush(stdout) != 0)
-        rc = err_sys(&err, errno, "standard output");
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout) != 0))
+        rc = err_sys(&err, errno == 0 ? EIO : errno, "standard output");
     if (rc == 0)
         return 0;
     (void)fprintf(stderr, "vmkeep repo: %s\n", err.msg);
