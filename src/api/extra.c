@@ -8,6 +8,7 @@ static const char *const v1[] = { "v1", NULL };
 static const char *const create[] = { "create", NULL };
 static const char *const read_only[] = { "get", "list", NULL };
 static const char *const crd_names[] = { "crd", "crds", NULL };
+static const char *const service_names[] = { "svc", NULL };
 static const struct kind_column no_columns[] = { { NULL } };
 
 const struct kind extra_access_review = {
@@ -57,6 +58,17 @@ const struct kind extra_pod = {
     .columns = no_columns,
 };
 
+/* Only so that `kubectl cluster-info`, which lists Services, works: always an
+ * empty list. */
+const struct kind extra_service = {
+    .gvr = { "", "v1", "services", "Service", true, false, false },
+    .versions = v1,
+    .singular = "service",
+    .short_names = service_names,
+    .verbs = read_only,
+    .columns = no_columns,
+};
+
 const struct kind extra_sub_vm = {
     .gvr = { "subresources.kubevirt.io", "v1", "virtualmachines",
              "VirtualMachine", true, false, false },
@@ -76,8 +88,9 @@ const struct kind extra_sub_vmi = {
 };
 
 const struct kind *const extra_table[] = {
-    &extra_access_review, &extra_rules_review, &extra_self_review, &extra_crd,
-    &extra_pod,           &extra_sub_vm,       &extra_sub_vmi,     NULL,
+    &extra_access_review, &extra_rules_review, &extra_self_review,
+    &extra_crd,           &extra_pod,          &extra_service,
+    &extra_sub_vm,        &extra_sub_vmi,      NULL,
 };
 
 const struct kind *

@@ -9,7 +9,8 @@
 #include "types/kind.h"
 
 extern const struct kind extra_access_review, extra_rules_review,
-    extra_self_review, extra_crd, extra_pod, extra_sub_vm, extra_sub_vmi;
+    extra_self_review, extra_crd, extra_pod, extra_service, extra_sub_vm,
+    extra_sub_vmi;
 extern const struct kind *const extra_table[]; /* NULL at the end */
 
 const struct kind *extra_by_resource(const char *group, const char *version,

@@ -271,19 +271,26 @@ dispatch_stored(struct request *rq, struct reply *rp)
         method_not_allowed(rp);
 }
 
-/* `kubectl describe pvc` lists Pods: there are never any. */
+/* Pods and Services: there are never any. */
 static void
-dispatch_pods(struct request *rq, struct reply *rp)
+dispatch_empty(struct request *rq, struct reply *rp)
 {
-    CLEANUP(json_decref)
-    json_t *v =
-        json_pack("{s:s, s:s, s:{s:s}, s:[]}", "kind", "PodList", "apiVersion",
-                  "v1", "metadata", "resourceVersion", "1", "items");
+    const struct kind *k = rq->target.kind;
+    CLEANUP(json_decref) json_t *v = NULL;
+    struct err err = { 0 };
 
-    if (rq->method != METHOD_GET || rq->target.name != NULL || is_watch(rq))
-        status_no_path(rp);
-    else
+    if (rq->method != METHOD_GET || is_watch(rq)) {
+        method_not_allowed(rp);
+    } else if (rq->target.name != NULL) {
+        (void)err_set(&err, ERR_NOT_FOUND, "%s \"%s\" not found",
+                      k->gvr.resource, rq->target.name);
+        status_of_err(rp, &rq->target, &err);
+    } else {
+        v = json_pack("{s:o, s:s, s:{s:s}, s:[]}", "kind",
+                      json_sprintf("%sList", k->gvr.kind), "apiVersion", "v1",
+                      "metadata", "resourceVersion", "1", "items");
         reply_json(rp, 200, v);
+    }
 }
 
 static bool
@@ -305,8 +312,8 @@ dispatch_extra(struct request *rq, struct reply *rp)
     const struct target *t = &rq->target;
     const struct kind *k = t->kind;
 
-    if (k == &extra_pod)
-        dispatch_pods(rq, rp);
+    if (k == &extra_pod || k == &extra_service)
+        dispatch_empty(rq, rp);
     else if (k == &extra_crd && rq->method == METHOD_GET && !is_watch(rq))
         crd_get(rq, rp);
     else if (k == &extra_sub_vm || k == &extra_sub_vmi) {
