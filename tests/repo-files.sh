@@ -42,6 +42,32 @@ check_equal "a UID that is none" "$(status_of import --uid $'new\nline' r a.img)
 check_equal "metadata that is not there" "$(status_of import --metadata none r a.img)" 3
 check_equal "none of that is in the log" "$(entries r)" "$before"
 
+check "info --json is JSON" eval 'repo info --json r | python3 -c "import json, sys; assert json.load(sys.stdin)[\"backups\"] == 2"'
+mkdir $'d\xe9' && cp a.img $'d\xe9/a.img'
+check "a path that is no UTF-8 is imported" repo import -q r $'d\xe9/a.img'
+check "and listed as JSON" eval 'repo list --json r | python3 -c "import json, sys; assert [json.loads(l) for l in sys.stdin][-1][\"objectUID\"].endswith(\"d?/a.img\")"'
+
+# ---- Ctrl-C where a passphrase is asked for ----
+cat >ask.py <<'END'
+import os, pty, signal, sys, termios, time
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+seen = b""
+while b"Passphrase:" not in seen:
+    seen += os.read(fd, 100)
+def echoes(): return bool(termios.tcgetattr(fd)[3] & termios.ECHO)
+while echoes(): time.sleep(0.05)
+os.write(fd, b"\x03")
+end = time.time() + 20
+while not echoes() and time.time() < end: time.sleep(0.05)
+status = os.waitpid(pid, 0)[1]
+assert echoes() and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT, status
+END
+echo secret >words
+repo init -p words "$T/p" >/dev/null
+check "Ctrl-C at the passphrase ends it and leaves the terminal as it was" timeout 60 env -u VMKEEP_KEY_FILE python3 ask.py "$vmkeep" repo list "$T/p"
+
 # ---- a qcow2 image without the one that it is based on ----
 printf 'QFI\373\0\0\0\3\0\0\0\0\0\0\0\160' >overlay.qcow2
 truncate -s 65536 overlay.qcow2

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "blob/blob-dir.h"
 #include "codec/hash.h"
+#include "codec/jsonx.h"
 #include "repotool/progress.h"
 #include "repotool/repotool.h"
 
@@ -74,25 +75,22 @@ cmd_init(const struct repotool *t, struct err *err)
     return 0;
 }
 
-int
-cmd_info(const struct repotool *t, struct err *err)
+/* What info tells of the backups; not known without the key. */
+struct info_backups {
+    size_t n, damage;
+    uint64_t stored;
+};
+
+static void
+print_info(const struct repo_info *i, const struct info_backups *b)
 {
-    CLEANUP(repo_close) struct repo *repo = NULL;
-    CLEANUP(mem_free) struct repo_entry *e = NULL;
-    const struct repo_info *i;
-    char created[CLOCK_RFC3339_SIZE];
-    size_t n = 0, damage = 0;
     static const char *const hashing[] = {
         [HASH_OPENSSL] = "HMAC-SHA-256, OpenSSL",
         [HASH_AVX2] = "HMAC-SHA-256, eight lanes (AVX2)",
         [HASH_SHANI] = "HMAC-SHA-256, four lanes (SHA instructions)",
     };
-    uint64_t stored = 0;
-    char size[PROGRESS_SIZE];
+    char created[CLOCK_RFC3339_SIZE], size[PROGRESS_SIZE];
 
-    if (repotool_open(t, true, &repo, err) < 0)
-        return -1;
-    i = repo_info_get(repo);
     clock_format_rfc3339(i->created_unix_s, created);
     printf(
         "UUID:       %s\nFormat:     %u\nCreated:    %s\nEncryption: %s\nChunks:     %u KiB\nHashing:    %s\n",
@@ -101,20 +99,60 @@ cmd_info(const struct repotool *t, struct err *err)
         hashing[hash_path_get()]);
     if (!i->is_unlocked) {
         printf("Backups:    unknown without the key\n");
-        return 0;
+        return;
     }
     if (i->is_encrypted)
         printf("Key:        %s, epoch %u\n", i->role, i->key_epoch);
-    if (repo_list(repo, &e, &n, &damage, err) < 0)
-        return -1;
-    for (size_t k = 0; k < n; k++)
-        stored += e[k].stored_bytes;
-    progress_format(stored, size);
-    printf("Backups:    %zu, which stored %s\n", n, size);
-    if (damage > 0)
+    progress_format(b->stored, size);
+    printf("Backups:    %zu, which stored %s\n", b->n, size);
+    if (b->damage > 0)
         printf(
             "Damage:     %zu log entries cannot be read; run vmkeep repo verify\n",
-            damage);
+            b->damage);
+}
+
+static void
+print_info_json(const struct repo_info *i, const struct info_backups *b)
+{
+    char created[CLOCK_RFC3339_SIZE];
+    CLEANUP(mem_free) char *text = NULL;
+    CLEANUP(json_decref) json_t *v = NULL;
+
+    clock_format_rfc3339(i->created_unix_s, created);
+    v = json_pack("{s:s, s:i, s:s, s:b, s:i, s:b}", "uuid", i->uuid, "format",
+                  (int)i->format_version, "created", created, "encrypted",
+                  (int)i->is_encrypted, "chunkKiB",
+                  (int)(1u << (i->chunk_log2 - 10)), "unlocked",
+                  (int)i->is_unlocked);
+    if (i->is_unlocked && i->is_encrypted) {
+        jsonx_set_str(v, "role", i->role);
+        jsonx_set(v, "epoch", json_integer(i->key_epoch));
+    }
+    if (i->is_unlocked) {
+        jsonx_set(v, "backups", json_integer((json_int_t)b->n));
+        jsonx_set(v, "storedBytes", json_integer((json_int_t)b->stored));
+        jsonx_set(v, "damagedLogEntries", json_integer((json_int_t)b->damage));
+    }
+    text = jsonx_canonical(v);
+    printf("%s\n", text);
+}
+
+int
+cmd_info(const struct repotool *t, struct err *err)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) struct repo_entry *e = NULL;
+    struct info_backups b = { 0 };
+    const struct repo_info *i;
+
+    if (repotool_open(t, true, &repo, err) < 0)
+        return -1;
+    i = repo_info_get(repo);
+    if (i->is_unlocked && repo_list(repo, &e, &b.n, &b.damage, err) < 0)
+        return -1;
+    for (size_t k = 0; k < b.n; k++)
+        b.stored += e[k].stored_bytes;
+    (t->is_json ? print_info_json : print_info)(i, &b);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "codec/jsonx.h"
 #include "repo/hold.h"
 #include "repo/scrub.h"
@@ -42,7 +43,7 @@ static void
 on_affected(void *arg, const struct repo_entry *backup, const char *disk,
             uint64_t lost_bytes)
 {
-    char lost[PROGRESS_SIZE];
+    char lost[PROGRESS_SIZE], uid[REPO_UID_MAX + 1];
     struct told *t = arg;
 
     if (disk[0] != 0 && t->count < TOLD_MAX) {
@@ -52,9 +53,10 @@ on_affected(void *arg, const struct repo_entry *backup, const char *disk,
                        disk);
     }
     progress_format(lost_bytes, lost);
-    printf("affected: backup %s (%s): %s%s%s cannot be read\n", backup->id,
-           backup->object_uid, disk[0] != 0 ? "disk " : "", disk,
-           disk[0] != 0 ? "" : "it");
+    (void)snprintf(uid, sizeof uid, "%s", backup->object_uid);
+    text_clean(uid, false);
+    printf("affected: backup %s (%s): %s%s%s cannot be read\n", backup->id, uid,
+           disk[0] != 0 ? "disk " : "", disk, disk[0] != 0 ? "" : "it");
     if (disk[0] != 0)
         printf("          %s of it\n", lost);
 }

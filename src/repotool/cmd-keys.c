@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/uuid.h"
 #include "codec/jsonx.h"
 #include "codec/keys-text.h"
@@ -61,6 +62,7 @@ list(const struct repotool *t, struct err *err)
         char created[CLOCK_RFC3339_SIZE];
 
         clock_format_rfc3339(k[i].created_unix_s, created);
+        text_clean(k[i].label, false); /* anybody can put a slot there */
         if (t->is_json)
             print_json(&k[i], created);
         else

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "codec/jsonx.h"
 #include "repo/hold.h"
 #include "repotool/progress.h"
@@ -85,6 +86,7 @@ cmd_list(const struct repotool *t, struct err *err)
     for (size_t i = 0; i < n; i++) {
         const char *hold = hold_of(&holds, e[i].id);
 
+        text_clean(e[i].object_uid, false); /* a path, or what others said */
         if (t->is_json)
             print_json(&e[i], hold, t->shows_deleted);
         else

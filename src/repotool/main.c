@@ -114,7 +114,7 @@ static const char options_help[] =
     "      --dry-run               forget, gc, compact: only say what it would do\n"
     "      --deleted               list: what can be taken back with undelete\n"
     "  -t, --threads N             workers (one per core)\n"
-    "      --json                  info, list, gc: for programs\n"
+    "      --json                  info, list, stats, forget, gc, keys list: for programs\n"
     "  -q, --quiet                 no progress\n";
 
 static void
@@ -150,6 +150,32 @@ repotool_key_path(const struct repotool *t)
     return xasprintf("%s/.config/vmkeep/repo.key", home);
 }
 
+static volatile sig_atomic_t ask_signal;
+
+static void
+on_ask_signal(int number)
+{
+    ask_signal = number;
+}
+
+/* Read a line; a signal ends it, so that the terminal can be set right before
+ * the signal is obeyed. */
+static ssize_t
+read_line(int fd, char *out, size_t size)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+    struct sigaction ours = { .sa_handler = on_ask_signal };
+    struct sigaction before[ARRAY_SIZE(signals)];
+    ssize_t n;
+
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        (void)sigaction(signals[i], &ours, &before[i]);
+    n = read(fd, out, size);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        (void)sigaction(signals[i], &before[i], NULL);
+    return n;
+}
+
 static int
 ask(const char *prompt, char *out, size_t size, struct err *err)
 {
@@ -167,9 +193,11 @@ ask(const char *prompt, char *out, size_t size, struct err *err)
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     (void)tcsetattr(fd, TCSAFLUSH, &quiet);
     (void)!write(fd, prompt, strlen(prompt));
-    n = read(fd, out, size - 1);
+    n = read_line(fd, out, size - 1);
     (void)tcsetattr(fd, TCSAFLUSH, &before);
     (void)!write(fd, "\n", 1);
+    if (ask_signal != 0)
+        (void)raise(ask_signal);
     if (n <= 0)
         return err_set(err, ERR_CANCELLED, "no passphrase was given");
     out[n] = 0;
