@@ -33,6 +33,11 @@ for command in "${commands[@]}"; do
     check_equal "vmkeep $command: help and man page agree on its options" \
         "$(section "$usage" | explained | tr '\n' ' ')" "$(own_options $command | tr '\n' ' ')"
 done
+# Examples may be longer: they are there to be copied.
+check_equal "the help fits a terminal of 80 columns" "$(for command in "" "${commands[@]}"; do
+    # shellcheck disable=SC2086
+    "$vmkeep" $command --help | awk '/^Examples:/ { on = 1 } /^$/ { on = 0 } !on && length($0) > 80'
+done)" ""
 check_equal "the man page has no command that is not there" "$(grep -c '^\.SS vmkeep' "$man_page")" "${#commands[@]}"
 check_equal "the man page lists every exit status" \
     "$(section 'EXIT STATUS' | sed -nE 's/^([0-9]+)\t.*/\1/p' | sort -n | tr '\n' ' ')" "$(seq 0 14 | tr '\n' ' ')"

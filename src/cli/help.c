@@ -6,6 +6,40 @@
 #include "base/mem.h"
 #include "cli/args.h"
 
+#define WIDTH 80
+
+/* Words from column `at` on; what does not fit goes on below, at `indent`. */
+static void
+print_words(FILE *out, size_t at, size_t indent, const char *text)
+{
+    while (*text != 0) {
+        size_t len = strcspn(text, " ");
+
+        if (at > indent && at + 1 + len > WIDTH) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            at = indent;
+        } else if (at > indent) {
+            fputc(' ', out);
+            at++;
+        }
+        fprintf(out, "%.*s", (int)len, text);
+        at += len;
+        text += len + (text[len] == ' ');
+    }
+    fputc('\n', out);
+}
+
+/* "  LEFT    words", the words from column `indent` on. */
+static void
+print_row(FILE *out, const char *left, size_t indent, const char *words)
+{
+    size_t len = strlen(left) + 4;
+
+    fprintf(out, "  %-*s  ", (int)indent - 4, left);
+    /* What is too long for its column has its words further to the right. */
+    print_words(out, indent, len > indent ? len : indent, words);
+}
+
 static void
 print_options(FILE *out, const struct cli_option *o)
 {
@@ -16,7 +50,7 @@ print_options(FILE *out, const struct cli_option *o)
             o->letter != 0 ? o->letter : ' ', o->letter != 0 ? ", " : " ",
             o->name, o->arg == NULL ? "" : " ", o->arg == NULL ? "" : o->arg);
 
-        fprintf(out, "  %-28s  %s\n", left, o->help);
+        print_row(out, left, 32, o->help);
     }
 }
 
@@ -24,10 +58,11 @@ static void
 print_command(FILE *out, const struct cli_command *c)
 {
     CLEANUP(mem_free)
-    char *left = xasprintf("%s%s%s %s", c->noun, c->verb == NULL ? "" : " ",
-                           c->verb == NULL ? "" : c->verb, c->args);
+    char *left =
+        xasprintf("vmkeep %s%s%s %s", c->noun, c->verb == NULL ? "" : " ",
+                  c->verb == NULL ? "" : c->verb, c->args);
 
-    fprintf(out, "  vmkeep %-37s  %s\n", left, c->summary);
+    print_row(out, left, 48, c->summary);
 }
 
 static void
