@@ -61,7 +61,7 @@ const struct cli_command cmd_other_table[] = {
       "print a kubeconfig for kubectl, with a token of your own",
       "Over the UNIX socket only. Who has the file has your rights: keep it\n"
       "as you keep a key.",
-      "(umask 077; vmkeep kubeconfig >~/.kube/vmkeep)\n"
+      "vmkeep kubeconfig | install -m 600 /dev/stdin ~/.kube/vmkeep\n"
       "KUBECONFIG=~/.kube/vmkeep kubectl get vm,vmsnapshot",
       kubeconfig_options, print_kubeconfig },
     { "version", NULL, "", 0, 0, "print the versions of vmkeep and the daemon",

@@ -119,7 +119,7 @@ the_examples_are_right(void)
         struct err err = { 0 };
 
         (void)snprintf(line, sizeof line, "%.*s",
-                       (int)strcspn(k->examples, "\n>'\""), k->examples);
+                       (int)strcspn(k->examples, "\n>|'\""), k->examples);
         if (parse(&c, &a, &err, line) < 0)
             test_fail(__FILE__, __LINE__, line, err.msg);
         CHECK(c.command == k);
