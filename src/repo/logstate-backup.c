@@ -78,13 +78,9 @@ logstate_fold_delete(struct logstate *s, const struct commitlog_entry *e,
 static int
 refuse_held(const struct commitlog_hold *h, const char *id, struct err *err)
 {
-    char reason[sizeof h->reason];
-
-    memcpy(reason, h->reason, sizeof reason);
-    text_clean(reason, false); /* any program may have set it */
-    reason[text_fit(reason, 80)] = 0;
     return err_set(err, ERR_CONFLICT,
-                   "backup %s is on hold (%s): release it first", id, reason);
+                   "backup %s is on hold (%.*s): release it first", id,
+                   (int)text_fit(h->reason, 80), h->reason);
 }
 
 int

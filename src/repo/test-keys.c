@@ -404,6 +404,7 @@ a_backup_at_work_goes_on_with_the_older_keys(void)
     CLEANUP(repo_close) struct repo *full = begin();
     CLEANUP(repo_close) struct repo *now = NULL;
     CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+    CLEANUP(repo_backup_free) struct repo_backup *newer = NULL;
     struct repo_backup_options o = { .threads = 1 };
     const struct repo_compact_options all = { .rewrites_keys = true };
     const struct repo_compact_sink none = { 0 };
@@ -418,6 +419,7 @@ a_backup_at_work_goes_on_with_the_older_keys(void)
     memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
     CHECK_OK(repo_keys_rotate(full, &epoch, &skipped, &err), &err);
     CHECK_OK(testing_repo_try_open(&now, &err), &err);
+    CHECK_OK(repo_backup_begin(now, &o, &newer, &err), &err); /* well */
     CHECK_OK(repo_compact(now, &all, &none, &r, &err), &err);
     CHECK_INT(r.packs_rewritten, ==, 2);
     CHECK_INT(r.old_sessions, ==, 1);
