@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A rotation writes a grant per slot, then the KEY entry, which is what makes
  * it count; then the grants of earlier rotations go. A crash before the KEY
- * leaves grants that nobody takes up, and the next rotation removes.
+ * leaves grants that nobody takes up, and a later rotation removes. There is no
+ * lock: whoever removes something may have been stopped for a while just before
+ * that, and others may have gone on.
  */
 #include "repo/repo-keys.h"
 
@@ -223,30 +225,69 @@ repo_keys_add(struct repo *repo, const struct repo_keys_new *n,
 
 /* ---- remove ---- */
 
+/* Slots of full keys that are not that one. */
+static size_t
+count_full(const struct repo *repo, struct repo_unlock_slot **slots,
+           size_t count, const uint8_t but[16])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct keys_slot *s = &slots[i]->slot;
+
+        n += s->kind != KEYS_SLOT_GRANT && s->role == KEYS_ROLE_FULL &&
+             is_genuine(repo, s) && memcmp(s->uuid, but, 16) != 0;
+    }
+    return n;
+}
+
+static int
+refuse_last(struct err *err)
+{
+    return err_set(
+        err, ERR_CONFLICT,
+        "this is the last slot of a full key: without one nobody could change keys, nor restore with full rights; add another first");
+}
+
+/* Two may each take away the slot of the other at once. Who finds none left
+ * puts back what he took: that may be both, but is one. */
+static int
+look_after_removal(struct repo *repo, const struct repo_unlock_slot *gone,
+                   struct err *err)
+{
+    struct repo_unlock_slot **slots;
+    size_t count = 0, others;
+    bool existed;
+
+    if (repo_unlock_slots(repo, &slots, &count, err) < 0)
+        return -1;
+    others = count_full(repo, slots, count, gone->slot.uuid);
+    repo_unlock_slots_free(slots, count);
+    if (others > 0)
+        return 0;
+    if (blob_put(repo->blob, gone->name, gone->bytes, gone->slot.len, &existed,
+                 err) < 0 ||
+        blob_sync(repo->blob, err) < 0)
+        return -1;
+    return refuse_last(err);
+}
+
 static int
 remove_slot(struct repo *repo, struct repo_unlock_slot **slots, size_t count,
             const uint8_t id[16], struct err *err)
 {
     const struct repo_unlock_slot *found = NULL;
-    size_t others = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        const struct keys_slot *s = &slots[i]->slot;
-
-        if (s->kind == KEYS_SLOT_GRANT)
-            continue;
-        if (memcmp(s->uuid, id, 16) == 0)
+    for (size_t i = 0; i < count; i++)
+        if (slots[i]->slot.kind != KEYS_SLOT_GRANT &&
+            memcmp(slots[i]->slot.uuid, id, 16) == 0)
             found = slots[i];
-        else
-            others += s->role == KEYS_ROLE_FULL && is_genuine(repo, s);
-    }
     if (found == NULL)
         return err_set(err, ERR_NOT_FOUND, "no such key slot");
-    if (others == 0)
-        return err_set(
-            err, ERR_CONFLICT,
-            "this is the last slot of a full key: without one nobody could change keys, nor restore with full rights; add another first");
-    if (blob_remove(repo->blob, found->name, err) < 0)
+    if (count_full(repo, slots, count, id) == 0)
+        return refuse_last(err);
+    if (blob_remove(repo->blob, found->name, err) < 0 ||
+        look_after_removal(repo, found, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         if (slots[i]->slot.kind == KEYS_SLOT_GRANT &&
@@ -306,19 +347,34 @@ put_grants(struct repo *repo, const struct keys *keys,
     return blob_sync(repo->blob, err);
 }
 
-/* Grants of other rotations; a courtesy, and best effort. */
+/* Is it of the rotation that counts, or of one that may come to that? Epochs
+ * only grow. */
+static bool
+may_count(const struct repo *repo, const struct keys_slot *s,
+          const struct commitlog_epoch *now)
+{
+    return is_genuine(repo, s) &&
+           (s->epoch > now->epoch ||
+            memcmp(s->rotation, now->rotation, sizeof now->rotation) == 0);
+}
+
+/* Grants that are of no use any more, as the log says after they were listed; a
+ * courtesy, and best effort. */
 static void
-sweep_grants(struct repo *repo, const uint8_t rotation[16], bool are_ours)
+sweep_grants(struct repo *repo)
 {
     struct repo_unlock_slot **slots;
+    struct commitlog_epoch now;
     struct err ignored;
     size_t count = 0;
+    bool is_known;
 
     if (repo_unlock_slots(repo, &slots, &count, &ignored) < 0)
         return;
-    for (size_t i = 0; i < count; i++)
+    is_known = commitlog_epoch(repo->log, &now, &ignored) == 0;
+    for (size_t i = 0; is_known && i < count; i++)
         if (slots[i]->slot.kind == KEYS_SLOT_GRANT &&
-            (memcmp(slots[i]->slot.rotation, rotation, 16) == 0) == are_ours)
+            !may_count(repo, &slots[i]->slot, &now))
             (void)!blob_remove(repo->blob, slots[i]->name, &ignored);
     repo_unlock_slots_free(slots, count);
 }
@@ -385,10 +441,8 @@ repo_keys_rotate(struct repo *repo, unsigned *ret_epoch, size_t *ret_skipped,
     mem_wipe(keys, sizeof *keys);
     if (rc == 0)
         rc = append_key(repo, *ret_epoch, rotation, err);
-    if (rc == 0)
-        sweep_grants(repo, rotation, false);
-    else if (err->code == ERR_CONFLICT)
-        sweep_grants(repo, rotation, true);
+    if (rc == 0 || err->code == ERR_CONFLICT)
+        sweep_grants(repo);
     return rc;
 }
 

@@ -267,6 +267,7 @@ print_stats_json(const struct repo_stats *s, const struct repo_scrub_state *k)
 
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
         jsonx_set(v, numbers[i].name, json_integer((json_int_t)numbers[i].n));
+    jsonx_set(v, "indexIsSampled", json_boolean(s->index_is_sampled));
     if (k->last_end_unix_s > 0) {
         clock_format_rfc3339(k->last_end_unix_s, time);
         jsonx_set_str(v, "lastCheck", time);
