@@ -38,7 +38,14 @@ check "the first can be deleted" repo_tool delete "$r" "$first"
 check "the check of a healthy repository" repo_tool check -q "$r"
 pack=$(find "$r/p" -type f -size +1M | head -n 1)
 chmod u+w "$pack"
-printf 'damage' | dd of="$pack" bs=1 seek=1500000 conv=notrunc status=none
+cp "$pack" "$T/pack"
+damage() { for at in "$@"; do printf 'damage' | dd of="$pack" bs=1 seek="$at" conv=notrunc status=none; done; }
+damage 1350000 1450000
+check "the check of one with a little damage" eval 'repo_tool check -q "$r" >"$T/check.log" 2>&1'
+check "repairs it and says so" grep -q "repaired: p/.*made again from its parity" "$T/check.log"
+check "to what it was" cmp "$T/pack" "$pack"
+# In one chunk, but in more parts of the pack than parity repairs.
+damage 1350000 1400000 1450000
 check_fails "the check of a damaged one" repo_tool check -q "$r"
 repo_tool check -q "$r" >"$T/check.log" 2>&1 || true
 check "names the backups" grep -q "affected: backup $third" "$T/check.log"

@@ -235,7 +235,7 @@ fi
 clear gc --undelete-window 0 --grace 0 --dead 1 clear
 check "so it is after a collection" python3 "$tests_dir/repo-format.py" clear
 bad=0
-for object in repo.cfg log/00000000000000000002 "$(cd clear && find p -type f | head -n 1)" "$(cd clear && find m -type f | head -n 1)" "$(cd clear && find x -type f | head -n 1)"; do
+for object in repo.cfg log/00000000000000000002 "$(cd clear && find p -name "*[0-9]" -type f | head -n 1)" "$(cd clear && find p -name "*.parity" | head -n 1)" "$(cd clear && find m -name "*[0-9]" -type f | head -n 1)" "$(cd clear && find x -type f | head -n 1)"; do
     cp "clear/$object" held
     printf '\377' | dd of="clear/$object" bs=1 seek=44 conv=notrunc status=none
     ! python3 "$tests_dir/repo-format.py" clear >/dev/null 2>&1 || { note "$object: not seen"; bad=$((bad + 1)); }

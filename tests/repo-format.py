@@ -57,13 +57,13 @@ def read(name):
 K_ID, K_LOG = subkey(b"id"), subkey(b"log")
 names = sorted(os.path.relpath(os.path.join(d, f), TOP) for d, _, files in os.walk(TOP) for f in files)
 for n in names:
-    want(re.fullmatch(r"repo\.cfg|log/\d{20}|[pm]/[0-9a-f-]{36}/(0|[1-9]\d*)|x/[0-9a-f-]{36}|hint/(scrub|copies|checked)/\d+", n), "name", n)
+    want(re.fullmatch(r"repo\.cfg|log/\d{20}|[pm]/[0-9a-f-]{36}/(0|[1-9]\d*)(\.parity)?|x/[0-9a-f-]{36}|hint/(scrub|copies|checked)/\d+", n), "name", n)
 
 # ---- repo.cfg ----
 cfg = read("repo.cfg")
 UUID = cfg[40:56]
 want(len(cfg) == 128 and cfg[:8] == b"VMKREPO\0" and u16(cfg, 8) == 1 and cfg[10] == 0 and 16 <= cfg[11] <= 22, "repo.cfg")
-want(zero(cfg[12:40]) and zero(cfg[64:124]) and u32(cfg, 124) == crc(cfg[:124]), "repo.cfg")
+want(zero(cfg[12:16]) and u64(cfg, 16) < 2 and zero(cfg[24:40]) and zero(cfg[64:124]) and u32(cfg, 124) == crc(cfg[:124]), "repo.cfg")
 
 # ---- packs ----
 frames = {}  # (kind, session, n, off8) -> id, plaintext, flen
@@ -111,8 +111,31 @@ def read_pack(name):
     note("pack " + name[0])
 
 
+def read_parity(name):
+    """parity.md; P and Q over all bytes at once, in long integers"""
+    b, pack_name = read(name), name[:-len(".parity")]
+    p = read(pack_name)
+    want(b[:8] == b"VMKPRTY\0" and u16(b, 8) == 1 and b[10] == "pm".index(name[0]) and b[11] == 2 and zero(b[52:60]), name)
+    count, length, stripe = u32(b, 12), u64(b, 16), u32(b, 44)
+    want(length == len(p) and stripe == ((length + 64 * 4096 - 1) // (64 * 4096) * 4096 if length >= 4096 else (length + 63) // 64 * 64) and count == (length + stripe - 1) // stripe, name, "lengths")
+    want(b[24:44] == uuid.UUID(name.split("/")[1]).bytes + pack("<I", int(pack_name.split("/")[2])) and b[48:52] == p[-4:], name, "its pack")
+    head = 64 + 32 * (count + 2)
+    want(len(b) == head + 2 * stripe and u32(b, 60) == crc(b[:60] + b[64:head]), name, "checksum")
+    parts, low, ones = [p[i:i + stripe] for i in range(0, length, stripe)], int.from_bytes(b"\x7f" * stripe, "big"), int.from_bytes(b"\1" * stripe, "big")
+    pp = qq = 0
+    for part in reversed(parts):
+        d = int.from_bytes(part.ljust(stripe, b"\0"), "big")
+        pp, qq = pp ^ d, (qq & low) << 1 ^ (qq >> 7 & ones) * 0x1d ^ d
+    want(b[head:] == pp.to_bytes(stripe, "big") + qq.to_bytes(stripe, "big"), name, "P and Q")
+    for i, part in enumerate(parts + [b[head:head + stripe], b[head + stripe:]]):
+        want(b[64 + 32 * i:96 + 32 * i] == mac(bytes(32), part), name, "digest", i)
+    note("parity")
+
+
 for n in names:
-    if n[1] == "/" and n[0] in "pm":
+    if n.endswith(".parity"):
+        read_parity(n)
+    elif n[1] == "/" and n[0] in "pm":
         read_pack(n)
 
 # ---- the log ----

@@ -11,7 +11,8 @@ cd "$T"
 repo() { "$vmkeep" repo "$@"; }
 now=(--grace 0 --undelete-window 0)
 same() { repo export -q -f r "$1" out.img && cmp "$2" out.img; }
-packs() { find "$1/p" "$1/m" -type f | wc -l; }
+packs() { find "$1/p" "$1/m" -type f ! -name "*.parity" | wc -l; }
+parities() { find "$1/p" "$1/m" -type f -name "*.parity" | wc -l; }
 ids() { repo list --json r | sed -E 's/.*"id":"([^"]*)".*/\1/'; }
 
 for i in 1 2 3; do head -c 3M /dev/urandom >"$i.img"; done
@@ -30,11 +31,12 @@ check "a dry run" repo gc -q --dry-run "${now[@]}" r
 check_equal "removes nothing" "$(packs r)" 6
 check "a run" repo gc -q "${now[@]}" r
 check_equal "removes the two packs of the deleted one" "$(packs r)" 4
+check_equal "and their parity" "$(parities r)" 4
 check_fails "it cannot be taken back" repo undelete r "${list[1]}"
 
 after_crash() {
     repo verify -q r >verify.log 2>&1 && same "${list[0]}" 1.img && same "${list[2]}" 3.img &&
-        repo gc -q "${now[@]}" r >gc.log && [ "$(packs r)" = 4 ] && repo verify -q r >verify.log 2>&1
+        repo gc -q "${now[@]}" r >gc.log && [ "$(packs r) $(parities r)" = "4 4" ] && repo verify -q r >verify.log 2>&1
 }
 rm -rf r && cp -a clean r
 VMKEEP_EFFECT_LOG=$T/effects "$vmkeep" repo gc -q "${now[@]}" r >/dev/null

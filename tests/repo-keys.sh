@@ -67,7 +67,7 @@ for _ in 1 2; do repo gc -q --undelete-window 0 --grace 0 w >gc.log; done
 # With its slot, which it had kept.
 cp leaver.slot "w/keys/$slot"
 maps=0 old=0 # packs of maps are numbered from 2^20 on
-for pack in w/p/*/* w/m/*/*; do
+for pack in w/p/*/*[0-9] w/m/*/*[0-9]; do
     if [ "$(od -An -tu2 -j14 -N2 "$pack" | tr -d ' ')" = 2 ] && [ "$(od -An -tu2 -j12 -N2 "$pack" | tr -d ' ')" = 1 ]; then continue; fi
     if [ "${pack##*/}" -ge 1048576 ]; then maps=$((maps + 1)); else old=$((old + 1)); fi
 done

@@ -131,7 +131,9 @@ write_some(struct repo *repo, const char *parent, uint64_t size,
 static int
 run(const char *dir, uint64_t size, unsigned chunk_log2, struct err *err)
 {
-    struct repo_options o = { .is_encrypted = true, .is_kdf_fast = true };
+    struct repo_options o = { .is_encrypted = true,
+                              .is_kdf_fast = true,
+                              .makes_parity = true };
     struct repo_secret secret = { .passphrase = "x" };
     struct forgetful *f = xcalloc(1, sizeof *f);
     CLEANUP(repo_close) struct repo *repo = NULL;

@@ -38,7 +38,8 @@ class Salvage(reader.Repository):
         for kind, prefix in enumerate("pm"):
             for session in sorted(os.listdir(os.path.join(path, prefix))) if os.path.isdir(os.path.join(path, prefix)) else ():
                 for n in os.listdir(os.path.join(path, prefix, session)):
-                    self.scan(kind, session, n)
+                    if n.isdigit():  # not its parity
+                        self.scan(kind, session, n)
 
     def any_bundles(self, key_file):
         """Salvage, step 1: a slot says which repository it is of."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""repo-space.py REPOSITORY KEYFILE|-: bytes that its backups need, bytes that it has.
+"""repo-space.py REPOSITORY KEYFILE|-: bytes that its backups need, that its packs have, that their parity has.
 
 Needed is every frame that the root of a backup leads to, wherever it was moved,
 once: found by walking the trees with repo-reader.py, which shares no line with
@@ -54,9 +54,9 @@ def main():
     repo = Counted(sys.argv[1], sys.argv[2])
     for backup in repo.backups:
         repo.count(backup)
-    has = sum(os.path.getsize(os.path.join(at, name)) for kind in "pm"
-              for at, _, names in os.walk(os.path.join(sys.argv[1], kind)) for name in names)
-    print(sum(struct.unpack_from("<I", location, 24)[0] for _, location in repo.needed), has)
+    files = [os.path.join(at, name) for kind in "pm" for at, _, names in os.walk(os.path.join(sys.argv[1], kind)) for name in names]
+    parity = sum(os.path.getsize(name) for name in files if name.endswith(".parity"))
+    print(sum(struct.unpack_from("<I", location, 24)[0] for _, location in repo.needed), sum(map(os.path.getsize, files)) - parity, parity)
 
 
 if __name__ == "__main__":

@@ -33,15 +33,17 @@ mapfile -t sum <sums
 mapfile -t gone < <(python3 -c 'import random; print(*sorted(random.Random(8).sample(range(100), 50)), sep="\n")')
 for i in "${gone[@]}"; do echo "${id[i]}"; done >delete
 xargs "$(program vmkeep-repo)" delete r <delete >/dev/null
-read -r needed before < <(python3 "$tests_dir/repo-space.py" r "$VMKEEP_KEY_FILE")
+read -r needed before _ < <(python3 "$tests_dir/repo-space.py" r "$VMKEEP_KEY_FILE")
 [ $((before - needed)) -gt $((20 << 20)) ] && ok "much is dead: $((before - needed)) of $before bytes" || not_ok "too little is dead: $needed of $before"
 check "one collection" repo gc -q --undelete-window 0 --grace 0 r
-read -r still after < <(python3 "$tests_dir/repo-space.py" r "$VMKEEP_KEY_FILE")
+read -r still after parity < <(python3 "$tests_dir/repo-space.py" r "$VMKEEP_KEY_FILE")
 note "needed $needed before and $still after, stored $before and $after"
 [ $((100 * (before - after))) -ge $((95 * (before - needed))) ] &&
     ok "95 % of what was dead is back" || not_ok "only $((before - after)) of $((before - needed)) bytes are back"
 [ $((100 * after)) -le $((105 * still)) ] &&
     ok "and what is stored is at most 5 % more than what is needed" || not_ok "$after bytes are stored for $still"
+[ $((100 * parity)) -le $((5 * after)) ] &&
+    ok "parity takes at most 5 % of it: $parity bytes" || not_ok "parity takes $parity bytes for $after"
 check_equal "fifty are left" "$(repo list --json r | wc -l)" 50
 check "all of them verify" repo verify -q r
 bad=0

@@ -100,21 +100,22 @@ crash import -q --uid u r next.img -d base.img
 crash delete r "$first"
 
 # ---- resume ----
+size_of() { du -sb --apparent-size --exclude="*.parity" "$1" | cut -f 1; }
 # Incompressible, four packs; killed when the name of the second was given.
 rm -rf r && repo init "$T/r" >init.log
 head -c 200M /dev/urandom >rand.img
 image=$T/rand.img
 cp -a r clean2
 VMKEEP_EFFECT_LOG=$T/effects "$vmkeep" repo import -q clean2 rand.img >/dev/null 2>&1
-at=$(grep '^repo-import ' effects | grep -n ' link .*p/.*/1\b' | cut -d : -f 1)
+at=$(grep '^repo-import ' effects | grep -n ' link .*p/.*/1$' | cut -d : -f 1)
 VMKEEP_CRASH_AT=repo-import:$at:after "$vmkeep" repo import -q r rand.img >/dev/null 2>&1 && not_ok "it was killed"
 rm -rf clean2
 check_equal "an import killed in the middle is no backup" "$(repo list --json r | wc -l)" 0
 dead=$(basename r/p/*)
-left=$(du -sb --apparent-size "r/p/$dead" | cut -f 1)
+left=$(size_of "r/p/$dead")
 note "it left $left bytes"
 id=$(import --resume "$dead" r rand.img)
-new=$(du -sb --apparent-size "r/p/$id" | cut -f 1)
+new=$(size_of "r/p/$id")
 [ "$new" -lt $((200 * 1048576 - left + 4000000)) ] && ok "resumed, it stores what was missing" || not_ok "resumed, it stores what was missing ($new after $left)"
 check "and exports what was imported" same r "$id"
 check "and verifies" repo verify -q -l 2 r
@@ -125,7 +126,7 @@ truncate -s -100000 "r/p/$dead/0"
 dd if=/dev/zero of="r/p/$dead/1" bs=1M seek=20 count=20 conv=notrunc status=none
 id=$(import --resume "$dead" r rand.img)
 check "what a torn pack claims is stored again" same r "$id"
-new=$(du -sb --apparent-size "r/p/$id" | cut -f 1)
+new=$(size_of "r/p/$id")
 [ "$new" -gt 150000000 ] && [ "$new" -lt 190000000 ] && ok "the rest of it is used" || not_ok "the rest of it is used ($new)"
 rm -f rand.img
 

@@ -33,6 +33,7 @@
 
 #define MAX_DEPTH 8
 #define RESERVE   ((size_t)1 << 20) /* the last of the space: blob_room() */
+#define READ_BACK ((size_t)1 << 20)
 
 extern struct role blob_dir_lock;
 
@@ -263,6 +264,79 @@ dir_put(struct blob *b, const char *name, const void *data, size_t len,
     return rc;
 }
 
+/* Is the file what was written? Read from the disk, as far as one can ask. */
+static int
+read_back(int fd, const char *name, const uint8_t *data, size_t len,
+          struct err *err)
+{
+    CLEANUP(mem_free) uint8_t *part = xcalloc(1, READ_BACK);
+    size_t done = 0;
+
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    while (done < len) {
+        size_t want = len - done < READ_BACK ? len - done : READ_BACK;
+        ssize_t n = pread(fd, part, want, (off_t)done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(err, errno, "%s: read back", name);
+        if (n == 0 || memcmp(part, data + done, (size_t)n) != 0)
+            return err_set(err, ERR_CORRUPT,
+                           "%s: reads as something else than was written",
+                           name);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+static int
+rename_over(int dir_fd, const char *temp, const char *name, struct err *err)
+{
+    struct effect e = effect_begin("rename", name);
+    int rc = renameat(dir_fd, temp, dir_fd, file_basename(name));
+    int saved = errno;
+
+    effect_end(&e);
+    return rc < 0 ? err_sys(err, saved, "%s: rename", name) : 0;
+}
+
+/* A crash leaves a temporary file: blob_sweep(). */
+static int
+dir_replace(struct blob *b, const char *name, const void *data, size_t len,
+            struct err *err)
+{
+    struct blob_dir *d = self(b);
+    char temp[64], uuid[UUID_STR_SIZE], dir[BLOB_NAME_MAX + 1];
+    CLEANUP(fd_close) int dir_fd = -1;
+    CLEANUP(fd_close) int fd = -1;
+    struct stat st;
+    int rc;
+
+    parent_of(name, dir);
+    if (open_dir(d, dir, &dir_fd, err) < 0)
+        return err_wrap(err, "%s", name);
+    if (fstatat(dir_fd, file_basename(name), &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, errno, "%s", name);
+    uuid_random(uuid);
+    (void)snprintf(temp, sizeof temp, ".tmp-%s", uuid);
+    fd = openat(dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_sys(err, errno, "%s: create a file", name);
+    rc = file_write_fd(fd, data, len, name, err);
+    if (rc == 0)
+        rc = sync_data(fd, name, err);
+    if (rc == 0)
+        rc = read_back(fd, name, data, len, err);
+    if (rc == 0)
+        rc = rename_over(dir_fd, temp, name, err);
+    if (rc < 0)
+        (void)unlinkat(dir_fd, temp, 0);
+    else
+        mark(d, dir);
+    return rc;
+}
+
 static int
 sync_one(struct blob_dir *d, const char *dir, struct err *err)
 {
@@ -471,6 +545,7 @@ dir_sweep(struct blob *b, int64_t age_s, struct err *err)
 static const struct blob_ops dir_ops = {
     .free = dir_free,
     .put = dir_put,
+    .replace = dir_replace,
     .room = dir_room,
     .sync = dir_sync,
     .sync_also = dir_sync_also,

@@ -72,6 +72,25 @@ fault_put(struct blob *b, const char *name, const void *data, size_t len,
 }
 
 static int
+fault_replace(struct blob *b, const char *name, const void *data, size_t len,
+              struct err *err)
+{
+    struct blob_fault *f = self(b);
+    bool is_dead, due = is_due(f, &is_dead);
+
+    if (is_dead)
+        return dead(err);
+    if (due && f->plan.kind == BLOB_FAULT_ERROR)
+        return err_set(err, ERR_NO_SPACE, "%s: no space (fault)", name);
+    if (due && f->plan.kind == BLOB_FAULT_TORN) /* nothing is half replaced */
+        atomic_store(&f->is_dead, true);
+    else if (blob_replace(f->inner, name, data, len, err) < 0)
+        return -1;
+    return due ? err_set(err, ERR_UNAVAILABLE, "%s: no answer (fault)", name)
+               : 0;
+}
+
+static int
 fault_room(struct blob *b, size_t len, struct err *err)
 {
     return blob_room(self(b)->inner, len, err);
@@ -159,6 +178,7 @@ fault_remove(struct blob *b, const char *name, struct err *err)
 static const struct blob_ops fault_ops = {
     .free = fault_free,
     .put = fault_put,
+    .replace = fault_replace,
     .room = fault_room,
     .sync = fault_sync,
     .sync_also = fault_sync_also,

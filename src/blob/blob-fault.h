@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blob/blob-fault.h: a store that fails on demand, around another one.
  *
- * Operations that change something (put, sync, remove) are numbered from 1.
- * Threads: any; the plan is set before use.
+ * Operations that change something (put, replace, sync, remove) are numbered
+ * from 1. Threads: any; the plan is set before use.
  */
 #pragma once
 #include "blob/blob.h"

@@ -78,6 +78,23 @@ blob_put_spare(struct blob *b, const char *name, const void *data, size_t len,
 }
 
 int
+blob_replace(struct blob *b, const char *name, const void *data, size_t len,
+             struct err *err)
+{
+    if (check_name(b, name, err) < 0)
+        return -1;
+    if (len > BLOB_PUT_MAX)
+        return err_set(err, ERR_INVALID, "%s: %zu bytes are too many", name,
+                       len);
+    if (b->ops->replace == NULL)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: objects there cannot be replaced", b->what);
+    if (blob_room(b, len, err) < 0)
+        return err_wrap(err, "%s", name);
+    return b->ops->replace(b, name, data, len, err);
+}
+
+int
 blob_sync(struct blob *b, struct err *err)
 {
     return b->ops->sync(b, err);

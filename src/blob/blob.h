@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* blob/blob.h: where bytes are kept.
  *
- * Named objects that are written once, whole, and never changed. Names are
+ * Named objects that are written once, whole, and never changed (but see
+ * blob_replace(), which puts back what a disk has changed). Names are
  * words of [a-z0-9._-] joined by '/', at most 200 bytes, no word beginning
  * with '.'. An object is created only if absent, with one winner among racing
  * creators: the whole safety of the repository rests on that.
@@ -42,6 +43,15 @@ int blob_put_spare(struct blob *b, const char *name, const void *data,
  * says yes.
  *   errors  NO_SPACE */
 int blob_room(struct blob *b, size_t len, struct err *err) NODISCARD;
+
+/* Other bytes in the place of an object that is damaged: at any time, after a
+ * crash too, the name has the old ones or the new ones, and these were read
+ * back from the store before. Needs the room of blob_put_spare().
+ *   errors  NOT_FOUND; UNSUPPORTED (not in this store); CORRUPT (what was
+ *           written reads as something else); NO_SPACE
+ *   blocks  until the bytes are durable; the change is after blob_sync() */
+int blob_replace(struct blob *b, const char *name, const void *data, size_t len,
+                 struct err *err) NODISCARD NONNULL(1, 2, 5);
 
 /* Everything that was put before is durable, names and all. */
 int blob_sync(struct blob *b, struct err *err) NODISCARD;
@@ -99,6 +109,9 @@ struct blob_ops {
     void (*free)(struct blob *b);
     int (*put)(struct blob *b, const char *name, const void *data, size_t len,
                bool *ret_existed, struct err *err);
+    /* NULL: UNSUPPORTED. */
+    int (*replace)(struct blob *b, const char *name, const void *data,
+                   size_t len, struct err *err);
     /* NULL: nobody knows. */
     int (*room)(struct blob *b, size_t len, struct err *err);
     int (*sync)(struct blob *b, struct err *err);

@@ -54,6 +54,14 @@ put(struct blob *b, const char *name, const char *text, bool want_existed)
 }
 
 static void
+replace_text(struct blob *b, const char *name, const char *text)
+{
+    struct err err = { 0 };
+
+    CHECK_OK(blob_replace(b, name, text, strlen(text), &err), &err);
+}
+
+static void
 check_text(struct blob *b, const char *name, const char *want)
 {
     struct err err = { 0 };
@@ -120,6 +128,28 @@ conforms(struct blob *b)
               ERR_NOT_FOUND);
 }
 
+/* What a name gives is the old bytes or the new ones, and nothing else is
+ * left. */
+static void
+replaces(struct blob *b)
+{
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+
+    CHECK_ERR(blob_replace(b, "p/x/9", "x", 1, &err), &err, ERR_NOT_FOUND);
+    CHECK_ERR(blob_replace(b, "q/x", "x", 1, &err), &err, ERR_NOT_FOUND);
+    CHECK_ERR(blob_replace(b, "../q", "x", 1, &err), &err, ERR_INVALID);
+    put(b, "p/x/9", "as it was", false);
+    replace_text(b, "p/x/9", "as it is");
+    check_text(b, "p/x/9", "as it is");
+    replace_text(b, "p/x/9", "");
+    check_text(b, "p/x/9", "");
+    CHECK_OK(blob_sync(b, &err), &err);
+    CHECK_OK(blob_list(b, "p/x/", &n, &err), &err);
+    for (size_t i = 0; i < n.count; i++)
+        CHECK(strstr(n.names[i], "tmp") == NULL);
+}
+
 static void
 a_directory_conforms(void)
 {
@@ -128,6 +158,7 @@ a_directory_conforms(void)
     make_root();
     b = open_root(false);
     conforms(b);
+    replaces(b);
     remove_root();
 }
 
@@ -139,6 +170,7 @@ a_wrapped_directory_conforms(void)
     make_root();
     b = open_root(true);
     conforms(b);
+    replaces(b);
     remove_root();
 }
 

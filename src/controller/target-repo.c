@@ -276,6 +276,7 @@ make_repo(const struct target_repo_place *p, const struct target_repo_look *l,
     struct repo_options o = {
         .is_encrypted = strcmp(p->mode, "None") != 0,
         .makes_key_file = strcmp(p->mode, "Generated") == 0,
+        .makes_parity = true,
     };
     struct blob *blob;
     int fd;

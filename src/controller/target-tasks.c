@@ -23,7 +23,7 @@ struct work {
     uint64_t rate;
     int64_t undelete_s;
     struct job_progress progress;
-    json_t *damages, *backups; /* arrays of strings */
+    json_t *damages, *repairs, *backups; /* arrays of strings */
 };
 
 static int64_t
@@ -51,6 +51,7 @@ target_tasks_arg(struct ctl *ctl, const json_t *target, const char *name)
     w->rate = rate > 0 ? (uint64_t)rate : 0;
     w->undelete_s = undelete_of(target);
     w->damages = json_array();
+    w->repairs = json_array();
     w->backups = json_array();
     return w;
 }
@@ -61,6 +62,7 @@ target_tasks_free(void *arg)
     struct work *w = arg;
 
     json_decref(w->damages);
+    json_decref(w->repairs);
     json_decref(w->backups);
     free(w->target);
     free(w);
@@ -76,6 +78,16 @@ on_damage(void *arg, const char *object, const char *cause)
 
     if (json_array_size(w->damages) < NAMED)
         (void)json_array_append_new(w->damages, json_string(text));
+}
+
+static void
+on_repaired(void *arg, const char *object, const char *what)
+{
+    struct work *w = arg;
+    CLEANUP(mem_free) char *text = xasprintf("%s: %s", object, what);
+
+    if (json_array_size(w->repairs) < NAMED)
+        (void)json_array_append_new(w->repairs, json_string(text));
 }
 
 static void
@@ -113,6 +125,7 @@ scrub_run(struct job *job, void *arg, struct err *err)
     struct repo_scrub_options o = { .level = REPO_VERIFY_FRAMES,
                                     .bytes_per_s = w->rate };
     struct repo_scrub_sink sink = { .damage = on_damage,
+                                    .repaired = on_repaired,
                                     .affected = on_affected,
                                     .progress = on_progress,
                                     .arg = w };
@@ -122,11 +135,12 @@ scrub_run(struct job *job, void *arg, struct err *err)
     if (target_open(w->ctl, w->target, &ref, err) < 0 ||
         repo_scrub_run(target_repo(ref), &o, &sink, &r, err) < 0)
         return -1;
-    job_note_set(job,
-                 json_pack("{s:I, s:I, s:I, s:O, s:O}", "readBytes",
-                           (json_int_t)r.bytes, "badFrames", (json_int_t)r.bad,
-                           "healedFrames", (json_int_t)r.healed, "damages",
-                           w->damages, "damagedBackups", w->backups));
+    job_note_set(
+        job, json_pack("{s:I, s:I, s:I, s:I, s:O, s:O, s:O}", "readBytes",
+                       (json_int_t)r.bytes, "badFrames", (json_int_t)r.bad,
+                       "healedFrames", (json_int_t)r.healed, "repairedPacks",
+                       (json_int_t)r.repaired, "repairs", w->repairs, "damages",
+                       w->damages, "damagedBackups", w->backups));
     return 0;
 }
 
@@ -149,12 +163,16 @@ static char *
 scrub_tell(struct ctl *ctl, struct object *target, const json_t *note)
 {
     const json_t *damages = json_object_get(note, "damages");
+    const json_t *repairs = json_object_get(note, "repairs");
     const json_t *backups = json_object_get(note, "damagedBackups");
     int64_t bad = jsonx_int(note, "badFrames", 0);
     char *text;
 
     for (size_t i = 0; i < json_array_size(backups); i++)
         tell_backup(ctl, json_string_value(json_array_get(backups, i)));
+    if (json_array_size(repairs) > 0)
+        eventrec_warn(ctl->events, target, "DamageRepaired", "%s",
+                      json_string_value(json_array_get(repairs, 0)));
     /* What has a whole copy elsewhere, or nobody needs, harms nobody. */
     if (json_array_size(backups) == 0 && bad == 0)
         return NULL;

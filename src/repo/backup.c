@@ -36,6 +36,7 @@ make_packer(struct repo_backup *b, enum frame_kind kind, size_t size,
                                .session = b->id,
                                .kind = kind,
                                .pack_size = size,
+                               .makes_parity = b->repo->info.makes_parity,
                                .check_every = check_every,
                                .id_key = &b->repo->keys.id };
 

@@ -423,7 +423,9 @@ group_open(struct group *g, struct err *err)
                                     .kind = g->kind,
                                     .pack_size = g->kind == FRAME_DATA
                                                      ? BACKUP_DATA_PACK
-                                                     : BACKUP_META_PACK };
+                                                     : BACKUP_META_PACK,
+                                    .makes_parity =
+                                        c->repo->info.makes_parity };
 
     repo_id_random(g->session);
     if (commitlog_append_open(c->repo->log, g->session, none, clock_wall_s(),

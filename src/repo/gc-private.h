@@ -25,6 +25,8 @@ struct gc {
     struct commitlog_condemn next; /* what is to be condemned */
     struct pack_id *packs;         /* that exist: sorted */
     size_t pack_count;
+    struct pack_id *parities; /* objects of parity that exist: of which packs */
+    size_t parity_count;
 };
 
 /* Take a backup's packs into gc->named, once. */

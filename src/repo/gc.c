@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "repo/copies.h"
 #include "repo/gc-private.h"
+#include "repo/parity.h"
 #include "repo/repo-id.h"
 
 #define SWEEP_S 86400 /* a put takes no longer */
@@ -103,9 +104,13 @@ list_packs(struct gc *gc, const char *prefix, struct err *err)
         return -1;
     gc->packs =
         xrealloc(gc->packs, gc->pack_count + n.count + 1, sizeof *gc->packs);
+    gc->parities = xrealloc(gc->parities, gc->parity_count + n.count + 1,
+                            sizeof *gc->parities);
     for (size_t i = 0; i < n.count; i++)
         if (pack_name_parse(n.names[i], &gc->packs[gc->pack_count]))
             gc->pack_count++;
+        else if (parity_name_parse(n.names[i], &gc->parities[gc->parity_count]))
+            gc->parity_count++;
     return 0;
 }
 
@@ -291,7 +296,9 @@ remove_pack(struct gc *gc, const struct pack_id *pack, struct err *err)
         if (!blob_is_lost(err))
             return -1;
     }
-    if (!gc->options->is_dry_run && blob_remove(gc->repo->blob, name, err) < 0)
+    if (!gc->options->is_dry_run &&
+        (blob_remove(gc->repo->blob, name, err) < 0 ||
+         parity_remove(gc->repo->blob, pack, err) < 0))
         return -1;
     gc->result->removed_packs++;
     gc->result->removed_bytes += size;
@@ -316,6 +323,27 @@ remove_condemned(struct gc *gc, struct err *err)
     for (size_t i = 0; i < n; i++)
         if (remove_pack(gc, &p[i], err) < 0)
             return -1;
+    return 0;
+}
+
+/* Parity of packs that are gone: somebody died between the two. A pack is there
+ * before its parity, so what is not there now will not come. */
+static int
+remove_orphans(struct gc *gc, struct err *err)
+{
+    for (size_t i = 0; i < gc->parity_count; i++) {
+        const struct pack_id *id = &gc->parities[i];
+        char name[PACK_NAME_SIZE];
+        uint64_t size;
+
+        if (bsearch(id, gc->packs, gc->pack_count, sizeof *id, compare) != NULL)
+            continue;
+        pack_name(id, name);
+        if (blob_size(gc->repo->blob, name, &size, err) < 0 &&
+            err->code == ERR_NOT_FOUND &&
+            parity_remove(gc->repo->blob, id, err) < 0)
+            return -1;
+    }
     return 0;
 }
 
@@ -365,7 +393,7 @@ run(struct gc *gc, struct err *err)
         return -1;
     if (gc->options->is_dry_run)
         return 0;
-    if (blob_sync(gc->repo->blob, err) < 0)
+    if (remove_orphans(gc, err) < 0 || blob_sync(gc->repo->blob, err) < 0)
         return -1;
     /* Not sooner, though a writer be killed at once: he may be at a put. */
     return blob_sweep(
@@ -397,6 +425,7 @@ repo_gc(struct repo *repo, const struct repo_gc_options *options,
     packset_fini(&gc.named);
     free(gc.marked);
     free(gc.packs);
+    free(gc.parities);
     commitlog_condemn_fini(&gc.next);
     return rc;
 }

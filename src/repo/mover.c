@@ -12,6 +12,7 @@
 #include "base/uuid.h"
 #include "codec/crc.h"
 #include "codec/le.h"
+#include "repo/parity.h"
 
 #define ROOM       (PACK_HEADER_SIZE + PACK_KEYS_MAX * PACK_KEY_SIZE)
 #define FRAMES_MAX 65536u /* per pack, as packer.c */
@@ -214,7 +215,9 @@ write_pack(struct mover *m, const struct frame_origin *origin, struct err *err)
         return err_set(err, ERR_EXISTS,
                        "%s: exists already; its session is not unique", name);
     m->stored += size;
-    return 0;
+    if (!m->config.makes_parity)
+        return 0;
+    return parity_put(m->config.blob, &id, pack, size, err);
 }
 
 int

@@ -26,6 +26,7 @@
 #include "base/mem.h"
 #include "base/uuid.h"
 #include "codec/le.h"
+#include "repo/parity.h"
 
 #define PACKS      2
 #define FRAMES_MAX 65536u /* per pack: bounds the footer */
@@ -286,7 +287,7 @@ packer_add(struct packer *p, struct frame_ctx *ctx, const void *plain,
     return rc;
 }
 
-/* Footer, stripes, trailer; then to the store. */
+/* Footer, stripes, trailer; then to the store, and the parity after it. */
 static int
 write_pack(struct packer *p, struct pack *k, size_t *ret_size, struct err *err)
 {
@@ -312,7 +313,9 @@ write_pack(struct packer *p, struct pack *k, size_t *ret_size, struct err *err)
     if (existed)
         return err_set(err, ERR_EXISTS,
                        "%s: exists already; its session is not unique", name);
-    return 0;
+    if (!p->config.makes_parity)
+        return 0;
+    return parity_put(p->config.blob, &k->id, k->bytes, *ret_size, err);
 }
 
 static struct pack *

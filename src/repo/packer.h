@@ -18,8 +18,9 @@ struct packer_config {
     struct pack_wrap wrap;  /* what it points to is borrowed */
     const uint8_t *session; /* 16 bytes, borrowed */
     enum frame_kind kind;
-    size_t pack_size; /* with all that surrounds the frames */
-    uint32_t first_n; /* of the first pack */
+    size_t pack_size;  /* with all that surrounds the frames */
+    uint32_t first_n;  /* of the first pack */
+    bool makes_parity; /* for each pack, after it: repo/parity.h */
     /* Each n-th frame of a pack is decoded again, and its id compared, before
      * it is written; 0: none. */
     unsigned check_every;

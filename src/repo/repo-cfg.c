@@ -7,7 +7,8 @@
 #include "codec/format.h"
 #include "codec/le.h"
 
-#define MAGIC "VMKREPO" /* 8 bytes with its NUL */
+#define MAGIC         "VMKREPO" /* 8 bytes with its NUL */
+#define COMPAT_PARITY ((uint64_t)1)
 
 enum {
     AT_VERSION = 8,
@@ -32,6 +33,7 @@ repo_cfg_encode(const struct repo_cfg *c, uint8_t out[REPO_CFG_SIZE])
     out[AT_CIPHER] = c->cipher;
     out[AT_CHUNK] = c->chunk_log2;
     memcpy(out + AT_UUID, c->uuid, 16);
+    le_put64(out + AT_COMPAT, c->makes_parity ? COMPAT_PARITY : 0);
     le_put64(out + AT_CREATED, (uint64_t)c->created_unix_s);
     le_put32(out + AT_CRC, crc_32c(0, out, AT_CRC));
 }
@@ -56,5 +58,6 @@ repo_cfg_decode(const uint8_t *data, size_t len, struct repo_cfg *ret,
     memcpy(ret->uuid, data + AT_UUID, 16);
     ret->created_unix_s = (int64_t)le_get64(data + AT_CREATED);
     ret->is_read_only = le_get64(data + AT_RO_COMPAT) != 0;
+    ret->makes_parity = (le_get64(data + AT_COMPAT) & COMPAT_PARITY) != 0;
     return 0;
 }

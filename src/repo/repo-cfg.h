@@ -16,6 +16,7 @@ struct repo_cfg {
     uint8_t uuid[16];
     int64_t created_unix_s;
     bool is_read_only; /* an unknown ro_compat bit is set */
+    bool makes_parity; /* compat bit PARITY */
 };
 
 void repo_cfg_encode(const struct repo_cfg *c, uint8_t out[REPO_CFG_SIZE]);

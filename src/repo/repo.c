@@ -76,6 +76,7 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     repo_id_format(cfg->uuid, repo->info.uuid);
     repo->info.is_encrypted = cfg->cipher != 0;
     repo->info.chunk_log2 = cfg->chunk_log2;
+    repo->info.makes_parity = cfg->makes_parity;
     repo->info.format_version = FORMAT_VERSION;
     repo->info.created_unix_s = cfg->created_unix_s;
     repo->index_budget = REPO_INDEX_BUDGET;
@@ -241,6 +242,7 @@ repo_create(struct blob *blob, const struct repo_options *options,
                             .chunk_log2 = (uint8_t)(options->chunk_log2 != 0
                                                         ? options->chunk_log2
                                                         : 18),
+                            .makes_parity = options->makes_parity,
                             .created_unix_s = clock_wall_s() };
 
     if (check_options(options, secret, err) < 0 || check_empty(blob, err) < 0)

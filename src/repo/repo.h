@@ -42,6 +42,8 @@ struct repo_options {
     unsigned chunk_log2; /* 16..22; 0: 18 (256 KiB) */
     bool is_kdf_fast;    /* Argon2id with 64 instead of 256 MiB */
     bool makes_key_file; /* make secret->key_file if it does not exist */
+    bool makes_parity;   /* for each pack: two damaged stripes of 64 can be
+                          * repaired, for 3 % of the space */
 };
 
 /* Make a repository in an empty store. `blob` is taken in any case.
@@ -71,6 +73,7 @@ struct repo_info {
     const char *role; /* of our key: "full" ...; "" while locked */
     unsigned key_epoch;
     unsigned chunk_log2;
+    bool makes_parity; /* for new packs */
     unsigned format_version;
     int64_t created_unix_s;
 };

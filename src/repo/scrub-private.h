@@ -32,6 +32,40 @@ scrub_packs_fini_p(struct scrub_packs *p)
 int scrub_packs_list(struct repo *repo, struct scrub_packs *ret,
                      struct err *err) NODISCARD;
 
+/* ---- scrub-repair.c ---- */
+
+#define SCRUB_TEXT 300
+
+/* Damage of one pack that nobody was told of yet. */
+struct scrub_held {
+    struct scrub_note {
+        char *object, *cause;
+    } * notes;
+    size_t count;
+};
+
+void scrub_held_add(struct scrub_held *h, const char *object,
+                    const char *cause);
+void scrub_held_fini(struct scrub_held *h);
+
+/* Repair that pack from its parity: true, and what was done. Else `held` says
+ * why not. */
+bool scrub_repair(struct repo *repo, const struct pack_id *id,
+                  struct scrub_held *held, char text[SCRUB_TEXT]) NODISCARD;
+
+struct scrub_parity {
+    uint64_t bytes; /* that were read */
+    bool is_damaged, is_made;
+    char text[SCRUB_TEXT]; /* what was wrong with it */
+};
+
+/* Look at the parity of a pack that is whole; make it if that is wanted, again
+ * if it is damaged. */
+int scrub_keep_parity(struct repo *repo, const struct pack_id *id,
+                      struct scrub_parity *ret, struct err *err) NODISCARD;
+
+/* ---- scrub-heal.c ---- */
+
 /* Look through the footers of all packs for whole copies of the bad frames
  * that have none yet; what is found is noted (repo/copies.h). */
 int scrub_heal(struct repo *repo, uint64_t *ret_healed, struct err *err)

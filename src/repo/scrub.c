@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "repo/copies.h"
+#include "repo/parity.h"
 #include "repo/scrub-private.h"
 #include "repo/verify.h"
 
@@ -33,8 +34,10 @@ struct scrub {
     struct badset before;  /* the list when the pass began */
     struct badset found;   /* not in the log yet */
     uint64_t pack_damages; /* of the pack being read */
-    uint64_t all, done;    /* bytes, of the whole pass */
-    uint64_t budget_ms;    /* when the next byte may be read */
+    bool holds;            /* its damage is not told yet, but */
+    struct scrub_held held;
+    uint64_t all, done; /* bytes, of the whole pass */
+    uint64_t budget_ms; /* when the next byte may be read */
     uint64_t saved_ms;
     unsigned unsaved; /* packs that were read since */
 };
@@ -47,6 +50,10 @@ on_damage(void *arg, const char *object, const char *cause)
     struct scrub *s = arg;
 
     s->pack_damages++;
+    if (s->holds) {
+        scrub_held_add(&s->held, object, cause);
+        return;
+    }
     s->result->damages++;
     s->state.known.damages++;
     if (s->sink->damage != NULL)
@@ -166,6 +173,76 @@ save(struct scrub *s, bool is_urgent, struct err *err)
     return scrub_state_save(s->repo, &s->state, err);
 }
 
+static void
+tell_repaired(struct scrub *s, const char *object, const char *what)
+{
+    if (s->sink->repaired != NULL)
+        s->sink->repaired(s->sink->arg, object, what);
+}
+
+/* Repaired from its parity: it is read again, as if nothing had been. */
+static int
+read_again(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
+           const struct pack_id *id, struct err *err)
+{
+    uint64_t done = s->done;
+    int rc;
+
+    scrub_held_fini(&s->held);
+    badset_fini(&s->found); /* all of it of this pack */
+    verify_forget(&s->verify, id);
+    s->pack_damages = 0;
+    s->result->repaired++;
+    rc = verify_pack(&s->verify, ctx, window, id, err);
+    s->done = done;
+    return rc;
+}
+
+static int
+keep_parity(struct scrub *s, const struct pack_id *id, struct err *err)
+{
+    uint64_t done = s->done;
+    char name[PARITY_NAME_SIZE];
+    struct scrub_parity p;
+    int rc;
+
+    if (scrub_keep_parity(s->repo, id, &p, err) < 0)
+        return -1;
+    parity_name(id, name);
+    s->result->parity_made += p.is_made;
+    if (p.is_damaged && p.is_made)
+        tell_repaired(s, name, p.text);
+    else if (p.is_damaged)
+        on_damage(s, name, p.text);
+    s->pack_damages = 0; /* the pack is whole */
+    rc = on_read(s, p.bytes, err);
+    s->done = done; /* of packs only */
+    return rc;
+}
+
+static int
+read_and_repair(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
+                const struct pack_id *id, const char *name, struct err *err)
+{
+    char text[SCRUB_TEXT];
+    int rc;
+
+    s->holds = true;
+    rc = verify_pack(&s->verify, ctx, window, id, err);
+    s->holds = false;
+    if (rc == 0 && s->pack_damages == 0)
+        return keep_parity(s, id, err);
+    if (rc == 0 && scrub_repair(s->repo, id, &s->held, text)) {
+        tell_repaired(s, name, text);
+        rc = read_again(s, ctx, window, id, err);
+    }
+    s->pack_damages -= s->held.count;
+    for (size_t i = 0; i < s->held.count; i++)
+        on_damage(s, s->held.notes[i].object, s->held.notes[i].cause);
+    scrub_held_fini(&s->held);
+    return rc;
+}
+
 /* One that went away since it was listed was collected, or is missing: the
  * walk will tell. */
 static int
@@ -178,7 +255,7 @@ read_pack(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
     if (blob_size(s->repo->blob, name, &size, err) < 0 &&
         (err->code == ERR_NOT_FOUND || !blob_is_lost(err)))
         return err->code == ERR_NOT_FOUND ? 0 : -1;
-    if (verify_pack(&s->verify, ctx, window, id, err) < 0 ||
+    if (read_and_repair(s, ctx, window, id, name, err) < 0 ||
         write_found(s, err) < 0 || clear_pack(s, id, err) < 0)
         return -1;
     s->result->packs++;

@@ -8,6 +8,9 @@
  * of the same disk stores it again, and the next pass notes where the good
  * copy is, so that older backups are whole again.
  *
+ * A damaged pack that has parity (repo/parity.h) is repaired before all that;
+ * parity that is damaged, or lacks where there should be some, is made.
+ *
  * It may run beside everything else. Bytes: docs/formats/repository.md
  * ("hint"), docs/formats/log.md ("BAD"). source  spec engine 5.11
  */
@@ -23,6 +26,8 @@ struct repo_scrub_options {
 /* Called from one thread, with no lock held; all may be NULL. */
 struct repo_scrub_sink {
     void (*damage)(void *arg, const char *object, const char *cause);
+    /* A damaged pack, or parity, was put right: what was done. */
+    void (*repaired)(void *arg, const char *object, const char *what);
     void (*affected)(void *arg, const struct repo_entry *backup,
                      const char *disk, uint64_t lost_bytes);
     /* A value other than 0 stops it: CANCELLED, and it can go on later. */
@@ -33,10 +38,12 @@ struct repo_scrub_sink {
 struct repo_scrub_result {
     uint64_t packs, bytes; /* read in this call */
     uint64_t damages;      /* reported in this call */
-    uint64_t new_bad;      /* frames that went onto the list */
-    uint64_t good_again;   /* frames that left it: their pack is whole */
-    uint64_t healed;       /* bad frames of which a good copy was found */
-    uint64_t bad;          /* frames on the list now, without a good copy */
+    uint64_t repaired;     /* packs: their damage is no damage any more */
+    uint64_t parity_made; /* objects, for packs that had none or damaged ones */
+    uint64_t new_bad;     /* frames that went onto the list */
+    uint64_t good_again;  /* frames that left it: their pack is whole */
+    uint64_t healed;      /* bad frames of which a good copy was found */
+    uint64_t bad;         /* frames on the list now, without a good copy */
 };
 
 /* One pass, or the rest of one, to its end. At its end every backup is walked

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "repo/copies.h"
+#include "repo/parity.h"
 
 static int
 count_packs(struct repo *repo, const char *prefix, struct repo_stats *s,
@@ -16,14 +17,20 @@ count_packs(struct repo *repo, const char *prefix, struct repo_stats *s,
         return -1;
     for (size_t i = 0; i < n.count; i++) {
         struct pack_id id;
+        bool is_parity = parity_name_parse(n.names[i], &id);
         uint64_t size = 0;
 
-        if (!pack_name_parse(n.names[i], &id))
+        if (!is_parity && !pack_name_parse(n.names[i], &id))
             continue;
         if (blob_size(repo->blob, n.names[i], &size, err) < 0) {
             if (err->code == ERR_NOT_FOUND)
                 continue; /* removed meanwhile */
             return -1;
+        }
+        if (is_parity) {
+            s->parities++;
+            s->parity_bytes += size;
+            continue;
         }
         s->packs++;
         s->pack_bytes += size;

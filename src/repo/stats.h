@@ -11,6 +11,8 @@ struct repo_stats {
     uint64_t logical_bytes; /* of the backups: the sum of their disks */
     size_t packs;
     uint64_t pack_bytes; /* what they occupy */
+    size_t parities;     /* objects of parity, and what they occupy besides */
+    uint64_t parity_bytes;
     /* Packs of sessions that no backup, deleted ones included, can need: they
      * never committed and have ended. What compaction could win is not in it.
      */

@@ -101,6 +101,8 @@ testing_blob(void)
     return b;
 }
 
+bool testing_has_parity;
+
 uint8_t *
 testing_load(const char *name, size_t *ret_len)
 {
@@ -132,6 +134,7 @@ struct repo *
 testing_repo_create(bool is_encrypted)
 {
     struct repo_options o = { .is_encrypted = is_encrypted,
+                              .makes_parity = testing_has_parity,
                               .chunk_log2 = 16,
                               .makes_key_file = true };
     struct repo_secret s = { 0 };

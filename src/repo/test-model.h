@@ -23,7 +23,9 @@ struct blob *testing_blob(void) NODISCARD;
 uint8_t *testing_load(const char *name, size_t *ret_len) NODISCARD;
 /* Others in its place. */
 void testing_replace(const char *name, const uint8_t *data, size_t len);
-/* A fresh repository there; the key file lies beside it. */
+/* A fresh repository there; the key file lies beside it. It has parity if this
+ * is set. */
+extern bool testing_has_parity;
 struct repo *testing_repo_create(bool is_encrypted) NODISCARD;
 /* Open it with its key, through a store with that plan. */
 struct repo *testing_repo_open(struct blob_fault_plan plan) NODISCARD;

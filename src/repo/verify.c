@@ -107,6 +107,26 @@ verify_bad_frame(struct verify *v, const struct pack_id *pack, uint32_t off8,
     v->bad_frame(v->hook_arg, &f);
 }
 
+static bool
+is_of(const struct verify_bad *b, const struct pack_id *pack)
+{
+    return b->pack.n == pack->n && b->pack.kind == pack->kind &&
+           memcmp(b->pack.session, pack->session, 16) == 0;
+}
+
+void
+verify_forget(struct verify *v, const struct pack_id *pack)
+{
+    size_t n = 0;
+
+    lock(v);
+    for (size_t i = 0; i < v->bad_count; i++)
+        if (!is_of(&v->bad[i], pack))
+            v->bad[n++] = v->bad[i];
+    v->bad_count = n;
+    unlock(v);
+}
+
 enum verify_state
 verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
                 uint64_t to8)
@@ -117,9 +137,7 @@ verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
     for (size_t i = 0; i < v->bad_count && state != VERIFY_BAD; i++) {
         const struct verify_bad *b = &v->bad[i];
 
-        if (b->pack.n == pack->n && b->pack.kind == pack->kind &&
-            memcmp(b->pack.session, pack->session, 16) == 0 && from8 < b->to8 &&
-            b->from8 < to8)
+        if (is_of(b, pack) && from8 < b->to8 && b->from8 < to8)
             state = b->is_unsure ? VERIFY_UNSURE : VERIFY_BAD;
     }
     unlock(v);

@@ -55,6 +55,8 @@ void verify_bad_frame(struct verify *v, const struct pack_id *pack,
 /* Head, footer or trailer of a pack. */
 void verify_damage_pack(struct verify *v, const struct pack_id *pack,
                         const char *cause);
+/* The pack was repaired: what was said of it is over. */
+void verify_forget(struct verify *v, const struct pack_id *pack);
 /* What is known of that part? */
 enum verify_state verify_state_of(struct verify *v, const struct pack_id *pack,
                                   uint64_t from8, uint64_t to8);

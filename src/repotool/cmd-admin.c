@@ -37,7 +37,8 @@ cmd_init(const struct repotool *t, struct err *err)
     CLEANUP(repo_close) struct repo *repo = NULL;
     struct repo_options o = { .is_encrypted = !t->is_unencrypted,
                               .chunk_log2 = t->chunk_log2,
-                              .makes_key_file = true };
+                              .makes_key_file = true,
+                              .makes_parity = !t->has_no_parity };
     struct repo_secret secret = { 0 };
     struct blob *blob = NULL;
     bool had_key = access(key, F_OK) == 0;
@@ -93,9 +94,10 @@ print_info(const struct repo_info *i, const struct info_backups *b)
 
     clock_format_rfc3339(i->created_unix_s, created);
     printf(
-        "UUID:       %s\nFormat:     %u\nCreated:    %s\nEncryption: %s\nChunks:     %u KiB\nHashing:    %s\n",
+        "UUID:       %s\nFormat:     %u\nCreated:    %s\nEncryption: %s\nChunks:     %u KiB\nParity:     %s\nHashing:    %s\n",
         i->uuid, i->format_version, created,
         i->is_encrypted ? "AES-256-GCM" : "none", 1u << (i->chunk_log2 - 10),
+        i->makes_parity ? "for each pack: repairs 2 of 64 parts" : "none",
         hashing[hash_path_get()]);
     if (!i->is_unlocked) {
         printf("Backups:    unknown without the key\n");
@@ -119,11 +121,11 @@ print_info_json(const struct repo_info *i, const struct info_backups *b)
     CLEANUP(json_decref) json_t *v = NULL;
 
     clock_format_rfc3339(i->created_unix_s, created);
-    v = json_pack("{s:s, s:i, s:s, s:b, s:i, s:b}", "uuid", i->uuid, "format",
-                  (int)i->format_version, "created", created, "encrypted",
-                  (int)i->is_encrypted, "chunkKiB",
-                  (int)(1u << (i->chunk_log2 - 10)), "unlocked",
-                  (int)i->is_unlocked);
+    v = json_pack("{s:s, s:i, s:s, s:b, s:i, s:b, s:b}", "uuid", i->uuid,
+                  "format", (int)i->format_version, "created", created,
+                  "encrypted", (int)i->is_encrypted, "chunkKiB",
+                  (int)(1u << (i->chunk_log2 - 10)), "parity",
+                  (int)i->makes_parity, "unlocked", (int)i->is_unlocked);
     if (i->is_unlocked && i->is_encrypted) {
         jsonx_set_str(v, "role", i->role);
         jsonx_set(v, "epoch", json_integer(i->key_epoch));

@@ -40,6 +40,13 @@ on_damage(void *arg, const char *object, const char *cause)
 }
 
 static void
+on_repaired(void *arg, const char *object, const char *what)
+{
+    (void)arg;
+    printf("repaired: %s: %s\n", object, what);
+}
+
+static void
 on_affected(void *arg, const struct repo_entry *backup, const char *disk,
             uint64_t lost_bytes)
 {
@@ -138,6 +145,12 @@ say_result(const struct repo_scrub_result *r)
 
     progress_format(r->bytes, bytes);
     printf("Read %llu packs, %s.\n", (unsigned long long)r->packs, bytes);
+    if (r->repaired > 0)
+        printf("%llu damaged packs were repaired from their parity.\n",
+               (unsigned long long)r->repaired);
+    if (r->parity_made > 0)
+        printf("Parity of %llu packs was made.\n",
+               (unsigned long long)r->parity_made);
     if (r->new_bad > 0)
         printf(
             "%llu damaged frames were put on the list: the next backup of each disk stores them again.\n",
@@ -172,6 +185,7 @@ cmd_check(const struct repotool *t, struct err *err)
                                     .restarts = t->restarts };
     CLEANUP(told_fini) struct told told = { 0 };
     struct repo_scrub_sink sink = { .damage = on_damage,
+                                    .repaired = on_repaired,
                                     .affected = on_affected,
                                     .progress = on_progress,
                                     .arg = &told };
@@ -198,7 +212,7 @@ cmd_check(const struct repotool *t, struct err *err)
     if (r.damages > 0)
         return err_set(err, ERR_CORRUPT, "%llu damaged objects",
                        (unsigned long long)r.damages);
-    printf("No damage found.\n");
+    printf(r.repaired > 0 ? "No damage is left.\n" : "No damage found.\n");
     return 0;
 }
 
@@ -216,7 +230,7 @@ static void
 print_stats(const struct repo_stats *s, const struct repo_scrub_state *k)
 {
     char logical[PROGRESS_SIZE], stored[PROGRESS_SIZE], dead[PROGRESS_SIZE];
-    char index[PROGRESS_SIZE];
+    char index[PROGRESS_SIZE], parity[PROGRESS_SIZE];
 
     progress_format(s->logical_bytes, logical);
     progress_format(s->pack_bytes, stored);
@@ -227,6 +241,10 @@ print_stats(const struct repo_stats *s, const struct repo_scrub_state *k)
            s->backups, s->holds, s->deleted);
     printf("Logical:      %s\n", logical);
     printf("Stored:       %s in %zu packs\n", stored, s->packs);
+    if (s->parities > 0) {
+        progress_format(s->parity_bytes, parity);
+        printf("Parity:       %s for %zu packs\n", parity, s->parities);
+    }
     if (s->pack_bytes > 0)
         printf("Ratio:        %.1f\n",
                (double)s->logical_bytes / (double)s->pack_bytes);
@@ -256,6 +274,8 @@ print_stats_json(const struct repo_stats *s, const struct repo_scrub_state *k)
         { "logicalBytes", s->logical_bytes },
         { "packBytes", s->pack_bytes },
         { "packs", s->packs },
+        { "parityBytes", s->parity_bytes },
+        { "parities", s->parities },
         { "deadBytes", s->dead_bytes },
         { "deadPacks", s->dead_packs },
         { "indexBytes", s->index_bytes },

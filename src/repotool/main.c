@@ -74,6 +74,7 @@ static const char options_help[] =
     "                              else ~/.config/vmkeep/repo.key)\n"
     "  -p, --passphrase-file FILE  the passphrase, in its first line\n"
     "      --no-encryption         init: keep everything in clear\n"
+    "      --no-parity             init: none of what repairs damaged packs\n"
     "      --chunk-size KIB        init, import: 64 to 4096, a power of two (256)\n"
     "      --parent ID|none        import: compare with that backup (default: the\n"
     "                              newest with the same UID)\n"
@@ -320,6 +321,7 @@ repotool_open(const struct repotool *t, bool is_keyless, struct repo **ret_repo,
 
 enum {
     OPT_NO_ENCRYPTION = 256,
+    OPT_NO_PARITY,
     OPT_CHUNK_SIZE,
     OPT_PARENT,
     OPT_RESUME,
@@ -351,6 +353,7 @@ static const struct option long_options[] = {
     { "key-file", required_argument, NULL, 'k' },
     { "passphrase-file", required_argument, NULL, 'p' },
     { "no-encryption", no_argument, NULL, OPT_NO_ENCRYPTION },
+    { "no-parity", no_argument, NULL, OPT_NO_PARITY },
     { "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
     { "parent", required_argument, NULL, OPT_PARENT },
     { "resume", required_argument, NULL, OPT_RESUME },
@@ -469,6 +472,9 @@ take_option(struct repotool *t, int c, struct err *err)
         return 0;
     case OPT_NO_ENCRYPTION:
         t->is_unencrypted = true;
+        return 0;
+    case OPT_NO_PARITY:
+        t->has_no_parity = true;
         return 0;
     case OPT_CHUNK_SIZE:
         return chunk_size(optarg, &t->chunk_log2, err);

@@ -34,6 +34,7 @@ struct repotool {
     bool rewrites_keys;    /* keys rotate */
     bool verifies_writes;  /* import: decode every chunk again */
     bool is_unencrypted;
+    bool has_no_parity; /* init */
     bool is_quiet;
     bool is_json;
     bool overwrites;
