@@ -45,7 +45,7 @@ check_equal "none of that is in the log" "$(entries r)" "$before"
 check "info --json is JSON" eval 'repo info --json r | python3 -c "import json, sys; assert json.load(sys.stdin)[\"backups\"] == 2"'
 mkdir $'d\xe9' && cp a.img $'d\xe9/a.img'
 check "a path that is no UTF-8 is imported" repo import -q r $'d\xe9/a.img'
-check "and listed as JSON" eval 'repo list --json r | python3 -c "import json, sys; assert [json.loads(l) for l in sys.stdin][-1][\"objectUID\"].endswith(\"d?/a.img\")"'
+check "and listed as JSON" eval 'repo list --json r | python3 -c "import json, sys; assert [json.loads(l) for l in sys.stdin][-1][\"objectUID\"] == \"a.img\""'
 
 # ---- Ctrl-C where a passphrase is asked for ----
 cat >ask.py <<'END'
@@ -66,7 +66,7 @@ assert echoes() and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIG
 END
 echo secret >words
 repo init -p words "$T/p" >/dev/null
-check "Ctrl-C at the passphrase ends it and leaves the terminal as it was" timeout 60 env -u VMKEEP_KEY_FILE python3 ask.py "$vmkeep" repo list "$T/p"
+check "Ctrl-C at the passphrase ends it and leaves the terminal as it was" timeout 60 env VMKEEP_KEY_FILE=none python3 ask.py "$vmkeep" repo list "$T/p"
 
 # ---- a qcow2 image without the one that it is based on ----
 printf 'QFI\373\0\0\0\3\0\0\0\0\0\0\0\160' >overlay.qcow2

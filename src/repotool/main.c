@@ -151,27 +151,38 @@ repotool_key_path(const struct repotool *t)
     return xasprintf("%s/.config/vmkeep/repo.key", home);
 }
 
-static volatile sig_atomic_t ask_signal;
+/* The terminal while it does not echo, for who ends us then. */
+static struct {
+    int fd;
+    struct termios before;
+} asking;
 
+/* tcsetattr() and raise() may be called here: signal-safety(7). */
 static void
 on_ask_signal(int number)
 {
-    ask_signal = number;
+    (void)tcsetattr(asking.fd, TCSANOW, &asking.before);
+    (void)raise(number); /* the default now: SA_RESETHAND */
 }
 
-/* Read a line; a signal ends it, so that the terminal can be set right before
- * the signal is obeyed. */
+/* Ask for a line that is not shown. */
 static ssize_t
-read_line(int fd, char *out, size_t size)
+read_hidden(int fd, const char *prompt, char *out, size_t size)
 {
     static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-    struct sigaction ours = { .sa_handler = on_ask_signal };
+    struct sigaction ours = { .sa_handler = on_ask_signal,
+                              .sa_flags = SA_RESETHAND | SA_NODEFER };
     struct sigaction before[ARRAY_SIZE(signals)];
+    struct termios quiet = asking.before;
     ssize_t n;
 
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         (void)sigaction(signals[i], &ours, &before[i]);
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
+    (void)!write(fd, prompt, strlen(prompt));
     n = read(fd, out, size);
+    (void)tcsetattr(fd, TCSAFLUSH, &asking.before);
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         (void)sigaction(signals[i], &before[i], NULL);
     return n;
@@ -181,24 +192,17 @@ static int
 ask(const char *prompt, char *out, size_t size, struct err *err)
 {
     CLEANUP(fd_close) int fd = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    struct termios before, quiet;
     ssize_t n;
 
     if (fd < 0)
         return err_set(
             err, ERR_DENIED,
             "no key file, no passphrase file and no terminal to ask on");
-    if (tcgetattr(fd, &before) < 0)
+    if (tcgetattr(fd, &asking.before) < 0)
         return err_sys(err, errno, "terminal");
-    quiet = before;
-    quiet.c_lflag &= ~(tcflag_t)ECHO;
-    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
-    (void)!write(fd, prompt, strlen(prompt));
-    n = read_line(fd, out, size - 1);
-    (void)tcsetattr(fd, TCSAFLUSH, &before);
+    asking.fd = fd;
+    n = read_hidden(fd, prompt, out, size - 1);
     (void)!write(fd, "\n", 1);
-    if (ask_signal != 0)
-        (void)raise(ask_signal);
     if (n <= 0)
         return err_set(err, ERR_CANCELLED, "no passphrase was given");
     out[n] = 0;
