@@ -179,14 +179,7 @@ check_against_all(struct ctl *ctl, const struct restore_target *t,
     CLEANUP(object_unref) struct object *kept = find_kept(ctl, t, t->uuid);
     char **uuids = NULL;
     size_t n = 0;
-    int rc;
-
-    if (kept != NULL)
-        return err_set(
-            err, ERR_EXISTS,
-            "the UUID %s is that of the virtual machine %s/%s: choose another one",
-            t->uuid, object_ns(kept), object_name(kept));
-    rc = virt_list(ctl->virt, &uuids, &n, err);
+    int rc = virt_list(ctl->virt, &uuids, &n, err);
 
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct err gone;
@@ -203,6 +196,11 @@ check_against_all(struct ctl *ctl, const struct restore_target *t,
     for (size_t i = 0; i < n; i++)
         free(uuids[i]);
     free(uuids);
+    if (rc == 0 && kept != NULL)
+        return err_set(
+            err, ERR_EXISTS,
+            "the UUID %s is that of the virtual machine %s/%s, which is kept for its snapshots: choose another one",
+            t->uuid, object_ns(kept), object_name(kept));
     return rc;
 }
 
