@@ -248,6 +248,9 @@ watches() {
 }
 
 others() {
+    t E06 0 'control plane.* is running at' 'k cluster-info'
+    t E07 1 'services "x" not found' 'k get svc x'
+    t E08 0 'pr2 pruned' 'd=$T/prune; rm -rf $d; mkdir $d; for i in 1 2; do snap pr$i ".metadata.labels={p:\"one\"}" >$d/$i.json; done; k apply -f $d >/dev/null; rm $d/2.json; k apply --prune -l p=one -f $d --prune-$(k apply --help | grep -om1 -E "whitelist|allowlist")=snapshot.kubevirt.io/v1beta1/VirtualMachineSnapshot; k delete -f $d >/dev/null'
     t E01 0 '(?s)Events:.*Started.*hello ev' \
         'u=$(k get vmsnapshot w2 -o jsonpath={.metadata.uid}); jq -n --arg u "$u" "{apiVersion:\"v1\",kind:\"Event\",metadata:{generateName:\"w2.\"},involvedObject:{apiVersion:\"snapshot.kubevirt.io/v1beta1\",kind:\"VirtualMachineSnapshot\",name:\"w2\",namespace:\"default\",uid:\$u},reason:\"Started\",message:\"hello ev\",type:\"Normal\",lastTimestamp:\"2025-01-01T00:00:00Z\",count:1,source:{component:\"ck\"}}" | k create -f - && k describe vmsnapshot w2'
     new E02 0 'hello ev' 'k events --for vmsnapshot/w2'

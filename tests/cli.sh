@@ -86,7 +86,10 @@ check_equal "and of a restore" "$(status_of restore delete snapshot/)" 2
 check_equal "all are there still" "$(v snapshot list -o name | grep -cE '^(s1|s2|s3|old|broken)$')" 5
 check_equal "what could not be written is an error" "$(status=0; v snapshot list >/dev/full 2>"$T/err" || status=$?; echo $status)" 8
 check "and says so" grep -q '^vmkeep: standard output' "$T/err"
-check "snapshot delete --wait ends" v snapshot delete s2 s3 --wait
+check_equal "what is wrong with one name is told" "$(status_of snapshot delete nope s3 nope2 --wait)" 3
+check "for each" eval 'says "\"nope\" not found" && says "\"nope2\" not found"'
+check "and the others are done all the same" says 'snapshot "s3" deleted'
+check "snapshot delete --wait ends" v snapshot delete s2 --wait
 check_equal "then it is not there" "$(status_of snapshot show s2)" 3
 
 # The server is killed while somebody waits, and comes back.

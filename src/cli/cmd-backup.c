@@ -496,9 +496,9 @@ seen_verified(void *arg, const json_t *object, struct err *err)
 }
 
 static int
-verify_one(struct cli *c, const char *name, uint64_t timeout_ms,
-           struct err *err)
+verify_one(struct cli *c, void *arg, const char *name, struct err *err)
 {
+    const int64_t *timeout_ms = arg;
     char now[CLOCK_RFC3339_SIZE];
     struct backup_wait w = { .progress = { .cli = c,
                                            .began_ms = clock_mono_ms() },
@@ -509,8 +509,8 @@ verify_one(struct cli *c, const char *name, uint64_t timeout_ms,
     clock_format_rfc3339(clock_wall_s(), now);
     if (cmd_annotate(c, &kind_vmbackup, name, "vmkeep.io/verify", now, err) < 0)
         return -1;
-    rc = client_wait(c->client, &kind_vmbackup.gvr, c->ns, name, timeout_ms,
-                     seen_verified, &w, err);
+    rc = client_wait(c->client, &kind_vmbackup.gvr, c->ns, name,
+                     (uint64_t)*timeout_ms, seen_verified, &w, err);
     cmd_progress_end(&w.progress);
     if (rc == 0)
         printf("backup \"%s\" is whole\n", name);
@@ -524,11 +524,7 @@ verify_backups(struct cli *c, struct err *err)
 
     if (cli_timeout(c, WAIT_MS, &timeout_ms, err) < 0)
         return -1;
-    for (size_t i = 0; i < c->n_args; i++) {
-        if (verify_one(c, c->args[i], (uint64_t)timeout_ms, err) < 0)
-            return -1;
-    }
-    return 0;
+    return cmd_each_arg(c, verify_one, &timeout_ms, err);
 }
 
 /* ---- the table ---- */

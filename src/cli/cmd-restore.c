@@ -264,17 +264,22 @@ show_restore(struct cli *c, struct err *err)
 }
 
 static int
+delete_restore(struct cli *c, void *arg, const char *word, struct err *err)
+{
+    const struct kind *k;
+    CLEANUP(json_decref) json_t *r = find_restore(c, word, &k, err);
+
+    (void)arg;
+    if (r == NULL)
+        return -1;
+    return cmd_delete(c, k, "restore", choice_of(word).name, DELETE_WAIT_MS,
+                      err);
+}
+
+static int
 delete_restores(struct cli *c, struct err *err)
 {
-    for (size_t i = 0; i < c->n_args; i++) {
-        const struct kind *k;
-        CLEANUP(json_decref) json_t *r = find_restore(c, c->args[i], &k, err);
-
-        if (r == NULL || cmd_delete(c, k, "restore", choice_of(c->args[i]).name,
-                                    DELETE_WAIT_MS, err) < 0)
-            return -1;
-    }
-    return 0;
+    return cmd_each_arg(c, delete_restore, NULL, err);
 }
 
 /* ---- create ---- */

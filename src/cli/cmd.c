@@ -127,14 +127,60 @@ cmd_delete(struct cli *c, const struct kind *k, const char *what,
     return 0;
 }
 
+static void
+complain(const struct err *err)
+{
+    CLEANUP(mem_free) char *text = xstrdup(err->msg);
+
+    words_clean_lines(text);
+    (void)fflush(stdout); /* in the order in which they were said */
+    (void)fprintf(stderr, "vmkeep: %s\n", text);
+}
+
+int
+cmd_each_arg(struct cli *c,
+             int (*fn)(struct cli *c, void *arg, const char *name,
+                       struct err *err),
+             void *arg, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < c->n_args; i++) {
+        struct err why = { 0 };
+
+        if (fn(c, arg, c->args[i], &why) == 0)
+            continue;
+        if (rc < 0)
+            complain(err); /* main() says the last one */
+        *err = why;
+        rc = -1;
+        if (why.code == ERR_UNAVAILABLE || why.code == ERR_DENIED)
+            break;
+    }
+    return rc;
+}
+
+struct deletion {
+    const struct kind *kind;
+    const char *what;
+    int64_t def_timeout_ms;
+};
+
+static int
+delete_arg(struct cli *c, void *arg, const char *name, struct err *err)
+{
+    const struct deletion *d = arg;
+
+    return cmd_delete(c, d->kind, d->what, name, d->def_timeout_ms, err);
+}
+
 int
 cmd_delete_args(struct cli *c, const struct kind *k, const char *what,
                 int64_t def_timeout_ms, struct err *err)
 {
-    for (size_t i = 0; i < c->n_args; i++)
-        if (cmd_delete(c, k, what, c->args[i], def_timeout_ms, err) < 0)
-            return -1;
-    return 0;
+    struct deletion d = { k, what, def_timeout_ms };
+
+    return cmd_each_arg(c, delete_arg, &d, err);
 }
 
 char *

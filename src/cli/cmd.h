@@ -30,7 +30,14 @@ int cmd_annotate(struct cli *c, const struct kind *k, const char *name,
 int cmd_delete(struct cli *c, const struct kind *k, const char *what,
                const char *name, int64_t def_timeout_ms, struct err *err)
     NODISCARD;
-/* The same for each argument of the command, until one fails. */
+/* Call `fn` for each argument of the command. What is wrong with one says
+ * nothing of the others: it is told, and they are gone on with, unless the
+ * server does not answer or allow it. The last error is returned. */
+int cmd_each_arg(struct cli *c,
+                 int (*fn)(struct cli *c, void *arg, const char *name,
+                           struct err *err),
+                 void *arg, struct err *err) NODISCARD;
+/* cmd_delete() of each argument. */
 int cmd_delete_args(struct cli *c, const struct kind *k, const char *what,
                     int64_t def_timeout_ms, struct err *err) NODISCARD;
 /* "web-1-snapshot-20260801-100007", as the console names them; caller frees. */
