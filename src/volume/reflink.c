@@ -17,7 +17,6 @@
 #include "base/effect.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/uuid.h"
 #include "disk/extents.h"
 #include "disk/space.h"
 #include "volume/imglock.h"
@@ -150,37 +149,40 @@ us_per_extent(int fd)
                : US_PER_EXTENT;
 }
 
+/* Can what `in` is on share blocks? A file without a name: who is killed here
+ * leaves nothing behind. File systems that have no such files share none. */
+static int
+try_clone(int in, const char *dir, struct err *err)
+{
+    CLEANUP(fd_close)
+    int out = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    struct file_clone_range range = { .src_fd = in, .src_length = PROBE_BYTES };
+    struct stat st;
+
+    if (out < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)
+        return err_sys(err, errno, "%s: create a file to try", dir);
+    if (out >= 0) {
+        take_over_nocow(in, out);
+        /* A disk of less than that is copied as a whole. */
+        if (fstat(in, &st) == 0 && st.st_size < PROBE_BYTES)
+            range.src_length = 0;
+        if (ioctl(out, FICLONERANGE, &range) == 0)
+            return 0;
+    }
+    return err_set(err, ERR_UNSUPPORTED,
+                   "%s: this file system cannot share blocks (%s)", dir,
+                   strerrordesc_np(errno));
+}
+
 int
 reflink_probe(const char *path, uint64_t *ret_us, struct err *err)
 {
     CLEANUP(fd_close) int in = open_source(path, err);
     CLEANUP(mem_free) char *dir = file_dirname(path);
-    char id[UUID_STR_SIZE];
     uint64_t extents = 0;
 
-    if (in < 0)
-        return -1;
-    uuid_random(id);
-
-    CLEANUP(mem_free) char *probe = xasprintf("%s/.vmkeep-probe-%s", dir, id);
-    CLEANUP(fd_close) int out = -1;
-    int rc = create_like(in, probe, &out, err);
-
-    if (rc == 0) {
-        struct file_clone_range range = { .src_fd = in,
-                                          .src_length = PROBE_BYTES };
-        struct stat st;
-
-        /* A disk of less than that is copied as a whole. */
-        if (fstat(in, &st) == 0 && st.st_size < PROBE_BYTES)
-            range.src_length = 0;
-        if (ioctl(out, FICLONERANGE, &range) < 0)
-            rc = err_set(err, ERR_UNSUPPORTED,
-                         "%s: this file system cannot share blocks (%s)", path,
-                         strerrordesc_np(errno));
-        (void)unlink(probe);
-    }
-    if (rc < 0 || extents_count(in, path, &extents, err) < 0)
+    if (in < 0 || try_clone(in, dir, err) < 0 ||
+        extents_count(in, path, &extents, err) < 0)
         return -1;
     *ret_us = extents * us_per_extent(in);
     return 0;

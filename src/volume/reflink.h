@@ -13,7 +13,7 @@
 #include "base/err.h"
 
 /* Can `path` be copied to a new file beside it, and in about how many
- * microseconds? Tries it with a file of a few KiB, which goes again.
+ * microseconds? Tries it with a few KiB, in a file that has no name.
  *   errors  UNSUPPORTED: this file system cannot */
 int reflink_probe(const char *path, uint64_t *ret_us, struct err *err)
     NODISCARD;

@@ -2,12 +2,14 @@
 /* On a file system that can share blocks everything is tried; on one that
  * cannot, that it is said. The directory: VMKEEP_TEST_REFLINK_DIR, else /tmp.
  */
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -47,6 +49,20 @@ can_share(const char *path)
         return true;
     CHECK_INT(err.code, ==, ERR_UNSUPPORTED);
     return false;
+}
+
+/* Who is killed while it tries leaves nothing behind. */
+static void
+trying_makes_no_name(void)
+{
+    CLEANUP(mem_free) char *from = make("tried.raw", 7);
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    char event[sizeof(struct inotify_event) + NAME_MAX + 1];
+
+    CHECK_INT(inotify_add_watch(watch, dir, IN_CREATE), >=, 0);
+    (void)can_share(from);
+    CHECK_INT(read(watch, event, sizeof event), ==, -1);
+    (void)close(watch);
 }
 
 static int
@@ -250,6 +266,7 @@ int
 main(void)
 {
     static const struct test_case tests[] = {
+        { "trying makes no name", trying_makes_no_name },
         { "a copy is independent, and shares its blocks",
           a_copy_is_independent_and_shares_its_blocks },
         { "a file without copy-on-write is copied too",
