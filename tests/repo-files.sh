@@ -98,6 +98,7 @@ check "and nothing is added" cmp a.img out.img
 rm -rf dam && repo init "$T/dam" >init.log
 before_id=$(repo import -q dam a.img 2>/dev/null)
 meta=dam/m/$before_id/0
+rm "$meta.parity" # which would do instead
 cp "$meta" meta.held
 : >"$meta"
 check_equal "a backup before that cannot be read is no reason to make none" "$(status_of import dam a.img)" 0

@@ -15,6 +15,18 @@ struct matrix {
     uint8_t at[ERASURE_STRIPES_MAX * ERASURE_DATA_MAX];
 };
 
+/* ISA-L leaves the upper halves of the vector registers as they are after AVX,
+ * and every SSE instruction that follows in this thread waits for them: SHA-256
+ * of what was just encoded took 1.2 ns a byte instead of 0.35. */
+static void
+leave_avx(void)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx"))
+        __asm__ volatile("vzeroupper");
+#endif
+}
+
 static void
 run(unsigned count, size_t len, unsigned rows, uint8_t *coefficients,
     uint8_t *const from[], uint8_t *const to[])
@@ -27,6 +39,7 @@ run(unsigned count, size_t len, unsigned rows, uint8_t *coefficients,
     /* It changes neither the arrays nor what `from` points to. */
     ec_encode_data((int)len, (int)count, (int)rows, tables,
                    (uint8_t **)(uintptr_t)from, (uint8_t **)(uintptr_t)to);
+    leave_avx();
 }
 
 void

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/mutex.h"
 #include "controller/job.h"
@@ -273,6 +274,10 @@ fill_disk(struct fill *f, const struct volume_new_disk *disk, struct err *err)
         disk_target_finish(to, err) < 0)
         return -1;
     tell(f, disk->target, disk->virtual_size, true);
+    if (repo_view_mended(v) > 0)
+        log_warn(
+            "restore of disk %s: %u damaged packs of the backup's target were read from their parity; its next scrub repairs them",
+            disk->target, repo_view_mended(v));
     return 0;
 }
 

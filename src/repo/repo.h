@@ -282,6 +282,10 @@ int repo_view_diff(struct repo_view *v, struct repo_view *other, unsigned disk,
                    uint64_t off, uint64_t max, enum repo_extent_kind *ret_kind,
                    uint64_t *ret_len, struct err *err) NODISCARD;
 
+/* How many damaged packs were read all the same, from their parity: a scrub
+ * repairs them. */
+unsigned repo_view_mended(struct repo_view *v);
+
 /* Where a restore writes. Called from several threads at once, each range
  * once, in no order. `zero` NULL: the target is known to read as zeros. */
 struct repo_sink {

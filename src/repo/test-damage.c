@@ -536,7 +536,9 @@ crash_once(struct blob_fault_plan plan)
     int rc;
 
     testing_seed(seed);
+    testing_has_parity = true;
     make_repo(plan.n % 2 == 0, 1);
+    testing_has_parity = false;
     ids[1][0] = 0;
     for (unsigned d = 0; d < DISKS; d++) {
         testing_disk_copy(&disks[1][d], &disks[0][d]);
@@ -576,7 +578,9 @@ count_changes(void)
         int rc;
 
         testing_seed(seed);
+        testing_has_parity = true;
         make_repo(true, 1);
+        testing_has_parity = false;
         for (unsigned d = 0; d < DISKS; d++)
             testing_disk_copy(&disks[1][d], &disks[0][d]);
         repo = testing_repo_open(plan);

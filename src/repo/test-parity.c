@@ -262,7 +262,6 @@ without_a_key_too(void)
 
     testing_subject_of(&s, 'p', id);
     testing_flip(s.name, 100000);
-    CHECK(!testing_reads(repo, id));
     CHECK_OK(repo_open(testing_blob(), &none, &locked, &err), &err);
     CHECK_OK(testing_try_scrub(locked, REPO_VERIFY_STRIPES, &h, &r, &err),
              &err);
@@ -307,6 +306,56 @@ parity_that_is_damaged_is_made_again(void)
     testing_subject_fini(&s);
     repo_close(repo);
     testing_dir_remove();
+}
+
+static int
+take(void *arg, uint64_t off, const void *data, size_t len, struct err *err)
+{
+    uint8_t *got = arg;
+
+    memcpy(got + off, data, len);
+    return 0;
+}
+
+/* Who restores gets what was stored before any scrub has seen the damage; and
+ * nothing is written. */
+static void
+a_restore_does_not_wait_for_the_scrub(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t size = testing_parity_disk.size;
+        CLEANUP(mem_free) uint8_t *got = xcalloc(1, size);
+        CLEANUP(mem_free) uint8_t *want = xcalloc(1, size);
+        struct repo_sink sink = { .write = take, .arg = got };
+        struct repo_view *v = NULL;
+        char id[REPO_ID_SIZE];
+        struct testing_subject s, m;
+        struct err err = { 0 };
+        struct repo *repo;
+
+        repo_close(testing_parity_repo(i == 0, id));
+        testing_subject_of(&s, 'p', id);
+        testing_subject_of(&m, 'm', id);
+        testing_flip(s.name, 3); /* its header, which all frames need */
+        testing_flip(s.name, s.pack_len / 2);
+        testing_flip(m.name, 130);
+        repo = testing_repo_open((struct blob_fault_plan){ 0 });
+        CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+        CHECK_OK(repo_view_restore(v, 0, 0, size, 2, &sink, &err), &err);
+        testing_disk_read(&testing_parity_disk, 0, want, size);
+        CHECK(memcmp(got, want, size) == 0);
+        CHECK_INT(repo_view_mended(v), >=, 2);
+        repo_view_close(v);
+        CHECK(testing_reads(repo, id));
+        CHECK(!testing_is_as(s.name, s.pack, s.pack_len));
+        /* Three are too many for it as well; and no bytes are made up. */
+        testing_flip(s.name, s.pack_len / 4);
+        CHECK(!testing_reads(repo, id));
+        testing_subject_fini(&s);
+        testing_subject_fini(&m);
+        repo_close(repo);
+        testing_dir_remove();
+    }
 }
 
 /* It is not made where nobody asked for it, but kept and used where it is. */
@@ -469,6 +518,8 @@ main(void)
         { "without a key too", without_a_key_too },
         { "parity that is damaged is made again",
           parity_that_is_damaged_is_made_again },
+        { "a restore does not wait for the scrub",
+          a_restore_does_not_wait_for_the_scrub },
         { "without it all is as before", without_it_all_is_as_before },
         { "forged fields do no harm", forged_fields_do_no_harm },
         { "parity of something else does no harm",

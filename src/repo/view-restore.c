@@ -329,6 +329,7 @@ struct work {
     const struct item *items[HASH_LANES]; /* the first of each frame */
     size_t counts[HASH_LANES];
     unsigned n;
+    size_t done; /* items of the range that are written */
 };
 
 /* Check the digests of what is decoded, and write it. */
@@ -365,6 +366,7 @@ write_out(struct work *w, struct err *err)
                 note_done(w->r, it[k].len, err) < 0)
                 return -1;
         }
+        w->done += w->counts[i];
     }
     return 0;
 }
@@ -419,6 +421,7 @@ do_range(struct work *w, const struct range *range, bool *ret_missing,
     size_t len = 0;
     int rc;
 
+    w->done = 0;
     memcpy(id.session, loc->session, 16);
     pack_name(&id, w->name);
     if (blob_get(repo->blob, w->name, range->off, w->raw, range->len, &len,
@@ -429,9 +432,12 @@ do_range(struct work *w, const struct range *range, bool *ret_missing,
     }
     if (len < range->len) {
         pack_reader_unref(repo->packs, TAKE(w->head));
+        *ret_missing = true;
         return err_set(err, ERR_CORRUPT, "%s: the pack is cut short", w->name);
     }
     rc = do_items(w, range, err);
+    w->n = 0;
+    *ret_missing = rc < 0 && err->code == ERR_CORRUPT;
     pack_reader_unref(repo->packs, TAKE(w->head));
     return rc;
 }
@@ -441,15 +447,13 @@ do_range(struct work *w, const struct range *range, bool *ret_missing,
 static int
 do_moved(struct work *w, const struct range *range, struct err *err)
 {
-    struct repo *repo = w->r->v->repo;
-
     if (w->plain[0] == NULL)
         w->plain[0] = xcalloc(1, FRAME_PLAIN_MAX);
-    for (size_t i = 0; i < range->count; i++) {
+    for (size_t i = w->done; i < range->count; i++) {
         const struct item *it = &w->r->items[range->first + i];
 
-        if (pack_reader_frame(repo->packs, w->ctx, FRAME_DATA, &it->loc, it->id,
-                              w->plain[0], err) < 0 ||
+        if (view_mend_frame(w->r->v, w->ctx, FRAME_DATA, &it->loc, it->id,
+                            w->plain[0], err) < 0 ||
             w->r->sink->write(w->r->sink->arg, it->off, w->plain[0] + it->skip,
                               it->len, err) < 0 ||
             note_done(w->r, it->len, err) < 0)
@@ -459,7 +463,7 @@ do_moved(struct work *w, const struct range *range, struct err *err)
 }
 
 /* A pack that was rewritten may go while it is read; a disk may have places
- * that cannot be read. */
+ * that cannot be read, and others that changed. */
 static int
 do_range_anywhere(struct work *w, const struct range *range, struct err *err)
 {

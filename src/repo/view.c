@@ -48,8 +48,8 @@ load_root(struct repo_view *v, const struct commitlog_commit *c,
 {
     struct frame_ctx *ctx = repo_private_ctx_take(v->repo);
     CLEANUP(mem_free) uint8_t *data = xcalloc(1, c->root.loc.ulen);
-    int rc = pack_reader_frame(v->repo->packs, ctx, FRAME_META, &c->root.loc,
-                               c->root.id, data, err);
+    int rc = view_mend_frame(v, ctx, FRAME_META, &c->root.loc, c->root.id, data,
+                             err);
 
     repo_private_ctx_put(v->repo, ctx);
     if (rc < 0 || root_decode(data, c->root.loc.ulen, &v->root, err) < 0)
@@ -164,6 +164,7 @@ repo_view_close(struct repo_view *v)
     for (unsigned i = 0; i < VIEW_CHUNKS; i++)
         free(v->chunks[i].data);
     root_fini(&v->root);
+    view_mend_free(v);
     pthread_mutex_destroy(&v->mutex);
     free(v);
 }
@@ -219,8 +220,7 @@ repo_view_metadata(struct repo_view *v, void **ret_data, size_t *ret_len,
     }
     data = xcalloc(1, m->loc.ulen);
     ctx = repo_private_ctx_take(v->repo);
-    rc = pack_reader_frame(v->repo->packs, ctx, FRAME_META, &m->loc, m->id,
-                           data, err);
+    rc = view_mend_frame(v, ctx, FRAME_META, &m->loc, m->id, data, err);
     repo_private_ctx_put(v->repo, ctx);
     if (rc < 0) {
         free(data);
@@ -300,8 +300,7 @@ load_node(struct repo_view *v, const struct tree_entry *e, unsigned level,
     if (e->loc.ulen > sizeof data)
         return err_set(err, ERR_CORRUPT, "node too long");
     ctx = repo_private_ctx_take(v->repo);
-    rc = pack_reader_frame(v->repo->packs, ctx, FRAME_META, &e->loc, e->id,
-                           data, err);
+    rc = view_mend_frame(v, ctx, FRAME_META, &e->loc, e->id, data, err);
     repo_private_ctx_put(v->repo, ctx);
     return rc < 0 ? -1 : tree_decode(data, e->loc.ulen, level, ret, err);
 }
@@ -401,8 +400,7 @@ read_ref(struct repo_view *v, const struct tree_entry *e, uint32_t off,
         return 0;
     plain = xcalloc(1, e->loc.ulen);
     ctx = repo_private_ctx_take(v->repo);
-    rc = pack_reader_frame(v->repo->packs, ctx, FRAME_DATA, &e->loc, e->id,
-                           plain, err);
+    rc = view_mend_frame(v, ctx, FRAME_DATA, &e->loc, e->id, plain, err);
     repo_private_ctx_put(v->repo, ctx);
     if (rc < 0) {
         free(plain);

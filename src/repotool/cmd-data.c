@@ -433,6 +433,7 @@ cmd_export(const struct repotool *t, struct err *err)
     CLEANUP(repo_close) struct repo *repo = NULL;
     CLEANUP(repo_view_close) struct repo_view *v = NULL;
     unsigned disk = 0;
+    int rc;
 
     if (repotool_open(t, false, &repo, err) < 0 ||
         repo_view_open(repo, t->args[1], &v, err) < 0 ||
@@ -440,6 +441,12 @@ cmd_export(const struct repotool *t, struct err *err)
         return -1;
     if (t->metadata != NULL && export_metadata(t, v, err) < 0)
         return -1;
-    return strcmp(t->args[2], "-") == 0 ? export_stdout(v, disk, err)
-                                        : export_file(t, v, disk, err);
+    rc = strcmp(t->args[2], "-") == 0 ? export_stdout(v, disk, err)
+                                      : export_file(t, v, disk, err);
+    if (rc == 0 && repo_view_mended(v) > 0)
+        (void)fprintf(
+            stderr,
+            "warning: %u damaged packs were read from their parity; vmkeep repo check repairs them\n",
+            repo_view_mended(v));
+    return rc;
 }
