@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of packs that were rewritten is copied from the log, so that
  * nobody who reads a frame waits for somebody who reads the log. Maps never
- * change: they are counted and shared, and the least used one is dropped.
+ * change: they are counted and shared, and the least used ones are dropped.
+ *
+ * A chunk that is needed for years lies in packs that are rewritten again and
+ * again, so there is no limit to how often a frame was moved. It never goes in
+ * a circle: who rewrites a pack finds it in the log as the work of an earlier
+ * REDIRECT.
  */
 #include "repo/redirect.h"
 
@@ -13,8 +18,8 @@
 #include "repo/logstate.h"
 #include "repo/repo-private.h"
 
-#define MAPS     8  /* in memory, up to 4 MiB each */
-#define HOPS_MAX 64 /* a frame that was moved that often goes in a circle */
+#define MAPS      512u               /* in memory; of mostly 160 KiB, */
+#define MAP_BYTES ((size_t)32 << 20) /* at most 4 MiB each */
 
 struct map_ref {
     uint32_t redirect;
@@ -28,6 +33,8 @@ struct redirect {
     atomic_size_t known;   /* redirects in `state`; 0 costs nothing */
     struct logstate state GUARDED_BY(redirect_lock); /* redirects and moved */
     struct map_ref *maps[MAPS] GUARDED_BY(redirect_lock); /* newest first */
+    unsigned map_count GUARDED_BY(redirect_lock);
+    size_t map_bytes GUARDED_BY(redirect_lock);
 };
 
 static void lock(struct redirect *r) ACQUIRE(redirect_lock);
@@ -69,7 +76,7 @@ redirect_free(struct redirect *r)
 {
     if (r == NULL)
         return;
-    for (unsigned i = 0; i < MAPS; i++)
+    for (unsigned i = 0; i < r->map_count; i++)
         unref_locked(r->maps[i]);
     logstate_redirect_fini(&r->state);
     pthread_mutex_destroy(&r->mutex);
@@ -132,10 +139,10 @@ redirect_is_source(struct redirect *r, const struct pack_id *pack)
 static struct map_ref *
 find_map_locked(struct redirect *r, uint32_t redirect) REQUIRES(redirect_lock)
 {
-    for (unsigned i = 0; i < MAPS; i++) {
+    for (unsigned i = 0; i < r->map_count; i++) {
         struct map_ref *m = r->maps[i];
 
-        if (m == NULL || m->redirect != redirect)
+        if (m->redirect != redirect)
             continue;
         memmove(&r->maps[1], &r->maps[0], i * sizeof r->maps[0]);
         r->maps[0] = m;
@@ -145,12 +152,26 @@ find_map_locked(struct redirect *r, uint32_t redirect) REQUIRES(redirect_lock)
     return NULL;
 }
 
+static size_t
+size_of(const struct map_ref *m)
+{
+    return sizeof *m + m->map.count * sizeof *m->map.moves;
+}
+
 static void
 keep_map_locked(struct redirect *r, struct map_ref *m) REQUIRES(redirect_lock)
 {
-    unref_locked(r->maps[MAPS - 1]);
-    memmove(&r->maps[1], &r->maps[0], (MAPS - 1) * sizeof r->maps[0]);
+    while (r->map_count > 0 &&
+           (r->map_count == MAPS || r->map_bytes + size_of(m) > MAP_BYTES)) {
+        struct map_ref *last = r->maps[--r->map_count];
+
+        r->map_bytes -= size_of(last);
+        unref_locked(last);
+    }
+    memmove(&r->maps[1], &r->maps[0], r->map_count * sizeof r->maps[0]);
     r->maps[0] = m;
+    r->map_count++;
+    r->map_bytes += size_of(m);
     m->refs++;
 }
 
@@ -218,9 +239,11 @@ have_map(struct redirect *r, struct target *t, struct err *err)
     return 0;
 }
 
+/* *first: the first REDIRECT that may have moved it; then the one behind that
+ * which did. */
 static int
-resolve_once(struct redirect *r, enum frame_kind kind, struct frame_loc *loc,
-             bool *ret_moved, struct err *err)
+resolve_once(struct redirect *r, enum frame_kind kind, uint32_t *first,
+             struct frame_loc *loc, bool *ret_moved, struct err *err)
 {
     struct pack_id pack = { .kind = kind, .n = loc->n };
     const struct movemap_move *m;
@@ -234,6 +257,13 @@ resolve_once(struct redirect *r, enum frame_kind kind, struct frame_loc *loc,
     unlock(r);
     if (!is_moved)
         return 0;
+    if (t.redirect < *first) {
+        lock(r);
+        unref_locked(t.map);
+        unlock(r);
+        return err_set(err, ERR_CORRUPT, "a frame was moved in a circle");
+    }
+    *first = t.redirect + 1;
     if (have_map(r, &t, err) < 0)
         return -1;
     m = movemap_find(&t.map->map, t.source, loc->off8);
@@ -254,16 +284,14 @@ int
 redirect_resolve(struct redirect *r, enum frame_kind kind,
                  struct frame_loc *loc, bool *ret_moved, struct err *err)
 {
+    uint32_t first = 0;
     bool moved = true;
 
     *ret_moved = false;
     if (atomic_load(&r->known) == 0)
         return 0;
-    for (unsigned hops = 0; moved; hops++) {
-        if (hops == HOPS_MAX)
-            return err_set(err, ERR_CORRUPT,
-                           "a frame was moved more than %d times", HOPS_MAX);
-        if (resolve_once(r, kind, loc, &moved, err) < 0)
+    while (moved) {
+        if (resolve_once(r, kind, &first, loc, &moved, err) < 0)
             return -1;
         *ret_moved = *ret_moved || moved;
     }
