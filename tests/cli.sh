@@ -75,6 +75,7 @@ check "and says where to look" says 'vmkeep vm list'
 check_equal "the same name twice exits with 4" "$(status_of snapshot create web-1 s1)" 4
 check_equal "a bad deadline exits with 2" "$(status_of snapshot create web-1 s4 --deadline soon)" 2
 check "and names the field" says 'spec.failureDeadline'
+check_equal "so does one that is over already" "$(status_of snapshot create web-1 s4 --deadline -5s)" 2
 check_equal "a bad name exits with 2" "$(status_of snapshot create web-1 Not_A_Name)" 2
 check "a name is made up where none is given" eval "v snapshot create db | grep -qE '\"db-snapshot-[0-9]{8}-[0-9]{6}\"'"
 for name in "" . ..; do
@@ -84,6 +85,9 @@ done
 check_equal "so is a delete whose URL lacks the name" "$(curl -sS --unix-socket "$T/sock" -o "$T/out" -w '%{http_code}' -X DELETE "$group/virtualmachinesnapshots/")" 400
 check_equal "and of a restore" "$(status_of restore delete snapshot/)" 2
 check_equal "all are there still" "$(v snapshot list -o name | grep -cE '^(s1|s2|s3|old|broken)$')" 5
+check_equal "a text that is no UTF-8 is refused and not left out" "$(status_of kubeconfig --user $'\xff')" 2
+check "and named" says '"\?" is no UTF-8'
+check_equal "a closed standard output is an error, too" "$(status=0; v snapshot list >&- 2>"$T/err" || status=$?; echo $status)" 1
 check_equal "what could not be written is an error" "$(status=0; v snapshot list >/dev/full 2>"$T/err" || status=$?; echo $status)" 8
 check "and says so" grep -q '^vmkeep: standard output' "$T/err"
 check_equal "what is wrong with one name is told" "$(status_of snapshot delete nope s3 nope2 --wait)" 3

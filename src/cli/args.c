@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 
 static const struct cli_command *const tables[] = {
     cmd_vm_table,      cmd_snapshot_table, cmd_backup_table,
@@ -198,6 +199,40 @@ check_args(const struct cli *c, struct err *err)
     return 0;
 }
 
+static bool
+is_utf8(const char *s)
+{
+    while (*s != 0) {
+        size_t n = text_utf8_length(s);
+
+        if (n == 0)
+            return false;
+        s += n;
+    }
+    return true;
+}
+
+/* What goes to the server is JSON: other bytes would be left out there. The
+ * names of files that are only read here may have them. */
+static int
+check_text(const struct cli *c, struct err *err)
+{
+    static const char *const local[] = { "socket", "kubeconfig" };
+    const char *bad = NULL;
+
+    for (size_t i = 0; i < c->n_args; i++)
+        if (!is_utf8(c->args[i]))
+            bad = c->args[i];
+    for (size_t i = 0; i < c->n_options; i++)
+        if (!is_utf8(c->options[i].value) &&
+            strcmp(c->options[i].option->name, local[0]) != 0 &&
+            strcmp(c->options[i].option->name, local[1]) != 0)
+            bad = c->options[i].value;
+    if (bad != NULL)
+        return err_set(err, ERR_INVALID, "\"%s\" is no UTF-8 text", bad);
+    return 0;
+}
+
 int
 args_parse(struct cli *c, int argc, char **argv, struct args *ret_args,
            struct err *err)
@@ -219,7 +254,8 @@ args_parse(struct cli *c, int argc, char **argv, struct args *ret_args,
     ret_args->wants_version = cli_has(c, "version");
     if (c->command == NULL || ret_args->wants_help)
         return 0;
-    if (check_options(c, err) < 0 || parse_format(c, err) < 0)
+    if (check_options(c, err) < 0 || parse_format(c, err) < 0 ||
+        check_text(c, err) < 0)
         return -1;
     return check_args(c, err);
 }

@@ -335,8 +335,13 @@ create_snapshot(struct cli *c, struct err *err)
                                : cmd_default_name(c->args[0], "snapshot");
     CLEANUP(json_decref) json_t *wanted = make_snapshot(c, name);
     CLEANUP(json_decref) json_t *made = NULL;
+    const char *deadline = cli_value(c, "deadline");
     int64_t unused;
 
+    if (deadline != NULL && deadline[0] == '-') /* over before it began */
+        return err_set(err, ERR_INVALID,
+                       "--deadline \"%s\": want a duration, as 30s or 5m",
+                       deadline);
     if (cli_timeout(c, 0, &unused, err) < 0 ||
         cmd_check_vm(c, c->args[0], err) < 0)
         return -1;

@@ -3,8 +3,10 @@
  * went wrong and what to do about it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/args.h"
@@ -186,6 +188,16 @@ guide(const struct args *a)
     return a->wants_help && a->verb == NULL ? 0 : err_code_exit(ERR_INVALID);
 }
 
+/* A standard descriptor that the caller closed would become a connection, and
+ * what is printed would go to the server. Reads give nothing, writes fail. */
+static void
+fill_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", O_RDONLY); // NOLINT: it is to stay open
+}
+
 /* What was printed must have arrived: a kubeconfig that was cut short by a
  * full disk is no success. */
 static int
@@ -209,6 +221,7 @@ main(int argc, char **argv)
     struct args a;
     int code = 0;
 
+    fill_descriptors();
     if (libexec_has(argc, argv))
         code = libexec_exec(argv, &err) < 0 ? complain(&c, &err) : 0;
     else if (args_parse(&c, argc, argv, &a, &err) < 0)
