@@ -93,7 +93,8 @@ check "and says so" grep -q '^vmkeep: standard output' "$T/err"
 check_equal "what is wrong with one name is told" "$(status_of snapshot delete nope s3 nope2 --wait)" 3
 check "for each" eval 'says "\"nope\" not found" && says "\"nope2\" not found"'
 check "and the others are done all the same" says 'snapshot "s3" deleted'
-check "snapshot delete --wait ends" v snapshot delete s2 --wait
+check_equal "-o is obeyed where there is nothing to show, too" "$(v snapshot delete s2 --wait -o name)" s2
+check "version -o json is JSON" eval "v version -o json | python3 -c 'import json, sys; assert json.load(sys.stdin)[\"vmkeepd\"]'"
 check_equal "then it is not there" "$(status_of snapshot show s2)" 3
 
 # The server is killed while somebody waits, and comes back.

@@ -119,6 +119,21 @@ cli_print(const struct cli *c, json_t *v)
 }
 
 void
+cli_done(const struct cli *c, const char *name, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (c->format == CLI_NAME)
+        puts(name);
+    if (c->format != CLI_TABLE && c->format != CLI_WIDE)
+        return;
+    va_start(ap, fmt);
+    (void)vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+}
+
+void
 cli_say(const struct cli *c, const char *fmt, ...)
 {
     CLEANUP(mem_free) char *text = NULL;

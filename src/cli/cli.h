@@ -69,6 +69,11 @@ int cli_timeout(const struct cli *c, int64_t def_ms, int64_t *ret_ms,
  * format is a table, nothing was printed. */
 bool cli_print(const struct cli *c, json_t *v);
 
+/* What was done to `name`, where there is nothing to show: a sentence for
+ * people, the bare name with -o name, nothing for other programs. */
+void cli_done(const struct cli *c, const char *name, const char *fmt, ...)
+    PRINTF(3, 4);
+
 /* Progress and remarks, to standard error; not with a format for programs. */
 void cli_say(const struct cli *c, const char *fmt, ...) PRINTF(2, 3);
 

@@ -513,7 +513,7 @@ verify_one(struct cli *c, void *arg, const char *name, struct err *err)
                      (uint64_t)*timeout_ms, seen_verified, &w, err);
     cmd_progress_end(&w.progress);
     if (rc == 0)
-        printf("backup \"%s\" is whole\n", name);
+        cli_done(c, name, "backup \"%s\" is whole", name);
     return rc;
 }
 

@@ -37,16 +37,25 @@ print_version(struct cli *c, struct err *err)
 {
     static const char mark[] = "+vmkeep"; /* before it: what kubectl reads */
     CLEANUP(json_decref) json_t *v = NULL;
+    CLEANUP(json_decref) json_t *both = json_object();
     const char *text, *ours;
+    bool has_server =
+        client_call(c->client, "GET", "/version", NULL, &v, err) == 0;
 
-    printf("vmkeep %s\n", VMKEEP_VERSION);
-    if (client_call(c->client, "GET", "/version", NULL, &v, err) < 0) {
-        cli_say(c, "vmkeepd: %s", err->msg);
-        return 0;
-    }
     text = jsonx_str_or(v, "gitVersion", "?");
     ours = strstr(text, mark);
-    printf("vmkeepd %s\n", ours == NULL ? text : ours + sizeof mark - 1);
+    if (ours != NULL)
+        text = ours + sizeof mark - 1;
+    jsonx_set_str(both, "vmkeep", VMKEEP_VERSION);
+    if (has_server)
+        jsonx_set_str(both, "vmkeepd", text);
+    if ((c->format == CLI_JSON || c->format == CLI_YAML) && cli_print(c, both))
+        return 0;
+    printf("vmkeep %s\n", VMKEEP_VERSION);
+    if (has_server)
+        printf("vmkeepd %s\n", text);
+    else
+        cli_say(c, "vmkeepd: %s", err->msg);
     return 0;
 }
 

@@ -334,10 +334,10 @@ power(struct cli *c, const char *verb, const char *status, const json_t *body,
     if (cli_has(c, "wait") &&
         cmd_wait_power(c, vm, status, (uint64_t)timeout_ms, err) < 0)
         return -1;
-    printf("virtual machine \"%s\" %s\n", vm,
-           cli_has(c, "wait")           ? status
-           : strcmp(verb, "start") == 0 ? "is starting"
-                                        : "is stopping");
+    cli_done(c, vm, "virtual machine \"%s\" %s", vm,
+             cli_has(c, "wait")           ? status
+             : strcmp(verb, "start") == 0 ? "is starting"
+                                          : "is stopping");
     return 0;
 }
 
@@ -429,8 +429,9 @@ release_vm(struct cli *c, struct err *err)
                     jsonx_str_or(made, "metadata.name", ""),
                     (uint64_t)timeout_ms, seen_action, NULL, err) < 0)
         return -1;
-    printf("virtual machine \"%s\" released: vmkeep keeps nothing of it\n",
-           c->args[0]);
+    cli_done(c, c->args[0],
+             "virtual machine \"%s\" released: vmkeep keeps nothing of it",
+             c->args[0]);
     return 0;
 }
 

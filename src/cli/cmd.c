@@ -122,8 +122,8 @@ cmd_delete(struct cli *c, const struct kind *k, const char *what,
         client_wait(c->client, &k->gvr, c->ns, name, (uint64_t)timeout_ms,
                     seen_gone, NULL, err) < 0)
         return -1;
-    printf("%s \"%s\" %s\n", what, name,
-           cli_has(c, "wait") ? "deleted" : "is being deleted");
+    cli_done(c, name, "%s \"%s\" %s", what, name,
+             cli_has(c, "wait") ? "deleted" : "is being deleted");
     return 0;
 }
 
