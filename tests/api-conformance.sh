@@ -200,6 +200,7 @@ applies() {
     t A15 0 '\(server dry run\)' 'vm ap1 Halted | k apply --dry-run=server -f -'
     t A16 0 '(?s)created.*configured\n\{"a":"1"\}$' \
         'n() { jq -n --argjson l "$1" "{apiVersion:\"v1\",kind:\"Namespace\",metadata:{name:\"as2\",annotations:\$l}}"; }; n "{\"a\":\"1\",\"b\":\"2\"}" | k apply -f - && n "{\"a\":\"1\"}" | k apply -f - && k get ns as2 -o json | jq -c ".metadata.annotations|del(.[\"kubectl.kubernetes.io/last-applied-configuration\"])"'
+    t A18 0 '^\[1,7\] \[1,128\]$' 'p() { c -A "$1/1" -XPATCH -H "Content-Type: application/merge-patch+json" $M/ap1 -d "{\"metadata\":{\"labels\":{\"ua\":\"$2\"}}}" | jq -c --arg n "$3" "[.metadata.managedFields[]|select(.manager|startswith(\$n))|.manager|length]|[length,max]"; }; echo $(p $(printf "\xff") 2 unknown) $(p $(printf %0300d 0) 3 000)'
     t A17 0 'created by ssa' 'snap ssa1 | k apply --server-side -f - >/dev/null && k get vmsnapshot ssa1 -o name >/dev/null && echo created by ssa; k delete vmsnapshot ssa1 as1 >/dev/null'
 }
 
