@@ -190,6 +190,27 @@ take_secret(const struct repo_keys_new *n, struct keys_slot *head,
     return 0;
 }
 
+/* A rotation that came between gives only those the new keys that it has seen:
+ * then the new slot would open nothing of what is backed up from now on. */
+static int
+check_new_slot(struct repo *repo, const uint8_t slot[16], struct err *err)
+{
+    struct commitlog_epoch now;
+    char text[UUID_STR_SIZE], name[64];
+
+    if (commitlog_epoch(repo->log, &now, err) < 0)
+        return -1;
+    if (now.epoch == repo->wrap.epoch)
+        return 0;
+    repo_id_format(slot, text);
+    (void)snprintf(name, sizeof name, "keys/%s", text);
+    if (blob_remove(repo->blob, name, err) < 0)
+        return -1;
+    return err_set(
+        err, ERR_CONFLICT,
+        "somebody rotated the keys meanwhile: the slot was taken away again; add it once more");
+}
+
 int
 repo_keys_add(struct repo *repo, const struct repo_keys_new *n,
               char ret_id[REPO_ID_SIZE], struct err *err)
@@ -217,7 +238,8 @@ repo_keys_add(struct repo *repo, const struct repo_keys_new *n,
     rc = put_slot(repo, keys, &head, &secret, head.uuid, err);
     mem_wipe(&secret, sizeof secret);
     mem_wipe(keys, sizeof *keys);
-    if (rc < 0 || blob_sync(repo->blob, err) < 0)
+    if (rc < 0 || blob_sync(repo->blob, err) < 0 ||
+        check_new_slot(repo, head.uuid, err) < 0)
         return -1;
     repo_id_format(head.uuid, ret_id);
     return 0;
@@ -318,13 +340,34 @@ repo_keys_remove(struct repo *repo, const char *id, struct err *err)
 
 /* ---- rotate ---- */
 
+static bool
+has_grant(struct repo_unlock_slot **slots, size_t count,
+          const struct keys_slot *of, const uint8_t rotation[16])
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct keys_slot *s = &slots[i]->slot;
+
+        if (s->kind == KEYS_SLOT_GRANT && memcmp(s->uuid, of->uuid, 16) == 0 &&
+            memcmp(s->rotation, rotation, 16) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* For each slot that has none of that rotation. */
 static int
-put_grants(struct repo *repo, const struct keys *keys,
-           struct repo_unlock_slot **slots, size_t count, size_t *ret_skipped,
+put_grants(struct repo *repo, const struct keys *keys, size_t *ret_skipped,
            struct err *err)
 {
+    const uint8_t *rotation = keys->epochs[keys->epoch_count - 1].rotation;
+    struct repo_unlock_slot **slots;
+    size_t count = 0;
+    int rc = 0;
+
     *ret_skipped = 0;
-    for (size_t i = 0; i < count; i++) {
+    if (repo_unlock_slots(repo, &slots, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
         struct keys_slot head = { .kind = KEYS_SLOT_GRANT,
                                   .role = slots[i]->slot.role,
                                   .cipher = repo->cipher };
@@ -336,15 +379,17 @@ put_grants(struct repo *repo, const struct keys *keys,
             ++*ret_skipped;
             continue;
         }
+        if (has_grant(slots, count, &slots[i]->slot, rotation))
+            continue;
         memcpy(head.repo_uuid, repo->uuid, 16);
         memcpy(head.uuid, slots[i]->slot.uuid, 16);
         memcpy(head.box_public, slots[i]->slot.box_public, KEYS_SIZE);
         head.created_unix_s = clock_wall_s();
         repo_id_random(name);
-        if (put_slot(repo, keys, &head, NULL, name, err) < 0)
-            return -1;
+        rc = put_slot(repo, keys, &head, NULL, name, err);
     }
-    return blob_sync(repo->blob, err);
+    repo_unlock_slots_free(slots, count);
+    return rc < 0 ? -1 : blob_sync(repo->blob, err);
 }
 
 /* Is it of the rotation that counts, or of one that may come to that? Epochs
@@ -424,23 +469,21 @@ repo_keys_rotate(struct repo *repo, unsigned *ret_epoch, size_t *ret_skipped,
                  struct err *err)
 {
     CLEANUP(mem_free) struct keys *keys = NULL;
-    struct repo_unlock_slot **slots;
     uint8_t rotation[16];
-    size_t count = 0;
     int rc;
 
     if (need_owner(repo, err) < 0)
         return -1;
     keys = xcalloc(1, sizeof *keys);
-    if (next_keys(repo, keys, rotation, err) < 0 ||
-        repo_unlock_slots(repo, &slots, &count, err) < 0)
+    if (next_keys(repo, keys, rotation, err) < 0)
         return -1;
     *ret_epoch = keys->epoch_count - 1;
-    rc = put_grants(repo, keys, slots, count, ret_skipped, err);
-    repo_unlock_slots_free(slots, count);
-    mem_wipe(keys, sizeof *keys);
+    rc = put_grants(repo, keys, ret_skipped, err);
     if (rc == 0)
         rc = append_key(repo, *ret_epoch, rotation, err);
+    if (rc == 0) /* and slots that were added since; later ones know it */
+        rc = put_grants(repo, keys, ret_skipped, err);
+    mem_wipe(keys, sizeof *keys);
     if (rc == 0 || err->code == ERR_CONFLICT)
         sweep_grants(repo);
     return rc;

@@ -57,8 +57,9 @@ check_backup(struct repo *repo)
 struct waiting {
     struct blob blob;
     struct blob *inner;
-    void (*meanwhile)(void); /* before the n-th list of slots, or removal */
-    unsigned lists, removes;
+    /* Before the n-th list of slots, removal, or put of an entry. */
+    void (*meanwhile)(void);
+    unsigned lists, removes, entries;
 };
 
 static struct waiting *
@@ -78,6 +79,8 @@ static int
 waiting_put(struct blob *b, const char *name, const void *data, size_t len,
             bool *ret_existed, struct err *err)
 {
+    if (strncmp(name, "log/", 4) == 0)
+        count_down(waiting(b), &waiting(b)->entries);
     return blob_put(waiting(b)->inner, name, data, len, ret_existed, err);
 }
 
@@ -193,7 +196,7 @@ a_rotation_that_wakes_up_takes_no_key_away(void)
     repo_close(testing_repo_create(true));
     blob = testing_blob();
     slow = open_waiting(&w, rotate_again);
-    w->lists = 2; /* who there is; what may go */
+    w->lists = 3; /* who there is; who came since; what may go */
     CHECK_OK(repo_keys_rotate(slow, &epoch, &skipped, &err), &err);
     CHECK_INT(w->lists, ==, 0);
     CHECK_OK(testing_repo_try_open(&now, &err), &err);
@@ -201,6 +204,63 @@ a_rotation_that_wakes_up_takes_no_key_away(void)
     check_backup(now);
     CHECK_OK(blob_list(blob, "keys/", &n, &err), &err);
     CHECK_INT(n.count, ==, 2); /* the slot, and one grant */
+    testing_dir_remove();
+}
+
+static void
+add_hers(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_keys_new more = { .key_file = her_key() };
+    struct err err = { 0 };
+
+    CHECK_OK(testing_repo_try_open(&repo, &err), &err);
+    CHECK_OK(repo_keys_add(repo, &more, hers, &err), &err);
+}
+
+/* Between the grants and the KEY of a rotation. */
+static void
+a_key_that_is_added_in_a_rotation_opens_what_comes_after(void)
+{
+    CLEANUP(repo_close) struct repo *slow = NULL;
+    CLEANUP(repo_close) struct repo *now = NULL;
+    struct waiting *w = NULL;
+    struct err err = { 0 };
+    unsigned epoch = 0;
+    size_t skipped = 9;
+
+    testing_dir_make();
+    repo_close(testing_repo_create(true));
+    slow = open_waiting(&w, add_hers);
+    w->entries = 1;
+    CHECK_OK(repo_keys_rotate(slow, &epoch, &skipped, &err), &err);
+    CHECK_INT(w->entries, ==, 0);
+    now = open_hers();
+    CHECK_INT(repo_info_get(now)->key_epoch, ==, 1);
+    check_backup(now);
+    testing_dir_remove();
+}
+
+/* Opened before it: there is no key of the new epoch to give. */
+static void
+a_key_that_is_added_after_a_rotation_is_told(void)
+{
+    CLEANUP(repo_close) struct repo *old = NULL;
+    CLEANUP(repo_close) struct repo *other = NULL;
+    CLEANUP(mem_free) struct repo_key *k = NULL;
+    struct repo_keys_new more = { 0 };
+    struct err err = { 0 };
+    unsigned epoch = 0;
+    size_t skipped = 9, n = 0;
+
+    testing_dir_make();
+    old = testing_repo_create(true);
+    more.key_file = her_key();
+    CHECK_OK(testing_repo_try_open(&other, &err), &err);
+    CHECK_OK(repo_keys_rotate(other, &epoch, &skipped, &err), &err);
+    CHECK_ERR(repo_keys_add(old, &more, hers, &err), &err, ERR_CONFLICT);
+    CHECK_OK(repo_keys_list(old, &k, &n, &err), &err);
+    CHECK_INT(n, ==, 1);
     testing_dir_remove();
 }
 
@@ -245,6 +305,10 @@ main(void)
     static const struct test_case cases[] = {
         { "a rotation that wakes up takes no key away",
           a_rotation_that_wakes_up_takes_no_key_away },
+        { "a key that is added in a rotation opens what comes after",
+          a_key_that_is_added_in_a_rotation_opens_what_comes_after },
+        { "a key that is added after a rotation is told",
+          a_key_that_is_added_after_a_rotation_is_told },
         { "two who remove each other leave one",
           two_who_remove_each_other_leave_one },
     };
