@@ -693,22 +693,26 @@ put_root(struct repo_backup *b, const void *metadata, size_t len,
     return put_meta(b, bytes.data, bytes.len, &c->root, err);
 }
 
-/* Is every pack that was written still there? Somebody may have cleaned up. */
+/* Is every pack that was written still there? Somebody may have cleaned up.
+ * Other objects lie there too: parity. */
 static int
 check_packs(struct repo_backup *b, struct packer *p, char kind, struct err *err)
 {
     CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-    uint32_t want = packer_count(p);
+    size_t want = packer_count(p), count = 0;
+    struct pack_id id;
     char prefix[64];
 
     (void)snprintf(prefix, sizeof prefix, "%c/%s/", kind, b->id_text);
     if (blob_list(b->repo->blob, prefix, &n, err) < 0)
         return -1;
-    if (n.count < want)
+    for (size_t i = 0; i < n.count; i++)
+        count += pack_name_parse(n.names[i], &id) && id.n < want;
+    if (count < want)
         return err_set(
             err, ERR_CORRUPT,
-            "%zu of the %u packs of %s are gone before the commit: somebody removed them",
-            want - n.count, want, prefix);
+            "%zu of the %zu packs of %s are gone before the commit: somebody removed them",
+            want - count, want, prefix);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "repo/collect.h"
 #include "repo/repo-private.h"
@@ -74,6 +75,41 @@ it_lives_as_long_as_its_pack(void)
     CHECK_OK(repo_delete(repo, &gone, 1, &err), &err);
     (void)collect(repo);
     CHECK_INT(testing_count_parities(repo), ==, 0);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
+/* Parity that is left is not taken for the pack that somebody removed. */
+static void
+a_pack_that_is_gone_is_missed_before_the_commit(void)
+{
+    enum {
+        BYTES = (64 + 4) << 20
+    };
+    struct repo_backup_options o = { .threads = 1 };
+    struct repo_backup *b = NULL;
+    CLEANUP(mem_free) uint8_t *data = xcalloc(1, BYTES);
+    char first[REPO_ID_SIZE], parity[PARITY_NAME_SIZE], name[PACK_NAME_SIZE];
+    struct repo *repo = testing_parity_repo(true, first);
+    uint64_t size, until = clock_mono_ms() + 60000;
+    struct err err = { 0 };
+    unsigned n;
+
+    testing_fill(data, BYTES, 1);
+    CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
+    CHECK_OK(repo_backup_add_disk(b, "vda", BYTES, 18, &n, &err), &err);
+    CHECK_OK(repo_backup_write(b, n, 0, data, BYTES, &err), &err);
+    (void)snprintf(name, sizeof name, "p/%s/0", repo_backup_id(b));
+    (void)snprintf(parity, sizeof parity, "%s.parity", name);
+    while (blob_size(repo->blob, parity, &size, &err) < 0) {
+        CHECK(clock_mono_ms() < until);
+        clock_sleep_ms(10);
+    }
+    CHECK_OK(blob_remove(repo->blob, name, &err), &err);
+    CHECK_INT(repo_backup_commit(b, NULL, 0, NULL, &err), <, 0);
+    CHECK(strstr(err.msg, "gone before the commit") != NULL);
+    repo_backup_free(b);
+    CHECK_OK(blob_remove(repo->blob, parity, &err), &err);
     repo_close(repo);
     testing_dir_remove();
 }
@@ -241,6 +277,8 @@ main(void)
 {
     static const struct test_case cases[] = {
         { "it lives as long as its pack", it_lives_as_long_as_its_pack },
+        { "a pack that is gone is missed before the commit",
+          a_pack_that_is_gone_is_missed_before_the_commit },
         { "a crash in a repair does no harm",
           a_crash_in_a_repair_does_no_harm },
         { "who reads meanwhile gets right bytes",
