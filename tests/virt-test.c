@@ -213,7 +213,7 @@ all_hold(const struct call *c, int i)
 
     while (do_hold && i + 1 < c->argc) {
         const char *word = c->argv[i], *path = c->argv[i + 1];
-        struct file_id id = { 0, 0 };
+        struct file_id id = { .ino = 0 };
 
         i += 2;
         if (strcmp(word, "HAS") == 0)

@@ -411,29 +411,3 @@ file_basename(const char *path)
 
     return slash == NULL ? path : slash + 1;
 }
-
-bool
-file_id_equal(const struct file_id *a, const struct file_id *b)
-{
-    return a->dev == b->dev && a->ino == b->ino;
-}
-
-int
-file_id_of_path(const char *path, struct file_id *ret_id, struct err *err)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        return err_sys(err, errno, "%s: stat", path);
-    *ret_id = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino };
-    return 0;
-}
-
-bool
-file_is_at(const char *path, const struct file_id *id)
-{
-    struct file_id is;
-    struct err unused;
-
-    return file_id_of_path(path, &is, &unused) == 0 && file_id_equal(&is, id);
-}

@@ -71,14 +71,3 @@ int file_make_dirs(const char *path, mode_t mode, struct err *err) NODISCARD;
 /* The directory part of an absolute path; the caller's to free. */
 char *file_dirname(const char *path) NODISCARD;
 const char *file_basename(const char *path); /* points into `path` */
-
-/* Who a file is, whatever its name: compared, stored in the layer table. */
-struct file_id {
-    uint64_t dev, ino;
-};
-
-bool file_id_equal(const struct file_id *a, const struct file_id *b);
-int file_id_of_path(const char *path, struct file_id *ret_id, struct err *err)
-    NODISCARD;
-/* Is it this very file? False also when nobody can say. */
-bool file_is_at(const char *path, const struct file_id *id);

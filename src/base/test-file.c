@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "base/effect.h"
+#include "base/file-id.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/spawn.h"

@@ -21,6 +21,8 @@
 #include <linux/magic.h>
 #include <string.h>
 
+#include "base/file-id.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "blob/blob-dir.h"
@@ -148,16 +150,16 @@ target_repo_look(const struct target_repo_place *p,
     struct target_plan_seen seen = { .known_uuid = p->known_uuid };
     struct repo_info info;
     struct statvfs space;
-    struct stat st;
     bool has_cfg = false;
 
     if (open_place(p, &l.fd, err) < 0)
         return -1;
     seen.has_directory = l.fd >= 0;
     if (l.fd >= 0) {
-        if (fstat(l.fd, &st) < 0 || fstatvfs(l.fd, &space) < 0)
+        if (file_id_of_fd(l.fd, p->path, &l.dir, err) < 0)
+            return -1;
+        if (fstatvfs(l.fd, &space) < 0)
             return err_sys(err, errno, "%s", p->path);
-        l.dir = (struct file_id){ st.st_dev, st.st_ino };
         l.capacity = (uint64_t)space.f_blocks * space.f_frsize;
         l.free = (uint64_t)space.f_bavail * space.f_frsize;
         if (list_place(l.fd, p->path, &seen.is_empty, &has_cfg, err) < 0)

@@ -10,7 +10,7 @@
  * source  DESIGN 8
  */
 #pragma once
-#include "base/file.h"
+#include "base/file-id.h"
 #include "controller/target-plan.h"
 #include "repo/repo.h"
 

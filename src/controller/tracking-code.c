@@ -57,9 +57,9 @@ tracking_code_drop_point(struct tracking_point **p)
 static json_t *
 disk_encode(const struct tracking_disk *d)
 {
-    CLEANUP(mem_free)
-    char *file = xasprintf("%" PRIu64 ":%" PRIu64, d->file.dev, d->file.ino);
+    char file[FILE_ID_TEXT_SIZE];
 
+    file_id_print(&d->file, file);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "target", d->target,
                      "layer", d->layer, "path", d->path, "format", d->format,
                      "file", file, "size", (json_int_t)d->size);
@@ -125,31 +125,18 @@ read_id(const json_t *v, const char *key, char ret[UUID_STR_SIZE])
 }
 
 static bool
-read_file_id(const char *s, struct file_id *ret)
-{
-    char *end;
-
-    if (s == NULL)
-        return false;
-    ret->dev = strtoull(s, &end, 10);
-    if (*end != ':')
-        return false;
-    ret->ino = strtoull(end + 1, &end, 10);
-    return *end == 0;
-}
-
-static bool
 read_disk(const json_t *v, struct tracking_disk *d)
 {
     const char *target = jsonx_str(v, "target");
     const char *path = jsonx_str(v, "path");
     const char *format = jsonx_str(v, "format");
+    const char *file = jsonx_str(v, "file");
     int64_t size = jsonx_int(v, "size", -1);
 
     if (target == NULL || strlen(target) >= sizeof d->target || size < 0 ||
-        !read_id(v, "layer", d->layer) ||
-        !read_file_id(jsonx_str(v, "file"), &d->file) || path == NULL ||
-        path[0] != '/' || format == NULL)
+        !read_id(v, "layer", d->layer) || file == NULL ||
+        !file_id_parse(file, &d->file) || path == NULL || path[0] != '/' ||
+        format == NULL)
         return false;
     memcpy(d->target, target, strlen(target) + 1);
     d->path = xstrdup(path);

@@ -26,7 +26,8 @@ static bool
 is_recorded(const struct volume_file *f, const struct tracking_disk *d)
 {
     return strcmp(f->id, d->layer) == 0 ||
-           (file_id_equal(&f->file, &d->file) && strcmp(f->path, d->path) == 0);
+           (file_id_equal_there(&f->file, &d->file) &&
+            strcmp(f->path, d->path) == 0);
 }
 
 static void

@@ -54,12 +54,14 @@ verdict(enum trust_level level, const char *reason)
 
 /* Was this the file that was written to when the bitmap was made? A merge
  * keeps the id of the upper content and the file of the lower. The path is
- * compared too: an inode is soon given to another file. */
+ * compared too: an inode is soon given to another file, and a device may have
+ * another number since. */
 static bool
 is_origin(const struct trust_layer *l, const struct trust_record *r)
 {
     return strcmp(l->id, r->layer) == 0 ||
-           (file_id_equal(&l->file, &r->file) && strcmp(l->path, r->path) == 0);
+           (file_id_equal_there(&l->file, &r->file) &&
+            strcmp(l->path, r->path) == 0);
 }
 
 /* All files from the top that have the bitmap; the origin is among them. What

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/file.h"
+#include "base/file-id.h"
 #include "base/uuid.h"
 
 enum trust_level {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "disk/qcow2.h"
 
@@ -42,7 +43,10 @@ open_file(const char *path, struct chain_file *f, int *ret_fd, struct err *err)
         return err_set(err, ERR_INVALID,
                        "%s: neither a regular file nor a block device", path);
     }
-    f->id = (struct file_id){ st.st_dev, st.st_ino };
+    if (file_id_of_fd(fd, path, &f->id, err) < 0) {
+        close(fd);
+        return -1;
+    }
     f->bytes = (uint64_t)end;
     *ret_fd = fd;
     return 0;

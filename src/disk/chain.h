@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/file.h"
+#include "base/file-id.h"
 
 #define CHAIN_FILES_MAX 64
 

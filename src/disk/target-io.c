@@ -134,7 +134,6 @@ open_qcow2(struct disk_target *t, const char *dir, struct err *err)
     CLEANUP(qcow2_info_fini) struct qcow2_info info = { .version = 0 };
     CLEANUP(chain_free) struct chain *chain = NULL;
     const struct disk_layer image = { t->path, "qcow2" };
-    struct stat st;
     bool has_data = true;
 
     if (chain_open(&image, &chain, err) < 0 ||
@@ -150,9 +149,8 @@ open_qcow2(struct disk_target *t, const char *dir, struct err *err)
     t->block = QCOW2_BLOCK;
     /* qemu-nbd opens the path once more: it must be the file that `fd` is,
      * which is what gets synced in the end. */
-    if (fstat(t->fd, &st) < 0)
-        return err_sys(err, errno, "%s", t->path);
-    chain->files[0].id = (struct file_id){ st.st_dev, st.st_ino };
+    if (file_id_of_fd(t->fd, t->path, &chain->files[0].id, err) < 0)
+        return -1;
     return start_server(t, dir, err) < 0 ? -1 : chain_check(chain, err);
 }
 

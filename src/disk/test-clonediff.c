@@ -4,6 +4,7 @@
  * else /tmp, where only what needs no sharing is tried. */
 #include <stdlib.h>
 
+#include "base/file.h"
 #include "disk/clonediff.h"
 #include "disk/test-images.h"
 

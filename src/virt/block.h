@@ -7,6 +7,7 @@
  * source  spec guest.md 3, 7; libvirt 9.0
  */
 #pragma once
+#include "base/file-id.h"
 #include "virt/virt.h"
 
 struct virt_overlay {
@@ -66,14 +67,10 @@ int virt_domain_job(struct virt *v, const char *uuid, bool *ret_is_active,
                     char *ret_what, size_t what_size, struct err *err)
     NODISCARD;
 
-/* Who a file or block device is, by stat(2): dev and inode of a file, {rdev,
- * 0} of a block device, whatever /dev its node stands in. */
-struct file_id virt_file_id_of_stat(const struct stat *st);
-
 /* A file that the domain's QEMU process has open, by /proc. */
 struct virt_open_file {
-    struct file_id id; /* as by virt_file_id_of_stat() */
-    char *path;        /* as the kernel names it; a hint only */
+    struct file_id id;
+    char *path; /* as the kernel names it; a hint only */
     bool is_writable;
 };
 struct virt_open_files {

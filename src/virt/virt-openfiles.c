@@ -53,39 +53,23 @@ is_open_for_writing(int pid_fd, const char *fd_name)
 static const char *
 name_here(const char *path, const struct file_id *id)
 {
-    struct stat st;
-
-    for (const char *p = strchr(path, '/'); p != NULL; p = strchr(p + 1, '/')) {
-        struct file_id found;
-
-        if (stat(p, &st) < 0)
-            continue;
-        found = virt_file_id_of_stat(&st);
-        if (file_id_equal(&found, id))
+    for (const char *p = strchr(path, '/'); p != NULL; p = strchr(p + 1, '/'))
+        if (file_is_at(p, id))
             return p;
-    }
     return path;
 }
 
 static void
-add_file(struct virt_open_files *files, const struct stat *st, const char *path,
-         bool is_writable)
+add_file(struct virt_open_files *files, const struct file_id *id,
+         const char *path, bool is_writable)
 {
     struct virt_open_file *f;
 
     files->v = xrealloc(files->v, files->n + 1, sizeof *files->v);
     f = &files->v[files->n++];
-    f->id = virt_file_id_of_stat(st);
-    f->path = xstrdup(name_here(path, &f->id));
+    f->id = *id;
+    f->path = xstrdup(name_here(path, id));
     f->is_writable = is_writable;
-}
-
-struct file_id
-virt_file_id_of_stat(const struct stat *st)
-{
-    if (S_ISBLK(st->st_mode))
-        return (struct file_id){ .dev = st->st_rdev, .ino = 0 };
-    return (struct file_id){ .dev = st->st_dev, .ino = st->st_ino };
 }
 
 static int
@@ -99,16 +83,19 @@ read_files(int pid_fd, struct virt_open_files *files, struct err *err)
         return err_sys(err, errno, "descriptors of QEMU");
     for (struct dirent *d; (d = readdir(dir)) != NULL;) {
         struct stat st;
+        struct file_id id;
+        struct err unused;
         char path[4096];
         ssize_t n;
 
         /* A descriptor may be closed while we look: then it is not open. */
         if (!is_number(d->d_name) || fstatat(fd, d->d_name, &st, 0) < 0 ||
-            !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+            !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) ||
+            file_id_at(fd, d->d_name, 0, &id, &unused) < 0)
             continue;
         n = readlinkat(fd, d->d_name, path, sizeof path - 1);
         path[n < 0 ? 0 : n] = 0;
-        add_file(files, &st, path, is_open_for_writing(pid_fd, d->d_name));
+        add_file(files, &id, path, is_open_for_writing(pid_fd, d->d_name));
     }
     return 0;
 }

@@ -82,14 +82,12 @@ imglock_add(struct imglock *l, const char *path, const struct file_id *want,
             struct err *err)
 {
     CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
     struct file_id is;
 
     if (fd < 0)
         return err_sys(err, errno, "%s: open", path);
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "%s: stat", path);
-    is = (struct file_id){ .dev = st.st_dev, .ino = st.st_ino };
+    if (file_id_of_fd(fd, path, &is, err) < 0)
+        return -1;
     if (want != NULL && !file_id_equal(&is, want))
         return err_set(err, ERR_CONFLICT,
                        "%s: is not the file that was recorded", path);

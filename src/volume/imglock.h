@@ -8,7 +8,7 @@
  */
 #pragma once
 #include "base/err.h"
-#include "base/file.h"
+#include "base/file-id.h"
 
 struct imglock;
 

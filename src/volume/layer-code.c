@@ -11,7 +11,7 @@
  * result, and compares. Whatever differs by a byte (a leading zero, an upper
  * case digit, a second space, a line out of order) was not written by us. */
 
-#define MAGIC "vmkeep-layers 1\n"
+#define MAGIC "vmkeep-layers "
 
 enum {
     TABLE_MAX = 8 << 20,
@@ -79,12 +79,12 @@ add_path(struct buf *out, const char *path)
 static void
 encode_layer(const struct layer *l, struct buf *out)
 {
-    buf_printf(out,
-               "layer %s %s %s %s %d %" PRIu64 ":%" PRIu64 " %s %" PRIu64
-               " %" PRId64 " ",
+    char file[FILE_ID_TEXT_SIZE];
+
+    file_id_print(&l->file, file);
+    buf_printf(out, "layer %s %s %s %s %d %s %s %" PRIu64 " %" PRId64 " ",
                l->id, or_dash(l->parent), l->target, state_names[l->state],
-               l->is_made ? 1 : 0, l->file.dev, l->file.ino, l->format, l->size,
-               l->until_s);
+               l->is_made ? 1 : 0, file, l->format, l->size, l->until_s);
     add_path(out, l->path);
     buf_add_char(out, ' ');
     add_path(out, l->was);
@@ -118,12 +118,22 @@ encode_done(const struct layer_done *d, struct buf *out)
     }
 }
 
+/* Version 2 says when files were made; what knows of none is a version 1. */
+static bool
+has_births(const struct layer_table *t)
+{
+    for (size_t i = 0; i < t->n_layers; i++)
+        if (t->layers[i].file.born != 0)
+            return true;
+    return false;
+}
+
 void
 layer_table_encode(const struct layer_table *t, struct buf *out)
 {
     size_t start = out->len;
 
-    buf_add_str(out, MAGIC);
+    buf_printf(out, MAGIC "%d\n", has_births(t) ? 2 : 1);
     buf_printf(out, "vm %s\n", t->vm);
     for (size_t i = 0; i < t->n_layers; i++)
         encode_layer(&t->layers[i], out);
@@ -231,15 +241,6 @@ read_number(const char *s, uint64_t max, uint64_t *ret)
     return n > 0 && s[n] == 0;
 }
 
-static bool
-read_file(const char *s, struct file_id *ret)
-{
-    size_t n = read_digits(s, UINT64_MAX, &ret->dev);
-
-    return n > 0 && s[n] == ':' &&
-           read_number(s + n + 1, UINT64_MAX, &ret->ino);
-}
-
 static int
 hex_digit(char c)
 {
@@ -299,7 +300,7 @@ decode_layer(struct layer_table *t, const struct line *l)
         !read_target(row->target, l->field[3]) ||
         !word_of(state_names, ARRAY_SIZE(state_names), l->field[4], &state) ||
         !read_number(l->field[5], 1, &made) ||
-        !read_file(l->field[6], &row->file) ||
+        !file_id_parse(l->field[6], &row->file) ||
         !read_format(&row->format, l->field[7]) ||
         !read_number(l->field[8], INT64_MAX, &row->size) ||
         !read_number(l->field[9], INT64_MAX, &until))
@@ -423,17 +424,17 @@ layer_table_decode(const uint8_t *data, size_t len, struct err *err)
     CLEANUP(layer_table_free) struct layer_table *t = layer_table_new("");
     CLEANUP(mem_free) char *text = NULL;
     CLEANUP(buf_fini) struct buf again = BUF_INIT;
-    size_t pos = strlen(MAGIC), line_no = 1;
+    size_t pos = strlen(MAGIC) + 2, line_no = 1;
     struct line line;
 
     if (len > TABLE_MAX)
         return err_set_null(err, ERR_CORRUPT, "layer table: %zu bytes", len);
-    if (len < pos || memcmp(data, MAGIC, pos) != 0) {
-        if (len > 14 && memcmp(data, MAGIC, 14) == 0)
-            return err_set_null(err, ERR_UNSUPPORTED,
-                                "layer table: written by a newer vmkeep");
+    if (len < pos || memcmp(data, MAGIC, pos - 2) != 0)
         return err_set_null(err, ERR_CORRUPT, "layer table: not one");
-    }
+    if (memcmp(data + pos - 2, "1\n", 2) != 0 &&
+        memcmp(data + pos - 2, "2\n", 2) != 0)
+        return err_set_null(err, ERR_UNSUPPORTED,
+                            "layer table: written by a newer vmkeep");
     text = xcalloc(len + 1, 1);
     memcpy(text, data, len);
     for (; next_line(text, len, &pos, &line); line_no++)

@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/file.h"
+#include "base/file-id.h"
 #include "base/uuid.h"
 
 #define LAYER_TARGET_SIZE 32

@@ -11,7 +11,7 @@
 /* What was seen of a layer's file. */
 struct plan_file {
     bool is_there; /* the path leads to a regular file */
-    bool is_same;  /* and it has the recorded dev:inode */
+    bool is_same;  /* and it is the recorded file */
     bool is_sane;  /* and a header that can be read and is of the format */
     bool has_backing;
     struct file_id backing; /* 0:0: named, but not found */

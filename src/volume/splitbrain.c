@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/file-id.h"
 #include "base/mem.h"
 #include "disk/qcow2.h"
 #include "virt/block.h"
@@ -28,17 +29,6 @@ struct look {
     const struct domxml_disk *disk;
     const struct virt_open_files *files;
 };
-
-static int
-id_of(const char *path, struct file_id *ret_id, struct err *err)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        return err_sys(err, errno, "%s", path);
-    *ret_id = virt_file_id_of_stat(&st);
-    return 0;
-}
 
 static bool
 is_written(const struct virt_open_files *files, const struct file_id *id)
@@ -59,20 +49,18 @@ lies_on(const struct virt_open_file *f, const struct file_id *id)
     CLEANUP(mem_free) char *dir = NULL;
     CLEANUP(mem_free) char *path = NULL;
     struct file_id backing, is;
-    struct stat st;
     struct err unused;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return false;
-    is = virt_file_id_of_stat(&st);
-    if (!file_id_equal(&is, &f->id))
+    if (fd < 0 || file_id_of_fd(fd, f->path, &is, &unused) < 0 ||
+        !file_id_equal(&is, &f->id))
         return false; /* another mount namespace's name */
     if (qcow2_read(fd, f->path, &q, &unused) < 0 || q.backing == NULL)
         return false;
     dir = file_dirname(f->path);
     path = q.backing[0] == '/' ? xstrdup(q.backing)
                                : xasprintf("%s/%s", dir, q.backing);
-    return id_of(path, &backing, &unused) == 0 && file_id_equal(&backing, id);
+    return file_id_of_path(path, &backing, &unused) == 0 &&
+           file_id_equal(&backing, id);
 }
 
 static const char *
@@ -115,7 +103,7 @@ check_disk(const struct look *l, struct err *err)
     for (size_t i = 0; i < disk->chain_len; i++) {
         bool is_wanted = i == 0 && !disk->is_readonly;
 
-        if (id_of(disk->chain[i].path, &id, err) < 0) {
+        if (file_id_of_path(disk->chain[i].path, &id, err) < 0) {
             err->code = ERR_CONFLICT;
             return err_wrap(err,
                             "disk %s: a file that libvirt believes in cannot "

@@ -21,6 +21,7 @@ sample(void)
     l->file = (struct file_id){ .dev = 66, .ino = 12345678901234u };
     l = layer_add(t, B, A, "vda", LAYER_ACTIVE, "qcow2", "/v/b.qcow2", 7);
     l->is_made = true;
+    l->file = (struct file_id){ 66, 17, 1790000000123456789u };
     l = layer_add(t, C, A, "vda", LAYER_TRASH, "qcow2", "/v/c.trash", 7);
     l->was = xstrdup("/v/c.qcow2");
     l->until_s = 1800000000;
@@ -56,6 +57,28 @@ what_is_written_is_read_back(void)
     CHECK_INT(layer_find(u, C)->until_s, ==, 1800000000);
     CHECK_INT(u->job.step, ==, LAYER_STEP_BEGIN);
     CHECK(layer_done_find(u, S1) != NULL);
+}
+
+/* As the first versions of vmkeep wrote it. */
+static void
+a_table_that_knows_no_births_is_a_version_1(void)
+{
+    struct err err = { 0 };
+    CLEANUP(layer_table_free) struct layer_table *t = sample();
+    CLEANUP(layer_table_free) struct layer_table *u = NULL;
+    CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+    t->layers[1].file.born = 0;
+    layer_table_encode(t, &text);
+    CHECK(strncmp(buf_str(&text), "vmkeep-layers 1\n", 16) == 0);
+    CHECK(strstr(buf_str(&text), " 66:17 ") != NULL);
+    u = decode(&text, &err);
+    CHECK_OK(u != NULL ? 0 : -1, &err);
+    CHECK(file_id_equal(&u->layers[1].file, &t->layers[1].file));
+    t->layers[1].file.born = 5;
+    buf_truncate(&text, 0);
+    layer_table_encode(t, &text);
+    CHECK(strncmp(buf_str(&text), "vmkeep-layers 2\n", 16) == 0);
 }
 
 static void
@@ -256,7 +279,7 @@ a_filled_restore_has_no_sealed_layer(void)
 static void
 a_newer_version_is_not_called_damaged(void)
 {
-    static const char text[] = "vmkeep-layers 2\nwhatever\n";
+    static const char text[] = "vmkeep-layers 3\nwhatever\n";
     struct err err = { 0 };
 
     CHECK(layer_table_decode((const uint8_t *)text, strlen(text), &err) ==
@@ -285,6 +308,8 @@ int
 main(void)
 {
     static const struct test_case cases[] = {
+        { "a table that knows no births is a version 1",
+          a_table_that_knows_no_births_is_a_version_1 },
         { "a merge in its pivot reads back", a_merge_in_its_pivot_reads_back },
         { "what is written is read back", what_is_written_is_read_back },
         { "every damaged byte is noticed", every_damaged_byte_is_noticed },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sys/stat.h>
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -33,11 +34,11 @@ lock_own(struct imglock *lock, const struct layer *l, struct err *err)
 {
     struct file_id is;
     struct stat st;
+    struct err unused;
 
-    if (lstat(l->path, &st) < 0 || !S_ISREG(st.st_mode))
-        return err_set(err, ERR_CONFLICT, "%s: changed meanwhile", l->path);
-    is = virt_file_id_of_stat(&st);
-    if (!file_id_equal(&is, &l->file))
+    if (lstat(l->path, &st) < 0 || !S_ISREG(st.st_mode) ||
+        file_id_at(AT_FDCWD, l->path, AT_SYMLINK_NOFOLLOW, &is, &unused) < 0 ||
+        !file_id_equal(&is, &l->file))
         return err_set(err, ERR_CONFLICT, "%s: changed meanwhile", l->path);
     return imglock_add(lock, l->path, &l->file, err);
 }

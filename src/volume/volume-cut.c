@@ -140,7 +140,7 @@ look_disk(struct volume_cut *cut, const struct virt_vm *vm, const char *target,
     refusal = volume_disk_refusal(disk, inactive);
     if (refusal != NULL)
         return err_set(err, ERR_UNSUPPORTED, "%s", refusal);
-    if (volume_cut_register(cut->t, target, &disk->chain[0], &old, err) < 0)
+    if (volume_cut_register(cut->t, target, now, &old, err) < 0)
         return -1;
     memcpy(ret_id, old->id, UUID_STR_SIZE);
     return 0;

@@ -105,7 +105,8 @@ image_read(const char *path, const char *format, bool with_data,
         return err_sys(err, errno, "%s: stat", path);
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_UNSUPPORTED, "%s: not a regular file", path);
-    i.file = virt_file_id_of_stat(&st);
+    if (file_id_of_fd(fd, path, &i.file, err) < 0)
+        return -1;
     i.blocks = (uint64_t)st.st_blocks * 512;
     i.size = (uint64_t)st.st_size;
     if (strcmp(format, "qcow2") == 0 &&
@@ -157,12 +158,10 @@ static bool
 id_of_name(const struct layer_table *t, const char *path, struct file_id *ret)
 {
     const struct layer *row;
-    struct stat st;
+    struct err unused;
 
-    if (stat(path, &st) == 0) {
-        *ret = virt_file_id_of_stat(&st);
+    if (file_id_of_path(path, ret, &unused) == 0)
         return true;
-    }
     row = layer_find_path(t, path);
     if (row != NULL)
         *ret = row->file;
@@ -296,7 +295,8 @@ add_header(struct gather *g, int dirfd, const char *dir, const char *name,
                    : err_sys(err, errno, "%s: open", path);
     if (fstat(fd, &st) < 0)
         return err_sys(err, errno, "%s: stat", path);
-    file = virt_file_id_of_stat(&st);
+    if (file_id_of_fd(fd, path, &file, err) < 0)
+        return -1;
     if (!S_ISREG(st.st_mode) || row_of_file(g->t, &file) != NULL)
         return 0;
     if (qcow2_read(fd, path, &q, err) < 0)
@@ -313,13 +313,17 @@ add_header(struct gather *g, int dirfd, const char *dir, const char *name,
     return 0;
 }
 
-/* Is it a row's file? By its number, without opening it. */
+/* Is it a row's file? By its number first, without looking at each. */
 static bool
-is_row(const struct gather *g, uint64_t dev, const struct dirent *e)
+is_row(const struct gather *g, int dirfd, uint64_t dev, const struct dirent *e)
 {
-    const struct file_id file = { .dev = dev, .ino = e->d_ino };
+    struct file_id file = { .dev = dev, .ino = e->d_ino };
+    struct err unused;
 
-    return row_of_file(g->t, &file) != NULL;
+    return row_of_file(g->t, &file) != NULL &&
+           file_id_at(dirfd, e->d_name, AT_SYMLINK_NOFOLLOW, &file, &unused) ==
+               0 &&
+           row_of_file(g->t, &file) != NULL;
 }
 
 static int
@@ -334,7 +338,7 @@ add_directory(struct gather *g, const char *dir, struct err *err)
     if (fstat(dirfd(d), &st) < 0)
         rc = err_sys(err, errno, "%s: stat", dir);
     for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;)
-        if ((e->d_type == DT_REG && !is_row(g, st.st_dev, e)) ||
+        if ((e->d_type == DT_REG && !is_row(g, dirfd(d), st.st_dev, e)) ||
             e->d_type == DT_UNKNOWN)
             rc = add_header(g, dirfd(d), dir, e->d_name, err);
     closedir(d);
@@ -400,14 +404,6 @@ add_tables(struct gather *g, struct err *err)
 
 /* ---- the rows' own files ---- */
 
-static bool
-is_file(const struct stat *st, const struct file_id *id)
-{
-    struct file_id is = virt_file_id_of_stat(st);
-
-    return file_id_equal(&is, id);
-}
-
 /* A file with no header, or with none that can be read. */
 static int
 look_at_name(const struct layer *l, struct plan_file *f, struct err *err)
@@ -419,7 +415,7 @@ look_at_name(const struct layer *l, struct plan_file *f, struct err *err)
                    ? 0
                    : err_sys(err, errno, "%s: stat", l->path);
     f->is_there = S_ISREG(st.st_mode);
-    f->is_same = is_file(&st, &l->file);
+    f->is_same = file_is_at(l->path, &l->file);
     f->size = (uint64_t)st.st_size;
     f->is_sane = f->is_there && strcmp(l->format, "raw") == 0;
     return 0;
@@ -472,10 +468,8 @@ volume_facts_read(struct volume *v, const struct layer_table *t,
 static bool
 is_named_so(const char *path, const struct layer *l)
 {
-    struct stat st;
-
     return strcmp(path, l->path) == 0 ||
-           (l->file.ino != 0 && stat(path, &st) == 0 && is_file(&st, &l->file));
+           (l->file.ino != 0 && file_is_at(path, &l->file));
 }
 
 enum volume_names

@@ -39,7 +39,7 @@ take_old(struct fill *f, const char *target, char old_id[UUID_STR_SIZE],
     if (imglock_add(f->r->locks, disk->chain[0].path, NULL, err) < 0)
         return err->code == ERR_NOT_FOUND ? 0 : -1;
     if (disk->chain[0].format != NULL &&
-        volume_cut_register(t, target, &disk->chain[0], &old, &why) == 0)
+        volume_cut_register(t, target, f->vm->inactive, &old, &why) == 0)
         memcpy(old_id, old->id, UUID_STR_SIZE);
     return 0;
 }

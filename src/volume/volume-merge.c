@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -418,15 +419,15 @@ static int
 drop_child(struct merge *m, struct err *err)
 {
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
-    struct stat st;
+    struct file_id is;
+    struct err unused;
 
     if (check_unnamed(m, err) < 0)
         return -1;
     if (volume_image_read(m->l->path, m->l->format, &i, err) < 0)
         return -1;
-    if (lstat(m->c->path, &st) == 0) {
-        struct file_id is = virt_file_id_of_stat(&st);
-
+    if (file_id_at(AT_FDCWD, m->c->path, AT_SYMLINK_NOFOLLOW, &is, &unused) ==
+        0) {
         if (!file_id_equal(&is, &m->c->file) || !m->c->is_made)
             return err_set(err, ERR_CONFLICT,
                            "%s: not the file that was recorded", m->c->path);

@@ -156,9 +156,10 @@ int volume_cut_undo(struct volume *v, struct layer_table *t, bool *ret_is_open,
                     struct err *err) NODISCARD;
 
 /* ---- volume-register.c ---- */
-/* The row of the disk that the domain names now, made if it is not there. */
+/* The row of the disk that the domain `now` names, made if it is not there; it
+ * has the target, with a path and a format. */
 int volume_cut_register(struct layer_table *t, const char *target,
-                        const struct domxml_file *file, struct layer **ret,
+                        const struct domxml *now, struct layer **ret,
                         struct err *err) NODISCARD;
 
 /* ---- volume-copy.c ---- */

@@ -73,12 +73,57 @@ adopt(struct layer_table *t, struct layer *l, struct err *err)
                    l->path, layer_state_name(l->state));
 }
 
+/* The row is of a disk that the domain no longer has so, and nothing needs it:
+ * the admin gave the disk another name (vda instead of sda), or removed the
+ * file, and one made since has its inode number, on a file system that does
+ * not say when files were made. */
+static bool
+is_over(const struct layer_table *t, const struct layer *l,
+        const struct domxml *now)
+{
+    const struct domxml_disk *disk = domxml_disk(now, l->target);
+
+    return t->job.kind == LAYER_JOB_NONE && layer_children(t, l) == 0 &&
+           !layer_is_referenced(t, l) &&
+           (l->parent[0] == 0 || !file_is_at(l->path, &l->file)) &&
+           (disk == NULL || disk->chain_len == 0 ||
+            disk->chain[0].path == NULL ||
+            !file_is_at(disk->chain[0].path, &l->file));
+}
+
+/* The row of this file as this target's disk, to be its active layer again;
+ * NULL: none has it. */
+static int
+find_row(struct layer_table *t, const char *target, const struct domxml *now,
+         const struct domxml_file *file, const struct file_id *id,
+         struct layer **ret, struct err *err)
+{
+    *ret = NULL;
+    for (size_t k = 0; k < t->n_layers;) {
+        struct layer *l = &t->layers[k];
+
+        if (!file_id_equal(&l->file, id)) {
+            k++;
+        } else if (strcmp(l->target, target) == 0) {
+            *ret = l;
+            return adopt(t, l, err);
+        } else if (is_over(t, l, now)) {
+            layer_remove(t, l->id);
+        } else {
+            return err_set(err, ERR_CONFLICT, "%s: was the disk %s before",
+                           file->path, l->target);
+        }
+    }
+    return 0;
+}
+
 int
 volume_cut_register(struct layer_table *t, const char *target,
-                    const struct domxml_file *file, struct layer **ret,
+                    const struct domxml *now, struct layer **ret,
                     struct err *err)
 {
     CLEANUP(volume_image_fini) struct volume_image i = { .size = 0 };
+    const struct domxml_file *file = &domxml_disk(now, target)->chain[0];
     struct layer *l = layer_find_active(t, target);
     char parent[UUID_STR_SIZE];
 
@@ -90,15 +135,8 @@ volume_cut_register(struct layer_table *t, const char *target,
         retire_active(t, l);
         l = NULL;
     }
-    for (size_t k = 0; l == NULL && k < t->n_layers; k++)
-        if (file_id_equal(&t->layers[k].file, &i.file)) {
-            l = &t->layers[k];
-            if (strcmp(l->target, target) != 0)
-                return err_set(err, ERR_CONFLICT, "%s: was the disk %s before",
-                               file->path, l->target);
-            if (adopt(t, l, err) < 0)
-                return -1;
-        }
+    if (l == NULL && find_row(t, target, now, file, &i.file, &l, err) < 0)
+        return -1;
     if (l == NULL) {
         if (layer_find_path(t, file->path) != NULL)
             return err_set(err, ERR_CONFLICT,

@@ -64,6 +64,24 @@ volume_check_id(const char *id, const char *what, struct err *err)
                    id);
 }
 
+/* Devices are numbered anew at every boot and mount (NFS, btrfs, LVM). A file
+ * that stands at its row's path with the row's inode number and birth is the
+ * row's, whatever its device is called now. A row of an older version learns
+ * the birth with it. */
+static void
+learn_numbers(struct layer_table *t)
+{
+    for (size_t i = 0; i < t->n_layers; i++) {
+        struct layer *l = &t->layers[i];
+        struct file_id is;
+        struct err unused;
+
+        if (l->file.ino != 0 && file_id_of_path(l->path, &is, &unused) == 0 &&
+            file_id_equal_there(&is, &l->file))
+            l->file = is;
+    }
+}
+
 struct layer_table *
 volume_load(struct volume *v, const char *vm_uuid, struct err *err)
 {
@@ -85,6 +103,7 @@ volume_load(struct volume *v, const char *vm_uuid, struct err *err)
     if (strcmp(t->vm, vm_uuid) != 0)
         return err_set_null(err, ERR_CORRUPT, "%s: the table of VM %s", path,
                             t->vm);
+    learn_numbers(t);
     return TAKE(t);
 }
 
