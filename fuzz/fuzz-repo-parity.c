@@ -10,12 +10,9 @@
 #include "fuzz.h"
 #include "repo/parity.h"
 
-static struct part {
-    uint8_t *bytes;
-    size_t size;
-} parity, pack;
+static struct fuzz_bytes parity, pack;
 
-static const struct part *
+static const struct fuzz_bytes *
 part_of(const char *name)
 {
     struct pack_id id;
@@ -27,11 +24,7 @@ static int
 get(struct blob *b, const char *name, uint64_t off, void *data, size_t len,
     size_t *ret_len, struct err *err)
 {
-    const struct part *p = part_of(name);
-
-    *ret_len = off >= p->size ? 0 : p->size - off < len ? p->size - off : len;
-    if (*ret_len > 0)
-        memcpy(data, p->bytes + off, *ret_len);
+    *ret_len = fuzz_read(part_of(name), off, data, len);
     return 0;
 }
 
@@ -45,11 +38,11 @@ get_size(struct blob *b, const char *name, uint64_t *ret_size, struct err *err)
 static const struct blob_ops ops = { .get = get, .size = get_size };
 
 static void
-copy(struct part *p, const uint8_t *data, size_t len)
+copy(struct fuzz_bytes *p, const uint8_t *data, size_t len)
 {
-    p->bytes = xcalloc(1, len + 1);
+    p->data = xcalloc(1, len + 1);
     p->size = len;
-    memcpy(p->bytes, data, len);
+    memcpy(p->data, data, len);
 }
 
 /* What the checksum would be: no search finds it. */
@@ -61,13 +54,13 @@ make_sum_right(void)
 
     if (parity.size < PARITY_HEAD)
         return;
-    count = le_get32(parity.bytes + 12);
+    count = le_get32(parity.data + 12);
     n = (size_t)HASH_SIZE * (count % 64 + 1 + ERASURE_PARITY);
     if (count >= 1 && count <= ERASURE_DATA_MAX)
         n = (size_t)HASH_SIZE * (count + ERASURE_PARITY);
     if (parity.size >= PARITY_HEAD + n)
-        le_put32(parity.bytes + 60, crc_32c(crc_32c(0, parity.bytes, 60),
-                                            parity.bytes + PARITY_HEAD, n));
+        le_put32(parity.data + 60, crc_32c(crc_32c(0, parity.data, 60),
+                                           parity.data + PARITY_HEAD, n));
 }
 
 static void
@@ -78,8 +71,8 @@ check(const struct pack_id *id, const uint8_t *made, size_t len)
     struct parity_head h;
     struct err err;
 
-    FUZZ_CHECK(parity_head_decode(id, parity.bytes, parity.size, parity.size,
-                                  &h, &err) == 0);
+    FUZZ_CHECK(parity_head_decode(id, parity.data, parity.size, parity.size, &h,
+                                  &err) == 0);
     FUZZ_CHECK(len == h.pack_len);
     for (unsigned i = 0; i < h.count; i++)
         stripes[i] = made + (size_t)i * h.stripe;
@@ -106,15 +99,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     copy(&parity, data + 4, at);
     copy(&pack, data + 4 + at, len - 4 - at);
     if (at >= PARITY_HEAD) {
-        id.kind = parity.bytes[10] == 1 ? FRAME_META : FRAME_DATA;
-        memcpy(id.session, parity.bytes + 24, 16);
-        id.n = le_get32(parity.bytes + 40);
+        id.kind = parity.data[10] == 1 ? FRAME_META : FRAME_DATA;
+        memcpy(id.session, parity.data + 24, 16);
+        id.n = le_get32(parity.data + 40);
     }
     make_sum_right();
     if (parity_rebuild(&blob, &id, &made, &n, &r, &err) == 0)
         check(&id, made, n);
     (void)!parity_check(&blob, &id, &bytes, &err);
-    free(parity.bytes);
-    free(pack.bytes);
+    free(parity.data);
+    free(pack.data);
     return 0;
 }

@@ -11,23 +11,20 @@
 #include "fuzz.h"
 #include "repo/segment.h"
 
-static uint8_t *bytes;
-static size_t size;
+static struct fuzz_bytes object;
 
 static int
 get(struct blob *b, const char *name, uint64_t off, void *data, size_t len,
     size_t *ret_len, struct err *err)
 {
-    *ret_len = off >= size ? 0 : size - off < len ? size - off : len;
-    if (*ret_len > 0)
-        memcpy(data, bytes + off, *ret_len);
+    *ret_len = fuzz_read(&object, off, data, len);
     return 0;
 }
 
 static int
 get_size(struct blob *b, const char *name, uint64_t *ret_size, struct err *err)
 {
-    *ret_size = size;
+    *ret_size = object.size;
     return 0;
 }
 
@@ -36,8 +33,9 @@ static const struct blob_ops ops = { .get = get, .size = get_size };
 static void
 make_sums_right(const uint8_t uuid[16])
 {
-    for (uint32_t no = 0; ((size_t)no + 1) * SEGMENT_PAGE <= size; no++) {
-        uint8_t *page = bytes + (size_t)no * SEGMENT_PAGE;
+    for (uint32_t no = 0; ((size_t)no + 1) * SEGMENT_PAGE <= object.size;
+         no++) {
+        uint8_t *page = object.data + (size_t)no * SEGMENT_PAGE;
 
         le_put32(page + SEGMENT_PAGE - 4, segment_page_crc(uuid, no, page));
     }
@@ -79,15 +77,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     if (len < SEGMENT_PAGE)
         return 0;
-    size = len;
-    bytes = xcalloc(1, len);
-    memcpy(bytes, data, len);
-    segment_name(bytes + 48, name);
-    make_sums_right(bytes + 48);
-    if (segment_open(&blob, NULL, name, bytes + 32, &s, &err) == 0) {
+    object.size = len;
+    object.data = xcalloc(1, len);
+    memcpy(object.data, data, len);
+    segment_name(object.data + 48, name);
+    make_sums_right(object.data + 48);
+    if (segment_open(&blob, NULL, name, object.data + 32, &s, &err) == 0) {
         segment_load_filter(s);
         read_all(s);
     }
-    free(bytes);
+    free(object.data);
     return 0;
 }

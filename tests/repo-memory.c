@@ -15,74 +15,18 @@
 #include "base/mem.h"
 #include "blob/blob-dir.h"
 #include "repo/repo.h"
+#include "repo/test-around.h"
 
 #define LIMIT_MIB 256
 
-struct forgetful {
-    struct blob blob;
-    struct blob *inner;
-};
-
-static struct blob *
-inner(struct blob *b)
-{
-    return container_of(b, struct forgetful, blob)->inner;
-}
-
+/* Its name stays: the writer looks before the commit. */
 static int
 put(struct blob *b, const char *name, const void *data, size_t len,
     bool *ret_existed, struct err *err)
 {
-    /* Its name stays: the writer looks before the commit. */
-    return blob_put(inner(b), name, data, name[0] == 'p' ? 0 : len, ret_existed,
-                    err);
+    return blob_put(testing_around_inner(b), name, data,
+                    name[0] == 'p' ? 0 : len, ret_existed, err);
 }
-
-static int
-sync_all(struct blob *b, struct err *err)
-{
-    return blob_sync(inner(b), err);
-}
-
-static int
-get(struct blob *b, const char *name, uint64_t off, void *data, size_t len,
-    size_t *ret_len, struct err *err)
-{
-    return blob_get(inner(b), name, off, data, len, ret_len, err);
-}
-
-static int
-size_of(struct blob *b, const char *name, uint64_t *ret, struct err *err)
-{
-    return blob_size(inner(b), name, ret, err);
-}
-
-static int
-list(struct blob *b, const char *prefix, struct blob_names *names,
-     struct err *err)
-{
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-
-    if (blob_list(inner(b), prefix, &n, err) < 0)
-        return -1;
-    for (size_t i = 0; i < n.count; i++)
-        blob_names_add(names, n.names[i]);
-    return 0;
-}
-
-static void
-free_it(struct blob *b)
-{
-    blob_free(inner(b));
-    free(container_of(b, struct forgetful, blob));
-}
-
-static const struct blob_ops ops = { .free = free_it,
-                                     .put = put,
-                                     .sync = sync_all,
-                                     .get = get,
-                                     .size = size_of,
-                                     .list = list };
 
 static uint64_t seed = 88172645463325252u;
 
@@ -135,14 +79,16 @@ run(const char *dir, uint64_t size, unsigned chunk_log2, struct err *err)
                               .is_kdf_fast = true,
                               .makes_parity = true };
     struct repo_secret secret = { .passphrase = "x" };
-    struct forgetful *f = xcalloc(1, sizeof *f);
+    struct testing_around *forgetful;
+    struct blob *blob = NULL;
     CLEANUP(repo_close) struct repo *repo = NULL;
     char first[REPO_ID_SIZE], second[REPO_ID_SIZE];
 
-    f->blob.ops = &ops;
-    f->blob.what = xstrdup("forgetful store");
-    if (blob_dir_open(dir, &f->inner, err) < 0 ||
-        repo_create(&f->blob, &o, &secret, &repo, err) < 0 ||
+    if (blob_dir_open(dir, &blob, err) < 0)
+        return -1;
+    forgetful = testing_around_new(sizeof *forgetful, blob);
+    forgetful->ops.put = put;
+    if (repo_create(&forgetful->blob, &o, &secret, &repo, err) < 0 ||
         write_some(repo, NULL, size, chunk_log2, 1, first, err) < 0)
         return -1;
     return write_some(repo, first, size, chunk_log2, 4, second, err);

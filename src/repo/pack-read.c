@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "repo/packset.h"
 
 /* A restore in pack order uses one at a time, a random reader a few. */
 #define CACHED 64
@@ -93,19 +94,12 @@ pack_reader_unref(struct pack_reader *r, struct pack_head *head)
     unlock(r);
 }
 
-static bool
-is_same_pack(const struct pack_id *a, const struct pack_id *b)
-{
-    return a->kind == b->kind && a->n == b->n &&
-           memcmp(a->session, b->session, 16) == 0;
-}
-
 static struct pack_head *
 find_locked(struct pack_reader *r, const struct pack_id *id)
     REQUIRES(pack_read_lock)
 {
     for (unsigned i = 0; i < CACHED; i++)
-        if (r->cache[i] != NULL && is_same_pack(&r->cache[i]->id, id)) {
+        if (r->cache[i] != NULL && packset_compare(&r->cache[i]->id, id) == 0) {
             r->cache[i]->used = ++r->clock;
             r->cache[i]->refs++;
             return r->cache[i];

@@ -16,22 +16,38 @@
 #include "codec/le.h"
 #include "repo/parity.h"
 
-int
-parity_put(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
-           size_t pack_len, struct err *err)
+/* The parity of these bytes; `is_anew`: in the place of what is there. */
+static int
+write_parity(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
+             size_t pack_len, bool is_anew, struct err *err)
 {
     CLEANUP(mem_free) uint8_t *object = NULL;
     char name[PARITY_NAME_SIZE];
     bool existed = false;
     size_t len = 0;
 
-    if (pack_len > PARITY_PACK_MAX)
-        return 0;
     object = parity_encode(id, pack, pack_len, &len);
     parity_name(id, name);
-    if (blob_put_spare(blob, name, object, len, &existed, err) == 0 ||
+    if (is_anew) {
+        if (blob_replace(blob, name, object, len, err) == 0)
+            return 0;
+        if (err->code != ERR_NOT_FOUND)
+            return -1;
+    }
+    return blob_put_spare(blob, name, object, len, &existed, err);
+}
+
+int
+parity_put(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
+           size_t pack_len, struct err *err)
+{
+    char name[PARITY_NAME_SIZE];
+
+    if (pack_len > PARITY_PACK_MAX ||
+        write_parity(blob, id, pack, pack_len, false, err) == 0 ||
         err->code == ERR_NO_SPACE)
         return 0;
+    parity_name(id, name);
     return err_wrap(err, "write parity %s", name);
 }
 
@@ -141,25 +157,6 @@ check_pack(const struct pack_id *id, const uint8_t *pack, size_t len,
     return 0;
 }
 
-/* The parity of these bytes, in the place of what is there. */
-static int
-replace(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
-        size_t pack_len, struct err *err)
-{
-    CLEANUP(mem_free) uint8_t *object = NULL;
-    char name[PARITY_NAME_SIZE];
-    bool existed = false;
-    size_t len = 0;
-
-    object = parity_encode(id, pack, pack_len, &len);
-    parity_name(id, name);
-    if (blob_replace(blob, name, object, len, err) == 0)
-        return 0;
-    return err->code != ERR_NOT_FOUND
-               ? -1
-               : blob_put_spare(blob, name, object, len, &existed, err);
-}
-
 int
 parity_make(struct blob *blob, const struct pack_id *id, struct err *err)
 {
@@ -177,7 +174,8 @@ parity_make(struct blob *blob, const struct pack_id *id, struct err *err)
     pack = mem_try((size_t)size + 1, "pack", err);
     if (pack == NULL ||
         blob_get(blob, name, 0, pack, (size_t)size, &n, err) < 0 ||
-        check_pack(id, pack, n, err) < 0 || replace(blob, id, pack, n, err) < 0)
+        check_pack(id, pack, n, err) < 0 ||
+        write_parity(blob, id, pack, n, true, err) < 0)
         return -1;
     return blob_sync(blob, err);
 }
@@ -332,6 +330,7 @@ parity_repair(struct blob *blob, const struct pack_id *id,
               struct parity_repair *ret, struct err *err)
 {
     CLEANUP(rebuild_fini) struct rebuild r = { .blob = blob, .id = id };
+    struct err ignored;
     size_t len;
 
     if (rebuild(&r, ret, err) < 0)
@@ -339,10 +338,11 @@ parity_repair(struct blob *blob, const struct pack_id *id,
     len = (size_t)r.object.head.pack_len;
     if (blob_replace(blob, r.name, r.pack, len, err) < 0)
         return -1;
-    if ((r.object.is_lost[0] || r.object.is_lost[1]) &&
-        replace(blob, id, r.pack, len, err) < 0)
-        return -1;
-    return blob_sync(blob, err);
+    /* That is done, whatever becomes of the rest: the next one sees to it. */
+    if (r.object.is_lost[0] || r.object.is_lost[1])
+        (void)!write_parity(blob, id, r.pack, len, true, &ignored);
+    (void)!blob_sync(blob, &ignored);
+    return 0;
 }
 
 /* ---- the end of it ------------------------------------------------------- */

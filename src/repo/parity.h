@@ -97,7 +97,7 @@ int parity_rebuild(struct blob *blob, const struct pack_id *id,
                    struct parity_repair *ret, struct err *err) NODISCARD;
 
 /* The same, and put them into the place of the damaged ones; the parity too, if
- * a part of it was damaged. Durable on return. */
+ * a part of it was damaged, and if that can be written. */
 int parity_repair(struct blob *blob, const struct pack_id *id,
                   struct parity_repair *ret, struct err *err) NODISCARD;
 

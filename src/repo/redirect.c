@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "repo/logstate.h"
+#include "repo/mend.h"
 #include "repo/repo-private.h"
 
 #define MAPS      512u               /* in memory; of mostly 160 KiB, */
@@ -180,10 +181,18 @@ load_map(struct redirect *r, const struct movemap_entry *e, struct movemap *ret,
          struct err *err)
 {
     CLEANUP(mem_free) uint8_t *data = xcalloc(1, e->map.loc.ulen);
+    CLEANUP(mend_free) struct mend *mend = mend_new(r->repo);
     struct frame_ctx *ctx = repo_private_ctx_take(r->repo);
     int rc = pack_reader_frame_at(r->repo->packs, ctx, FRAME_META, &e->map.loc,
                                   e->map.id, data, err);
+    struct err why;
 
+    if (rc < 0 && blob_is_lost(err)) {
+        rc = mend_frame(mend, ctx, FRAME_META, &e->map.loc, e->map.id, data,
+                        &why);
+        if (rc < 0 && mend_may_come(&why))
+            *err = why;
+    }
     repo_private_ctx_put(r->repo, ctx);
     if (rc < 0 || movemap_decode(data, e->map.loc.ulen, ret, err) < 0)
         return err_wrap(err, "map of moved frames");

@@ -47,16 +47,25 @@ struct scrub_held {
 void scrub_held_add(struct scrub_held *h, const char *object,
                     const char *cause);
 void scrub_held_fini(struct scrub_held *h);
+/* Why it is not repaired, with the first that was found. */
+void scrub_held_explain(struct scrub_held *h, const char *why);
 
-/* Repair that pack from its parity: true, and what was done. Else `held` says
- * why not. */
-bool scrub_repair(struct repo *repo, const struct pack_id *id,
-                  struct scrub_held *held, char text[SCRUB_TEXT]) NODISCARD;
+enum scrub_repair {
+    SCRUB_REPAIR_NONE, /* it stays as it is */
+    SCRUB_REPAIR_DONE,
+    SCRUB_REPAIR_WHOLE, /* it is as it was written, when it is read again */
+};
+
+/* Repair that damaged pack from its parity. `text`: what was done, or why not;
+ * "": there is no parity. */
+enum scrub_repair scrub_repair(struct repo *repo, const struct pack_id *id,
+                               char text[SCRUB_TEXT]) NODISCARD;
 
 struct scrub_parity {
     uint64_t bytes; /* that were read */
     bool is_damaged, is_made;
-    char text[SCRUB_TEXT]; /* what was wrong with it */
+    bool lacks;            /* there is none, and none could be made */
+    char text[SCRUB_TEXT]; /* what was wrong with it, or why it lacks */
 };
 
 /* Look at the parity of a pack that is whole; make it if that is wanted, again

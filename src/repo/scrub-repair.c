@@ -29,6 +29,19 @@ scrub_held_add(struct scrub_held *h, const char *object, const char *cause)
     h->notes[h->count++].cause = xstrdup(cause);
 }
 
+void
+scrub_held_explain(struct scrub_held *h, const char *why)
+{
+    char *cause;
+
+    if (h->count == 0 || why[0] == 0)
+        return;
+    cause = h->notes[0].cause;
+    h->notes[0].cause =
+        xasprintf("%s (not repaired from its parity: %s)", cause, why);
+    free(cause);
+}
+
 static bool
 can_write(const struct repo *repo)
 {
@@ -36,51 +49,70 @@ can_write(const struct repo *repo)
            !(repo->info.is_unlocked && repo->keys.role == KEYS_ROLE_RESTORE);
 }
 
-bool
-scrub_repair(struct repo *repo, const struct pack_id *id,
-             struct scrub_held *held, char text[SCRUB_TEXT])
+enum scrub_repair
+scrub_repair(struct repo *repo, const struct pack_id *id, char text[SCRUB_TEXT])
 {
     struct parity_repair r;
     struct err err;
-    char *cause;
 
-    if (can_write(repo) && parity_repair(repo->blob, id, &r, &err) == 0) {
+    text[0] = 0;
+    if (!can_write(repo))
+        return SCRUB_REPAIR_NONE;
+    if (parity_repair(repo->blob, id, &r, &err) == 0) {
         (void)snprintf(text, SCRUB_TEXT, "%s", r.text);
-        return true;
+        return SCRUB_REPAIR_DONE;
     }
-    /* Why not, with the first that was found; there may be no parity. */
-    if (!can_write(repo) || err.code == ERR_NOT_FOUND || held->count == 0)
-        return false;
-    cause = held->notes[0].cause;
-    held->notes[0].cause =
-        xasprintf("%s (not repaired from its parity: %s)", cause, err.msg);
-    free(cause);
-    return false;
+    if (err.code != ERR_NOT_FOUND)
+        (void)snprintf(text, SCRUB_TEXT, "%.250s", err.msg);
+    /* Another one may have repaired it meanwhile, or it was misread. */
+    return err.code == ERR_EXISTS ? SCRUB_REPAIR_WHOLE : SCRUB_REPAIR_NONE;
+}
+
+/* Why not goes to ret->text. */
+static void
+make(struct repo *repo, const struct pack_id *id, struct scrub_parity *ret)
+{
+    struct err err;
+
+    if (!can_write(repo)) {
+        (void)snprintf(ret->text, sizeof ret->text, "this key only reads");
+        return;
+    }
+    ret->is_made = parity_make(repo->blob, id, &err) == 0;
+    /* Of what was collected meanwhile, or is too long, there is none. */
+    if (ret->is_made || err.code == ERR_NOT_FOUND ||
+        err.code == ERR_UNSUPPORTED)
+        return;
+    ret->lacks = true;
+    (void)snprintf(ret->text, sizeof ret->text, "%.200s", err.msg);
 }
 
 int
 scrub_keep_parity(struct repo *repo, const struct pack_id *id,
                   struct scrub_parity *ret, struct err *err)
 {
-    struct err cause, ignored;
+    char why[SCRUB_TEXT];
+    struct err cause;
 
     *ret = (struct scrub_parity){ 0 };
     if (parity_check(repo->blob, id, &ret->bytes, &cause) == 0 ||
         cause.code == ERR_UNSUPPORTED)
         return 0;
     if (cause.code == ERR_NOT_FOUND) {
-        ret->is_made = repo->info.makes_parity && can_write(repo) &&
-                       parity_make(repo->blob, id, &ignored) == 0;
+        if (repo->info.makes_parity)
+            make(repo, id, ret);
         return 0;
     }
     if (!blob_is_lost(&cause)) {
         *err = cause;
         return -1;
     }
+    make(repo, id, ret);
     ret->is_damaged = true;
-    ret->is_made =
-        can_write(repo) && parity_make(repo->blob, id, &ignored) == 0;
-    (void)snprintf(ret->text, sizeof ret->text, "%.200s%s", cause.msg,
-                   ret->is_made ? "; made again from its pack" : "");
+    ret->lacks = false;
+    (void)snprintf(why, sizeof why, "%s", ret->text);
+    (void)snprintf(
+        ret->text, sizeof ret->text, "%.120s; %s%.120s", cause.msg,
+        ret->is_made ? "made again from its pack" : "not made again: ", why);
     return 0;
 }

@@ -29,6 +29,7 @@ struct scrub {
     const struct repo_scrub_options *options;
     const struct repo_scrub_sink *sink;
     struct repo_scrub_result *result;
+    enum repo_verify_level level;
     struct verify verify;
     struct scrub_state state;
     struct badset before;  /* the list when the pass began */
@@ -121,13 +122,16 @@ on_read(void *arg, uint64_t bytes, struct err *err)
 static int
 write_found(struct scrub *s, struct err *err)
 {
+    /* A key that may not say so finds them all the same. */
+    bool can_say = s->repo->info.is_unlocked && !s->repo->is_read_only &&
+                   keys_can_delete(&s->repo->keys);
+
     if (s->found.count == 0)
         return 0;
-    if (s->repo->info.is_unlocked && !s->repo->is_read_only &&
-        commitlog_append_bad(s->repo->log, true, s->found.frames,
-                             s->found.count, err) < 0)
+    if (can_say && commitlog_append_bad(s->repo->log, true, s->found.frames,
+                                        s->found.count, err) < 0)
         return -1;
-    s->result->new_bad += s->found.count;
+    s->result->new_bad += can_say ? s->found.count : 0;
     for (size_t i = 0; i < s->found.count; i++)
         badset_add(&s->before, &s->found.frames[i]);
     badset_fini(&s->found);
@@ -180,7 +184,19 @@ tell_repaired(struct scrub *s, const char *object, const char *what)
         s->sink->repaired(s->sink->arg, object, what);
 }
 
-/* Repaired from its parity: it is read again, as if nothing had been. */
+static int
+read_held(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
+          const struct pack_id *id, struct err *err)
+{
+    int rc;
+
+    s->holds = true;
+    rc = verify_pack(&s->verify, ctx, window, id, err);
+    s->holds = false;
+    return rc;
+}
+
+/* As if nothing had been. */
 static int
 read_again(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
            const struct pack_id *id, struct err *err)
@@ -192,8 +208,7 @@ read_again(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
     badset_fini(&s->found); /* all of it of this pack */
     verify_forget(&s->verify, id);
     s->pack_damages = 0;
-    s->result->repaired++;
-    rc = verify_pack(&s->verify, ctx, window, id, err);
+    rc = read_held(s, ctx, window, id, err);
     s->done = done;
     return rc;
 }
@@ -210,6 +225,9 @@ keep_parity(struct scrub *s, const struct pack_id *id, struct err *err)
         return -1;
     parity_name(id, name);
     s->result->parity_made += p.is_made;
+    if (p.lacks && s->result->parity_lacks++ == 0)
+        (void)snprintf(s->result->parity_cause, sizeof s->result->parity_cause,
+                       "%.190s", p.text);
     if (p.is_damaged && p.is_made)
         tell_repaired(s, name, p.text);
     else if (p.is_damaged)
@@ -221,21 +239,33 @@ keep_parity(struct scrub *s, const struct pack_id *id, struct err *err)
 }
 
 static int
+repair(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
+       const struct pack_id *id, const char *name, struct err *err)
+{
+    char text[SCRUB_TEXT];
+    enum scrub_repair how = scrub_repair(s->repo, id, text);
+
+    if (how == SCRUB_REPAIR_DONE) {
+        s->result->repaired++;
+        tell_repaired(s, name, text);
+    }
+    if (how != SCRUB_REPAIR_NONE && read_again(s, ctx, window, id, err) < 0)
+        return -1;
+    if (how != SCRUB_REPAIR_DONE)
+        scrub_held_explain(&s->held, text);
+    return 0;
+}
+
+static int
 read_and_repair(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
                 const struct pack_id *id, const char *name, struct err *err)
 {
-    char text[SCRUB_TEXT];
-    int rc;
+    int rc = read_held(s, ctx, window, id, err);
 
-    s->holds = true;
-    rc = verify_pack(&s->verify, ctx, window, id, err);
-    s->holds = false;
+    if (rc == 0 && s->pack_damages > 0)
+        rc = repair(s, ctx, window, id, name, err);
     if (rc == 0 && s->pack_damages == 0)
         return keep_parity(s, id, err);
-    if (rc == 0 && scrub_repair(s->repo, id, &s->held, text)) {
-        tell_repaired(s, name, text);
-        rc = read_again(s, ctx, window, id, err);
-    }
     s->pack_damages -= s->held.count;
     for (size_t i = 0; i < s->held.count; i++)
         on_damage(s, s->held.notes[i].object, s->held.notes[i].cause);
@@ -297,9 +327,9 @@ begin(struct scrub *s)
     struct repo_scrub_state *k = &s->state.known;
 
     if (k->is_under_way && !s->options->restarts &&
-        s->state.level == s->options->level)
+        s->state.level == (unsigned)s->level)
         return;
-    s->state.level = s->options->level;
+    s->state.level = s->level;
     s->state.cursor[0] = 0;
     k->is_under_way = true;
     k->began_unix_s = clock_wall_s();
@@ -332,7 +362,8 @@ finish(struct scrub *s, struct err *err)
 {
     struct repo_scrub_state *k = &s->state.known;
 
-    if (walk(s, err) < 0)
+    /* What was repaired; a repair does not end for that. */
+    if (blob_sync(s->repo->blob, err) < 0 || walk(s, err) < 0)
         return -1;
     k->is_under_way = false;
     k->last_end_unix_s = clock_wall_s();
@@ -389,11 +420,16 @@ repo_scrub_run(struct repo *repo, const struct repo_scrub_options *options,
     int rc;
 
     *ret = (struct repo_scrub_result){ 0 };
-    if (options->level > REPO_VERIFY_STRIPES &&
-        repo_private_need_write(repo, err) < 0)
-        return -1;
+    s.level = options->level;
+    if (s.level > REPO_VERIFY_STRIPES) {
+        if (repo_private_need_write(repo, err) < 0)
+            return -1;
+        ret->is_shallow = !keys_can_read(&repo->keys);
+    }
+    if (ret->is_shallow)
+        s.level = REPO_VERIFY_STRIPES;
     s.verify = (struct verify){ .repo = repo,
-                                .level = options->level,
+                                .level = s.level,
                                 .sink = &inner,
                                 .pace = on_read,
                                 .bad_frame = on_bad_frame,

@@ -9,7 +9,8 @@
  * copy is, so that older backups are whole again.
  *
  * A damaged pack that has parity (repo/parity.h) is repaired before all that;
- * parity that is damaged, or lacks where there should be some, is made.
+ * parity that is damaged, or lacks where there should be some, is made. With a
+ * key that does not open the content of disks only checksums are compared.
  *
  * It may run beside everything else. Bytes: docs/formats/repository.md
  * ("hint"), docs/formats/log.md ("BAD"). source  spec engine 5.11
@@ -40,10 +41,14 @@ struct repo_scrub_result {
     uint64_t damages;      /* reported in this call */
     uint64_t repaired;     /* packs: their damage is no damage any more */
     uint64_t parity_made; /* objects, for packs that had none or damaged ones */
-    uint64_t new_bad;     /* frames that went onto the list */
-    uint64_t good_again;  /* frames that left it: their pack is whole */
-    uint64_t healed;      /* bad frames of which a good copy was found */
-    uint64_t bad;         /* frames on the list now, without a good copy */
+    uint64_t parity_lacks;  /* packs that have none, and for which none could be
+                               made, */
+    char parity_cause[200]; /* for this reason: that of the first */
+    uint64_t new_bad;       /* frames that went onto the list */
+    uint64_t good_again;    /* frames that left it: their pack is whole */
+    uint64_t healed;        /* bad frames of which a good copy was found */
+    uint64_t bad;           /* frames on the list now, without a good copy */
+    bool is_shallow; /* our key reads no disk: only checksums were compared */
 };
 
 /* One pass, or the rest of one, to its end. At its end every backup is walked

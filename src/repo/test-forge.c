@@ -10,6 +10,7 @@
 #include "codec/le.h"
 #include "repo/pack.h"
 #include "repo/repo-id.h"
+#include "repo/test-around.h"
 #include "repo/test-model.h"
 #include "repo/view.h"
 
@@ -495,8 +496,7 @@ no_two_packs_have_one_key(void)
 /* ---- a store in which others are faster ---- */
 
 struct racing {
-    struct blob blob;
-    struct blob *inner;
+    struct testing_around around;
     struct repo *other; /* deletes `victim` before the next entry is put */
     const char *victim;
     bool loses_answer; /* the next put of an entry is done and not said */
@@ -506,7 +506,7 @@ struct racing {
 static struct racing *
 racing(struct blob *b)
 {
-    return container_of(b, struct racing, blob);
+    return container_of(b, struct racing, around.blob);
 }
 
 static int
@@ -527,73 +527,19 @@ racing_put(struct blob *b, const char *name, const void *data, size_t len,
         r->loses_answer = false;
     }
     if (name[0] == 'm' && r->gone != NULL &&
-        blob_remove(r->inner, r->gone, err) < 0)
+        blob_remove(r->around.inner, r->gone, err) < 0)
         return -1;
-    if (blob_put(r->inner, name, data, len, ret_existed, err) < 0)
+    if (blob_put(r->around.inner, name, data, len, ret_existed, err) < 0)
         return -1;
     return loses ? err_set(err, ERR_TIMEOUT, "%s: no answer", name) : 0;
-}
-
-static int
-racing_get(struct blob *b, const char *name, uint64_t off, void *data,
-           size_t len, size_t *ret_len, struct err *err)
-{
-    return blob_get(racing(b)->inner, name, off, data, len, ret_len, err);
-}
-
-static int
-racing_size(struct blob *b, const char *name, uint64_t *ret, struct err *err)
-{
-    return blob_size(racing(b)->inner, name, ret, err);
-}
-
-static int
-racing_list(struct blob *b, const char *prefix, struct blob_names *names,
-            struct err *err)
-{
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-
-    if (blob_list(racing(b)->inner, prefix, &n, err) < 0)
-        return -1;
-    for (size_t i = 0; i < n.count; i++)
-        blob_names_add(names, n.names[i]);
-    return 0;
-}
-
-static int
-racing_sync(struct blob *b, struct err *err)
-{
-    return blob_sync(racing(b)->inner, err);
-}
-
-static int
-racing_remove(struct blob *b, const char *name, struct err *err)
-{
-    return blob_remove(racing(b)->inner, name, err);
-}
-
-static void
-racing_free(struct blob *b)
-{
-    blob_free(racing(b)->inner);
-    free(racing(b));
 }
 
 static struct racing *
 racing_new(void)
 {
-    static const struct blob_ops ops = { .free = racing_free,
-                                         .put = racing_put,
-                                         .sync = racing_sync,
-                                         .get = racing_get,
-                                         .size = racing_size,
-                                         .list = racing_list,
-                                         .remove = racing_remove };
-    struct racing *r = xcalloc(1, sizeof *r);
+    struct racing *r = testing_around_new(sizeof *r, testing_blob());
 
-    r->blob.ops = &ops;
-    r->blob.what = xasprintf("a race");
-    r->inner = testing_blob();
+    r->around.ops.put = racing_put;
     return r;
 }
 
@@ -619,7 +565,7 @@ who_loses_a_number_takes_the_next(void)
         back_up(other, 1000 * (i + 1), ours[i]);
     back_up(other, 1, id); /* entries 11 and 12 */
     r = racing_new();
-    CHECK_OK(repo_open(&r->blob, &none, &repo, &err), &err);
+    CHECK_OK(repo_open(&r->around.blob, &none, &repo, &err), &err);
     r->other = other;
     for (unsigned i = 0; i < 3; i++) {
         const char *ids[] = { ours[i] };
@@ -663,7 +609,7 @@ a_pack_that_went_before_the_commit_is_missed(void)
     testing_dir_make();
     other = testing_repo_create(false);
     r = racing_new();
-    CHECK_OK(repo_open(&r->blob, &none, &repo, &err), &err);
+    CHECK_OK(repo_open(&r->around.blob, &none, &repo, &err), &err);
     CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
     (void)snprintf(name, sizeof name, "p/%s/0", repo_backup_id(b));
     r->gone = name;

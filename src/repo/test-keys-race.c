@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "repo/repo-keys.h"
 #include "repo/repo-private.h"
+#include "repo/test-around.h"
 #include "repo/test-model.h"
 
 #define SIZE ((size_t)1 << 20)
@@ -55,8 +56,7 @@ check_backup(struct repo *repo)
 }
 
 struct waiting {
-    struct blob blob;
-    struct blob *inner;
+    struct testing_around around;
     /* Before the n-th list of slots, removal, or put of an entry. */
     void (*meanwhile)(void);
     unsigned lists, removes, entries;
@@ -65,7 +65,7 @@ struct waiting {
 static struct waiting *
 waiting(struct blob *b)
 {
-    return container_of(b, struct waiting, blob);
+    return container_of(b, struct waiting, around.blob);
 }
 
 static void
@@ -81,55 +81,23 @@ waiting_put(struct blob *b, const char *name, const void *data, size_t len,
 {
     if (strncmp(name, "log/", 4) == 0)
         count_down(waiting(b), &waiting(b)->entries);
-    return blob_put(waiting(b)->inner, name, data, len, ret_existed, err);
-}
-
-static int
-waiting_get(struct blob *b, const char *name, uint64_t off, void *data,
-            size_t len, size_t *ret_len, struct err *err)
-{
-    return blob_get(waiting(b)->inner, name, off, data, len, ret_len, err);
-}
-
-static int
-waiting_size(struct blob *b, const char *name, uint64_t *ret, struct err *err)
-{
-    return blob_size(waiting(b)->inner, name, ret, err);
+    return blob_put(testing_around_inner(b), name, data, len, ret_existed, err);
 }
 
 static int
 waiting_list(struct blob *b, const char *prefix, struct blob_names *names,
              struct err *err)
 {
-    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
-
     if (strcmp(prefix, "keys/") == 0)
         count_down(waiting(b), &waiting(b)->lists);
-    if (blob_list(waiting(b)->inner, prefix, &n, err) < 0)
-        return -1;
-    for (size_t i = 0; i < n.count; i++)
-        blob_names_add(names, n.names[i]);
-    return 0;
-}
-
-static int
-waiting_sync(struct blob *b, struct err *err)
-{
-    return blob_sync(waiting(b)->inner, err);
+    return testing_around_list(b, prefix, names, err);
 }
 
 static int
 waiting_remove(struct blob *b, const char *name, struct err *err)
 {
     count_down(waiting(b), &waiting(b)->removes);
-    return blob_remove(waiting(b)->inner, name, err);
-}
-
-static void
-waiting_free(struct blob *b)
-{
-    blob_free(waiting(b)->inner);
-    free(waiting(b));
+    return blob_remove(testing_around_inner(b), name, err);
 }
 
 static const char *
@@ -145,23 +113,16 @@ his_key(void)
 static struct repo *
 open_waiting(struct waiting **ret, void (*meanwhile)(void))
 {
-    static const struct blob_ops ops = { .free = waiting_free,
-                                         .put = waiting_put,
-                                         .sync = waiting_sync,
-                                         .get = waiting_get,
-                                         .size = waiting_size,
-                                         .list = waiting_list,
-                                         .remove = waiting_remove };
     struct repo_secret s = { .key_file = his_key() };
-    struct waiting *w = xcalloc(1, sizeof *w);
+    struct waiting *w = testing_around_new(sizeof *w, testing_blob());
     struct repo *repo = NULL;
     struct err err = { 0 };
 
-    w->blob.ops = &ops;
-    w->blob.what = xasprintf("a store that waits");
-    w->inner = testing_blob();
+    w->around.ops.put = waiting_put;
+    w->around.ops.list = waiting_list;
+    w->around.ops.remove = waiting_remove;
     w->meanwhile = meanwhile;
-    CHECK_OK(repo_open(&w->blob, &s, &repo, &err), &err);
+    CHECK_OK(repo_open(&w->around.blob, &s, &repo, &err), &err);
     *ret = w;
     return repo;
 }

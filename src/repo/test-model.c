@@ -149,8 +149,8 @@ testing_repo_create(bool is_encrypted)
     return repo;
 }
 
-static int
-try_open(struct blob *blob, struct repo **ret, struct err *err)
+int
+testing_repo_open_on(struct blob *blob, struct repo **ret, struct err *err)
 {
     struct repo_secret s = { 0 };
     char key[96];
@@ -164,7 +164,7 @@ try_open(struct blob *blob, struct repo **ret, struct err *err)
 int
 testing_repo_try_open(struct repo **ret, struct err *err)
 {
-    return try_open(testing_blob(), ret, err);
+    return testing_repo_open_on(testing_blob(), ret, err);
 }
 
 struct repo *
@@ -173,7 +173,9 @@ testing_repo_open(struct blob_fault_plan plan)
     struct repo *repo = NULL;
     struct err err = { 0 };
 
-    CHECK_OK(try_open(blob_fault_new(testing_blob(), plan), &repo, &err), &err);
+    CHECK_OK(
+        testing_repo_open_on(blob_fault_new(testing_blob(), plan), &repo, &err),
+        &err);
     return repo;
 }
 

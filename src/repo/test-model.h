@@ -29,6 +29,9 @@ extern bool testing_has_parity;
 struct repo *testing_repo_create(bool is_encrypted) NODISCARD;
 /* Open it with its key, through a store with that plan. */
 struct repo *testing_repo_open(struct blob_fault_plan plan) NODISCARD;
+/* The same on that store, which is taken. */
+int testing_repo_open_on(struct blob *blob, struct repo **ret, struct err *err)
+    NODISCARD;
 int testing_repo_try_open(struct repo **ret, struct err *err) NODISCARD;
 
 /* Random bytes, the same for a seed; `len` is a multiple of 8. */

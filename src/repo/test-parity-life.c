@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "repo/collect.h"
+#include "repo/repo-keys.h"
 #include "repo/repo-private.h"
+#include "repo/test-around.h"
 #include "repo/test-parity-kit.h"
 
 #define CHUNKS TESTING_PARITY_CHUNKS
@@ -234,6 +236,19 @@ where_nothing_can_be_written_it_is_told(void)
     CHECK(strstr(h.cause, "not repaired from its parity") != NULL);
     CHECK(strstr(h.cause, "no space") != NULL);
     repo_close(repo);
+    /* Parity that lacks is no damage, but that it does is told. The cursor is
+     * two changes now. */
+    testing_replace(s.name, s.pack, s.pack_len);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK_OK(blob_remove(repo->blob, s.parity, &err), &err);
+    repo_close(repo);
+    repo = testing_repo_open(
+        (struct blob_fault_plan){ .kind = BLOB_FAULT_ERROR, .n = 3 });
+    CHECK_OK(testing_try_scrub(repo, REPO_VERIFY_STRIPES, &h, &r, &err), &err);
+    CHECK_INT(r.damages + r.parity_made, ==, 0);
+    CHECK_INT(r.parity_lacks, ==, 1);
+    CHECK(strstr(r.parity_cause, "no space") != NULL);
+    repo_close(repo);
     testing_subject_fini(&s);
     testing_dir_remove();
 }
@@ -272,6 +287,260 @@ no_room_for_parity_is_no_error(void)
     CHECK(lacked);
 }
 
+/* ---- others put it right meanwhile; what passes by itself ---- */
+
+struct other {
+    struct testing_around around;
+    const struct testing_subject *subject;
+    unsigned misreads;   /* so many reads of its middle give something else */
+    struct repo *fixer;  /* repairs it as soon as its parity is asked for */
+    unsigned away_after; /* so many reads later one gets no answer; 0: never */
+    unsigned away;
+};
+
+static int
+other_get(struct blob *b, const char *name, uint64_t off, void *data,
+          size_t len, size_t *ret_len, struct err *err)
+{
+    struct other *o = container_of(b, struct other, around.blob);
+    uint64_t middle = o->subject->pack_len / 2;
+
+    if (o->away_after > 0 && --o->away_after == 0) {
+        o->away++;
+        return err_set(err, ERR_UNAVAILABLE, "%s: no answer", name);
+    }
+    if (o->fixer != NULL && strcmp(name, o->subject->parity) == 0) {
+        struct repo *fixer = TAKE(o->fixer);
+        struct parity_repair r;
+        struct err e = { 0 };
+
+        CHECK_OK(parity_repair(fixer->blob, &o->subject->id, &r, &e), &e);
+    }
+    if (blob_get(testing_around_inner(b), name, off, data, len, ret_len, err) <
+        0)
+        return -1;
+    if (o->misreads > 0 && strcmp(name, o->subject->name) == 0 &&
+        middle >= off && middle - off < *ret_len) {
+        o->misreads--;
+        ((uint8_t *)data)[middle - off] ^= 1;
+    }
+    return 0;
+}
+
+static struct repo *
+open_other(const struct testing_subject *s, struct other **ret)
+{
+    struct other *o = testing_around_new(sizeof *o, testing_blob());
+    struct repo *repo = NULL;
+    struct err err = { 0 };
+
+    o->subject = s;
+    o->around.ops.get = other_get;
+    CHECK_OK(testing_repo_open_on(&o->around.blob, &repo, &err), &err);
+    *ret = o;
+    return repo;
+}
+
+/* Two scrubs at once, or a cable that was loose: nothing is damaged when it is
+ * looked at again, and nothing is said to be. */
+static void
+what_is_right_at_the_second_look_is_not_damaged(void)
+{
+    char id[REPO_ID_SIZE];
+    struct repo *repo = testing_parity_repo(true, id), *slow;
+    struct repo_scrub_result r;
+    struct testing_subject s;
+    struct testing_heard h;
+    struct other *o;
+
+    testing_subject_of(&s, 'p', id);
+    for (unsigned i = 0; i < 2; i++) {
+        slow = open_other(&s, &o);
+        if (i == 0) {
+            testing_flip(s.name, s.pack_len / 2);
+            o->fixer = repo;
+        } else {
+            o->misreads = 1;
+        }
+        r = testing_scrub(slow, &h);
+        CHECK(o->fixer == NULL && o->misreads == 0);
+        CHECK_INT(r.damages + r.new_bad + r.bad + h.damages + h.affected, ==,
+                  0);
+        CHECK(testing_is_as_written(&s));
+        repo_close(slow);
+    }
+    testing_check_quiet(repo);
+    testing_subject_fini(&s);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
+/* That its parity could not be written again is not the pack's damage. */
+static void
+a_repaired_pack_is_not_called_damaged(void)
+{
+    char id[REPO_ID_SIZE];
+    struct repo_scrub_result r;
+    struct testing_subject s;
+    struct testing_heard h;
+    struct repo *repo;
+
+    repo_close(testing_parity_repo(true, id));
+    testing_subject_of(&s, 'p', id);
+    testing_flip(s.name, 100000);
+    testing_flip(s.parity, s.object_len - 9);
+    /* Change 1 is the cursor of the pass, 2 the metadata pack's if it comes to
+     * that, one of them the pack, and the next its parity. */
+    for (uint64_t n = 2;; n++) {
+        struct err err = { 0 };
+
+        repo = testing_repo_open(
+            (struct blob_fault_plan){ .kind = BLOB_FAULT_ERROR, .n = n });
+        if (testing_try_scrub(repo, REPO_VERIFY_FRAMES, &h, &r, &err) == 0 &&
+            testing_is_as(s.name, s.pack, s.pack_len))
+            break;
+        repo_close(repo);
+        CHECK_INT(n, <, 20);
+    }
+    CHECK_INT(r.repaired, ==, 1);
+    CHECK_INT(r.damages + r.new_bad + r.bad + h.damages + h.affected, ==, 0);
+    repo_close(repo);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    (void)testing_scrub(repo, &h);
+    CHECK(testing_is_as_written(&s));
+    testing_check_quiet(repo);
+    testing_subject_fini(&s);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
+/* A store that does not answer once is not damage, and what it was asked for is
+ * not given up. */
+static void
+a_store_that_is_away_for_a_moment_is_asked_again(void)
+{
+    uint64_t size = testing_parity_disk.size;
+    CLEANUP(mem_free) uint8_t *got = xcalloc(1, size);
+    CLEANUP(mem_free) uint8_t *want = xcalloc(1, size);
+    char id[REPO_ID_SIZE];
+    struct testing_subject s;
+
+    repo_close(testing_parity_repo(true, id));
+    testing_subject_of(&s, 'p', id);
+    testing_flip(s.name, s.pack_len / 2);
+    testing_disk_read(&testing_parity_disk, 0, want, size);
+    for (unsigned n = 1;; n++) {
+        CLEANUP(repo_close) struct repo *repo = NULL;
+        CLEANUP(repo_view_close) struct repo_view *v = NULL;
+        struct other *o;
+        struct err err = { 0 };
+
+        repo = open_other(&s, &o);
+        CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+        o->away_after = n;
+        if (repo_view_read(v, 0, 0, got, size, &err) < 0) {
+            CHECK_INT(err.code, ==, ERR_UNAVAILABLE);
+            CHECK_OK(repo_view_read(v, 0, 0, got, size, &err), &err);
+        }
+        CHECK(memcmp(got, want, size) == 0);
+        if (o->away == 0)
+            break;
+    }
+    testing_subject_fini(&s);
+    testing_dir_remove();
+}
+
+/* After a compaction every frame is found by a map, which lies in a pack too.
+ */
+static void
+moved_frames_are_read_from_parity_too(void)
+{
+    char a[REPO_ID_SIZE], b[REPO_ID_SIZE];
+    const char *gone = a;
+    struct repo *repo = testing_parity_repo(true, a);
+    CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct err err = { 0 };
+
+    for (uint64_t i = 0; i < CHUNKS / 2; i++)
+        testing_disk_set(&testing_parity_disk, i, TESTING_RANDOM, 500 + i);
+    testing_backup(repo, a, b);
+    CHECK_OK(repo_delete(repo, &gone, 1, &err), &err);
+    CHECK_INT(collect(repo).compact.packs_rewritten, >=, 1);
+    testing_list_parities(repo, &n);
+    repo_close(repo);
+    for (size_t i = 0; i < n.count; i++) {
+        struct testing_subject s;
+
+        testing_subject_init(&s, n.names[i]);
+        for (size_t at = 200; at < s.pack_len; at += s.pack_len / 9) {
+            CLEANUP(repo_close) struct repo *fresh = NULL;
+
+            testing_flip(s.name, at);
+            fresh = testing_repo_open((struct blob_fault_plan){ 0 });
+            CHECK(testing_reads(fresh, b));
+            testing_replace(s.name, s.pack, s.pack_len);
+        }
+        testing_subject_fini(&s);
+    }
+    testing_dir_remove();
+}
+
+static struct repo *
+open_as(struct repo *repo, const char *role)
+{
+    char path[128], id[REPO_ID_SIZE];
+    struct repo_secret s = { .key_file = path };
+    struct repo_keys_new n = { .role = role };
+    struct repo *his = NULL;
+    struct err err = { 0 };
+
+    (void)snprintf(path, sizeof path, "%s/.%s.key", testing_dir, role);
+    n.key_file = path;
+    CHECK_OK(repo_keys_add(repo, &n, id, &err), &err);
+    CHECK_OK(repo_open(testing_blob(), &s, &his, &err), &err);
+    return his;
+}
+
+/* A maintainer's key reads no disk: what it cannot read is not damaged. */
+static void
+who_cannot_read_compares_checksums(void)
+{
+    static const char *const roles[] = { "maintainer", "backup-only" };
+    char id[REPO_ID_SIZE];
+    struct repo *repo = testing_parity_repo(true, id);
+    struct testing_subject s;
+
+    testing_subject_of(&s, 'p', id);
+    for (size_t i = 0; i < ARRAY_SIZE(roles); i++) {
+        struct repo *his = open_as(repo, roles[i]);
+        struct repo_scrub_result r;
+        struct testing_heard h;
+
+        r = testing_scrub(his, &h);
+        CHECK_INT(r.damages + r.new_bad + r.bad + h.damages + h.affected, ==,
+                  0);
+        CHECK(r.is_shallow);
+        testing_flip(s.name, s.pack_len / 2);
+        r = testing_scrub(his, &h);
+        CHECK_INT(r.repaired, ==, 1);
+        CHECK_INT(r.damages + r.new_bad + r.bad + h.affected, ==, 0);
+        CHECK(testing_is_as_written(&s));
+        /* The end of the pack, and too much of it: told, and the pass ends. */
+        for (unsigned k = 0; k < 3; k++)
+            testing_flip(s.name, s.pack_len - 1 - k * 2 * s.head.stripe);
+        r = testing_scrub(his, &h);
+        CHECK_INT(r.repaired, ==, 0);
+        CHECK_INT(r.damages, >=, 1);
+        testing_replace(s.name, s.pack, s.pack_len);
+        repo_close(his);
+    }
+    (void)testing_scrub(repo, &(struct testing_heard){ 0 });
+    testing_check_quiet(repo);
+    testing_subject_fini(&s);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
 int
 main(void)
 {
@@ -286,6 +555,16 @@ main(void)
         { "where nothing can be written it is told",
           where_nothing_can_be_written_it_is_told },
         { "no room for parity is no error", no_room_for_parity_is_no_error },
+        { "what is right at the second look is not damaged",
+          what_is_right_at_the_second_look_is_not_damaged },
+        { "a repaired pack is not called damaged",
+          a_repaired_pack_is_not_called_damaged },
+        { "a store that is away for a moment is asked again",
+          a_store_that_is_away_for_a_moment_is_asked_again },
+        { "moved frames are read from parity too",
+          moved_frames_are_read_from_parity_too },
+        { "who cannot read compares checksums",
+          who_cannot_read_compares_checksums },
     };
     int rc;
 

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "codec/keys-slot.h"
+#include "repo/packset.h"
 #include "repo/repo-id.h"
 
 #define WORKERS_MAX 8 /* with a window of 16 MiB each */
@@ -107,13 +108,6 @@ verify_bad_frame(struct verify *v, const struct pack_id *pack, uint32_t off8,
     v->bad_frame(v->hook_arg, &f);
 }
 
-static bool
-is_of(const struct verify_bad *b, const struct pack_id *pack)
-{
-    return b->pack.n == pack->n && b->pack.kind == pack->kind &&
-           memcmp(b->pack.session, pack->session, 16) == 0;
-}
-
 void
 verify_forget(struct verify *v, const struct pack_id *pack)
 {
@@ -121,7 +115,7 @@ verify_forget(struct verify *v, const struct pack_id *pack)
 
     lock(v);
     for (size_t i = 0; i < v->bad_count; i++)
-        if (!is_of(&v->bad[i], pack))
+        if (packset_compare(&v->bad[i].pack, pack) != 0)
             v->bad[n++] = v->bad[i];
     v->bad_count = n;
     unlock(v);
@@ -137,7 +131,8 @@ verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
     for (size_t i = 0; i < v->bad_count && state != VERIFY_BAD; i++) {
         const struct verify_bad *b = &v->bad[i];
 
-        if (is_of(b, pack) && from8 < b->to8 && b->from8 < to8)
+        if (packset_compare(&b->pack, pack) == 0 && from8 < b->to8 &&
+            b->from8 < to8)
             state = b->is_unsure ? VERIFY_UNSURE : VERIFY_BAD;
     }
     unlock(v);

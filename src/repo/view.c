@@ -40,6 +40,35 @@ view_span(const struct root_disk *d, uint64_t chunk)
     return (uint32_t)(left < size ? left : size);
 }
 
+/* ---- frames -------------------------------------------------------------- */
+
+int
+view_mend_frame(struct repo_view *v, struct frame_ctx *ctx,
+                enum frame_kind kind, const struct frame_loc *loc,
+                const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
+{
+    struct frame_loc at = *loc;
+    bool moved = false;
+    struct err why;
+
+    if (pack_reader_frame(v->repo->packs, ctx, kind, loc, id, out, err) == 0)
+        return 0;
+    if (!blob_is_lost(err) ||
+        redirect_resolve(v->repo->moves, kind, &at, &moved, &why) < 0)
+        return -1;
+    if (mend_frame(v->mend, ctx, kind, &at, id, out, &why) == 0)
+        return 0;
+    if (mend_may_come(&why))
+        *err = why;
+    return -1;
+}
+
+unsigned
+repo_view_mended(struct repo_view *v)
+{
+    return mend_packs(v->mend);
+}
+
 /* ---- open --------------------------------------------------------------- */
 
 static int
@@ -67,6 +96,7 @@ view_open_commit(struct repo *repo, const struct commitlog_commit *c,
     CLEANUP(repo_view_close) struct repo_view *v = xcalloc(1, sizeof *v);
 
     v->repo = repo;
+    v->mend = mend_new(repo);
     repo_id_random(v->pin);
     renew_set(&v->renew, VIEW_PIN_S);
     repo_id_format(c->id, v->id);
@@ -164,7 +194,7 @@ repo_view_close(struct repo_view *v)
     for (unsigned i = 0; i < VIEW_CHUNKS; i++)
         free(v->chunks[i].data);
     root_fini(&v->root);
-    view_mend_free(v);
+    mend_free(v->mend);
     pthread_mutex_destroy(&v->mutex);
     free(v);
 }

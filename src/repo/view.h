@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* repo/view.h: an open backup, for the files of repo/ only; see repo.h. */
 #pragma once
+#include "repo/mend.h"
 #include "repo/renew.h"
 #include "repo/repo-private.h"
 
@@ -36,22 +37,18 @@ struct repo_view {
     uint64_t clock GUARDED_BY(view_lock);
     struct view_node_slot nodes[VIEW_NODES] GUARDED_BY(view_lock);
     struct view_chunk_slot chunks[VIEW_CHUNKS] GUARDED_BY(view_lock);
-    struct view_mend *mend; /* a damaged pack as it was: view-mend.c */
-    unsigned mended;        /* packs; these two with view-mend.c's mutex */
+    struct mend *mend; /* [C] for packs that are damaged */
 };
 
 /* A backup that may be deleted; what the log says of it is known. */
 int view_open_commit(struct repo *repo, const struct commitlog_commit *c,
                      struct repo_view **ret_view, struct err *err) NODISCARD;
 
-/* pack_reader_frame(); and where that finds damage, from the pack as its parity
- * says that it was written.
- *   blocks  on the store; once a pack for all of it */
+/* pack_reader_frame(); and where that finds damage, mend_frame(). */
 int view_mend_frame(struct repo_view *v, struct frame_ctx *ctx,
                     enum frame_kind kind, const struct frame_loc *loc,
                     const uint8_t id[HASH_SIZE], uint8_t *out, struct err *err)
     NODISCARD;
-void view_mend_free(struct repo_view *v);
 
 /* Chunks of a disk, and bytes of chunk `c`. */
 uint64_t view_chunks(const struct root_disk *d);

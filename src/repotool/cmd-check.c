@@ -151,6 +151,12 @@ say_result(const struct repo_scrub_result *r)
     if (r->parity_made > 0)
         printf("Parity of %llu packs was made.\n",
                (unsigned long long)r->parity_made);
+    if (r->parity_lacks > 0)
+        printf("%llu packs have no parity, and none could be made: %s\n",
+               (unsigned long long)r->parity_lacks, r->parity_cause);
+    if (r->is_shallow)
+        printf(
+            "This key does not open the content of disks: only checksums were compared.\n");
     if (r->new_bad > 0)
         printf(
             "%llu damaged frames were put on the list: the next backup of each disk stores them again.\n",
