@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "api/status.h"
+#include "base/buf.h"
 #include "base/macros.h"
+#include "base/mem.h"
 #include "base/text.h"
 
-#define MANAGER_MAX 128
+#define MANAGER_MAX 128 /* bytes */
 
 /* "" is the same as absent. */
 static const char *
@@ -186,15 +188,25 @@ options_get_read(const struct request *rq, uint64_t *ret_rev, struct reply *rp)
 
 /* ---- create, update, patch ---- */
 
+/* The bytes of the character at `s`, if a manager's name may have it, else 0.
+ */
+static size_t
+manager_char(const char *s)
+{
+    size_t n = text_utf8_length(s);
+
+    return n > 1 || (n == 1 && isprint((unsigned char)*s)) ? n : 0;
+}
+
 static void
 check_manager(const char *manager, struct causes *c)
 {
     bool is_printable = true;
 
     for (const char *s = manager; *s != 0 && is_printable;) {
-        size_t n = text_utf8_length(s);
+        size_t n = manager_char(s);
 
-        is_printable = n > 1 || (n == 1 && isprint((unsigned char)*s));
+        is_printable = n > 0;
         s += n;
     }
     if (strlen(manager) > MANAGER_MAX)
@@ -203,6 +215,34 @@ check_manager(const char *manager, struct causes *c)
     if (!is_printable)
         causes_add(c, "FieldValueInvalid", "fieldManager",
                    "Invalid value: should only contain printable characters");
+}
+
+/* The program in User-Agent: what of it can be a manager's name. It is kept in
+ * every object that the program changes. */
+static char *
+manager_of_agent(const char *agent)
+{
+    struct buf name = BUF_INIT;
+
+    while (agent != NULL && *agent != 0 && strchr("/ ", *agent) == NULL) {
+        size_t n = manager_char(agent), skipped = text_utf8_length(agent);
+
+        if (n > 0 && name.len + n <= MANAGER_MAX)
+            buf_add(&name, agent, n);
+        agent += skipped > 0 ? skipped : 1;
+    }
+    if (name.len == 0)
+        buf_add_str(&name, "unknown");
+    return buf_take_str(&name);
+}
+
+char *
+options_manager(const struct request *rq)
+{
+    const char *manager = given(rq, "fieldManager");
+
+    return manager != NULL ? xstrdup(manager)
+                           : manager_of_agent(request_header(rq, "User-Agent"));
 }
 
 static void

@@ -37,6 +37,9 @@ bool options_get_read(const struct request *rq, uint64_t *ret_rev,
  * is "CreateOptions" or the like. */
 bool options_write_read(const struct request *rq, const char *kind,
                         bool *ret_is_dry_run, struct reply *rp);
+/* Who writes, for managedFields: the query's fieldManager, else the program in
+ * User-Agent. Caller frees. */
+char *options_manager(const struct request *rq);
 
 struct options_delete {
     bool is_dry_run, is_orphan;

@@ -6,7 +6,6 @@
  * callback, on the newest version, and made again when somebody else wrote
  * meanwhile; a refusal there fills the answer and ends the update.
  */
-#include <ctype.h>
 #include <string.h>
 
 #include "api/admission.h"
@@ -18,7 +17,6 @@
 #include "api/status.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "store/obj.h"
 
 /* Who writes, for managedFields. */
@@ -38,39 +36,10 @@ struct change {
     bool is_replace;
 };
 
-#define MANAGER_MAX 128 /* of a fieldManager, too */
-
-/* The program in User-Agent: what of it can be a manager's name. It is kept in
- * every object that the program changes. Caller frees. */
-static char *
-manager_of_agent(const char *agent)
-{
-    struct buf name = BUF_INIT;
-
-    while (agent != NULL && *agent != 0 && strchr("/ ", *agent) == NULL) {
-        size_t n = text_utf8_length(agent);
-        bool is_shown = n > 1 || (n == 1 && isprint((unsigned char)*agent));
-
-        if (is_shown && name.len + n <= MANAGER_MAX)
-            buf_add(&name, agent, n);
-        agent += n > 0 ? n : 1;
-    }
-    if (name.len == 0)
-        buf_add_str(&name, "unknown");
-    return buf_take_str(&name);
-}
-
-/* The manager is the query's fieldManager, else the program in User-Agent. */
 static void
 author_init(struct author *a, const struct request *rq)
 {
-    const char *manager = uri_query(&rq->uri, "fieldManager");
-    const char *agent = request_header(rq, "User-Agent");
-
-    if (manager != NULL && manager[0] != 0)
-        a->manager = xstrdup(manager);
-    else
-        a->manager = manager_of_agent(agent);
+    a->manager = options_manager(rq);
     a->version = api_version_of(&rq->target);
     clock_format_rfc3339(clock_wall_s(), a->now);
     a->writer = (struct ssa_writer){ a->manager, a->version, a->now };
