@@ -212,21 +212,24 @@ is_utf8(const char *s)
     return true;
 }
 
+static bool
+names_file(const struct cli_option *o)
+{
+    return strcmp(o->name, "socket") == 0 || strcmp(o->name, "kubeconfig") == 0;
+}
+
 /* What goes to the server is JSON: other bytes would be left out there. The
  * names of files that are only read here may have them. */
 static int
 check_text(const struct cli *c, struct err *err)
 {
-    static const char *const local[] = { "socket", "kubeconfig" };
     const char *bad = NULL;
 
     for (size_t i = 0; i < c->n_args; i++)
         if (!is_utf8(c->args[i]))
             bad = c->args[i];
     for (size_t i = 0; i < c->n_options; i++)
-        if (!is_utf8(c->options[i].value) &&
-            strcmp(c->options[i].option->name, local[0]) != 0 &&
-            strcmp(c->options[i].option->name, local[1]) != 0)
+        if (!is_utf8(c->options[i].value) && !names_file(c->options[i].option))
             bad = c->options[i].value;
     if (bad != NULL)
         return err_set(err, ERR_INVALID, "\"%s\" is no UTF-8 text", bad);
