@@ -95,6 +95,12 @@ ctl_condition_get(const json_t *object, const char *type)
     return jsonx_str(find_condition(object, type), "status");
 }
 
+const char *
+ctl_condition_message(const json_t *object, const char *type)
+{
+    return jsonx_str_or(find_condition(object, type), "message", "");
+}
+
 bool
 ctl_condition_set(json_t *object, const char *type, const char *status,
                   const char *reason, const char *message,

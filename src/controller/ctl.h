@@ -108,3 +108,5 @@ bool ctl_condition_set(json_t *object, const char *type, const char *status,
 void ctl_condition_remove(json_t *object, const char *type);
 /* "True", "False", "Unknown", or NULL: not there. Borrowed. */
 const char *ctl_condition_get(const json_t *object, const char *type);
+/* Its message, or "": not there, or without one. Borrowed. */
+const char *ctl_condition_message(const json_t *object, const char *type);

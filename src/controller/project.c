@@ -101,9 +101,7 @@ struct shown {
 static const char *
 misplaced(const json_t *vm)
 {
-    return jsonx_str_or(jsonx_find(jsonx_get(vm, "status.conditions"), "type",
-                                   PROJECTION_NAMESPACE),
-                        "message", "");
+    return ctl_condition_message(vm, PROJECTION_NAMESPACE);
 }
 
 static void

@@ -15,20 +15,6 @@ fresh(void)
     return o;
 }
 
-static const char *
-message(const json_t *o, const char *type)
-{
-    const json_t *list = jsonx_get(o, "status.conditions");
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i);
-
-        if (strcmp(jsonx_str_or(c, "type", ""), type) == 0)
-            return jsonx_str_or(c, "message", "");
-    }
-    return "";
-}
-
 static bool
 is(const json_t *o, const char *type, const char *status)
 {
@@ -43,11 +29,12 @@ the_words_are_harvesters(void)
     CLEANUP(json_decref) json_t *o = fresh();
 
     CHECK(is(o, "InProgress", "True") && is(o, "Ready", "False"));
-    CHECK(strcmp(message(o, "InProgress"), "Operation in progress") == 0);
-    CHECK(strcmp(message(o, "Ready"), "Not ready") == 0);
+    CHECK(strcmp(ctl_condition_message(o, "InProgress"),
+                 "Operation in progress") == 0);
+    CHECK(strcmp(ctl_condition_message(o, "Ready"), "Not ready") == 0);
     backup_status_kept(o, "2026-01-01T00:00:00Z");
     CHECK(is(o, "InProgress", "False") && is(o, "Ready", "True"));
-    CHECK(strcmp(message(o, "Ready"), "Operation complete") == 0);
+    CHECK(strcmp(ctl_condition_message(o, "Ready"), "Operation complete") == 0);
     CHECK(jsonx_bool(o, "status.readyToUse"));
     CHECK_INT(jsonx_int(o, "status.progress", 0), ==, 100);
 }
@@ -62,7 +49,7 @@ a_failure_is_final_and_says_why(void)
     CHECK(strcmp(jsonx_str_or(o, "status.error.message", ""), "no space") == 0);
     backup_status_failed(o, "no space");
     CHECK(is(o, "InProgress", "False") && is(o, "Ready", "False"));
-    CHECK(strcmp(message(o, "InProgress"), "no space") == 0);
+    CHECK(strcmp(ctl_condition_message(o, "InProgress"), "no space") == 0);
     CHECK(!jsonx_bool(o, "status.readyToUse"));
 }
 
@@ -74,7 +61,7 @@ what_was_lost_can_come_back(void)
     backup_status_kept(o, NULL);
     backup_status_lost(o, "BackupNotFound", "it is gone");
     CHECK(is(o, "Ready", "False") && !jsonx_bool(o, "status.readyToUse"));
-    CHECK(strcmp(message(o, "Ready"), "it is gone") == 0);
+    CHECK(strcmp(ctl_condition_message(o, "Ready"), "it is gone") == 0);
     CHECK(jsonx_get(o, "status.error") == NULL);
     backup_status_found(o);
     CHECK(is(o, "Ready", "True") && jsonx_bool(o, "status.readyToUse"));

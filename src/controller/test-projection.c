@@ -199,15 +199,6 @@ an_undefined_domain_keeps_its_spec(void)
     fixture_fini(&f);
 }
 
-/* The words of a condition; "" where there is none. */
-static const char *
-message_of(const json_t *v, const char *type)
-{
-    return jsonx_str_or(
-        jsonx_find(jsonx_get(v, "status.conditions"), "type", type), "message",
-        "");
-}
-
 static void
 a_namespace_that_is_not_taken_is_told(void)
 {
@@ -222,7 +213,7 @@ a_namespace_that_is_not_taken_is_told(void)
     free(f.vm.inactive->ns);
     f.vm.inactive->ns = xstrdup("Prod_\xc3\xbc\n1");
     projection_vm(v, &f.p);
-    said = message_of(v, PROJECTION_NAMESPACE);
+    said = ctl_condition_message(v, PROJECTION_NAMESPACE);
     CHECK(strstr(said, "\"Prod_\xc3\xbc?1\"") != NULL);
     CHECK(strstr(said, "is in default") != NULL);
     CHECK(strstr(said, "virsh edit") != NULL);
@@ -230,7 +221,7 @@ a_namespace_that_is_not_taken_is_told(void)
     free(f.vm.inactive->ns);
     f.vm.inactive->ns = xstrdup("prod");
     projection_vm(v, &f.p);
-    said = message_of(v, PROJECTION_NAMESPACE);
+    said = ctl_condition_message(v, PROJECTION_NAMESPACE);
     CHECK(strstr(said, "\"prod\", but") != NULL);
     CHECK(strstr(said, "was in default before") != NULL);
 
