@@ -107,6 +107,22 @@ check_equal "one that is asked for is" "$(status_of import --parent "$before_id"
 check "the new one is whole" repo export -q -f dam "$(ids dam | tail -n 1)" out.img
 check "in every byte" cmp a.img out.img
 
+# ---- parity that is added later ----
+repo init --no-parity "$T/later" >init.log
+later=$(repo import -q later a.img 2>/dev/null)
+check_equal "a repository without parity" "$(find later -name "*.parity" | wc -l)" 0
+check_equal "gets it by a check" "$(status_of check -q --level 0 --add-parity later)" 0
+check "which says so" says 'Parity of 2 packs was made'
+check_equal "there it is" "$(find later -name "*.parity" | wc -l)" 2
+check_equal "once more" "$(status_of check -q --add-parity later)" 0
+check_fails "does nothing" says 'made'
+check_equal "info tells" "$(status_of info later)" 0
+check "of it" says 'Parity: .*for each pack'
+printf 'xyz' | dd of="later/p/$later/0" bs=1 seek=300000 conv=notrunc status=none
+check_equal "now a damaged pack" "$(status_of check -q later)" 0
+check "is repaired" says '^repaired: p/'
+check "and whole" repo verify -q later
+
 # ---- export ----
 truncate -s 200M sparse.img
 printf 'x' | dd of=sparse.img bs=1 seek=150000000 conv=notrunc status=none

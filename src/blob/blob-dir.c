@@ -301,6 +301,15 @@ rename_over(int dir_fd, const char *temp, const char *name, struct err *err)
     return rc < 0 ? err_sys(err, saved, "%s: rename", name) : 0;
 }
 
+/* Who could read the old file can read the new one, as far as we may say so:
+ * root repairs what others made. */
+static void
+keep_access(int fd, const struct stat *old)
+{
+    (void)!fchown(fd, old->st_uid, old->st_gid);
+    (void)fchmod(fd, old->st_mode & 0777);
+}
+
 /* A crash leaves a temporary file: blob_sweep(). */
 static int
 dir_replace(struct blob *b, const char *name, const void *data, size_t len,
@@ -323,6 +332,7 @@ dir_replace(struct blob *b, const char *name, const void *data, size_t len,
     fd = openat(dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_sys(err, errno, "%s: create a file", name);
+    keep_access(fd, &st);
     rc = file_write_fd(fd, data, len, name, err);
     if (rc == 0)
         rc = sync_data(fd, name, err);

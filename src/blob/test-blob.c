@@ -150,6 +150,30 @@ replaces(struct blob *b)
         CHECK(strstr(n.names[i], "tmp") == NULL);
 }
 
+/* Root repairs what others made, who want to read it afterwards. */
+static void
+what_is_replaced_stays_whose_it_was(void)
+{
+    CLEANUP(blob_free) struct blob *b = NULL;
+    char path[96];
+    struct stat st;
+
+    make_root();
+    b = open_root(false);
+    put(b, "p/x/9", "as it was", false);
+    (void)snprintf(path, sizeof path, "%s/p/x/9", root);
+    CHECK_INT(chmod(path, 0640), ==, 0);
+    if (geteuid() == 0)
+        CHECK_INT(chown(path, 12345, 23456), ==, 0);
+    replace_text(b, "p/x/9", "as it is");
+    check_text(b, "p/x/9", "as it is");
+    CHECK_INT(stat(path, &st), ==, 0);
+    CHECK_INT(st.st_mode & 07777, ==, 0640);
+    if (geteuid() == 0)
+        CHECK(st.st_uid == 12345 && st.st_gid == 23456);
+    remove_root();
+}
+
 static void
 a_directory_conforms(void)
 {
@@ -349,6 +373,8 @@ main(void)
 {
     static const struct test_case cases[] = {
         { "a directory conforms", a_directory_conforms },
+        { "what is replaced stays whose it was",
+          what_is_replaced_stays_whose_it_was },
         { "a wrapped directory conforms", a_wrapped_directory_conforms },
         { "the probe finds one winner and leaves nothing",
           the_probe_finds_one_winner_and_leaves_nothing },

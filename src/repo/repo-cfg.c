@@ -38,6 +38,13 @@ repo_cfg_encode(const struct repo_cfg *c, uint8_t out[REPO_CFG_SIZE])
     le_put32(out + AT_CRC, crc_32c(0, out, AT_CRC));
 }
 
+void
+repo_cfg_set_parity(uint8_t data[REPO_CFG_SIZE])
+{
+    le_put64(data + AT_COMPAT, le_get64(data + AT_COMPAT) | COMPAT_PARITY);
+    le_put32(data + AT_CRC, crc_32c(0, data, AT_CRC));
+}
+
 int
 repo_cfg_decode(const uint8_t *data, size_t len, struct repo_cfg *ret,
                 struct err *err)

@@ -20,5 +20,7 @@ struct repo_cfg {
 };
 
 void repo_cfg_encode(const struct repo_cfg *c, uint8_t out[REPO_CFG_SIZE]);
+/* Set that bit in what repo_cfg_decode() accepts; what is unknown stays. */
+void repo_cfg_set_parity(uint8_t data[REPO_CFG_SIZE]);
 int repo_cfg_decode(const uint8_t *data, size_t len, struct repo_cfg *ret,
                     struct err *err) NODISCARD;

@@ -46,6 +46,9 @@ int repo_private_need_backup(const struct repo *repo, struct err *err)
 int repo_private_need_delete(const struct repo *repo, struct err *err)
     NODISCARD;
 
+/* As repo.cfg says now: it may have been added since we opened it. */
+bool repo_private_makes_parity(struct repo *repo);
+
 /* A context from the repository's store of them. */
 struct frame_ctx *repo_private_ctx_take(struct repo *repo) NODISCARD;
 void repo_private_ctx_put(struct repo *repo, struct frame_ctx *ctx);

@@ -125,13 +125,14 @@ repo_close(struct repo *repo)
     free(repo);
 }
 
+/* `data`: its bytes. */
 static int
-read_cfg(struct blob *blob, struct repo_cfg *ret, struct err *err)
+read_cfg(struct blob *blob, uint8_t data[REPO_CFG_SIZE + 1],
+         struct repo_cfg *ret, struct err *err)
 {
-    uint8_t data[REPO_CFG_SIZE + 1];
     size_t len = 0;
 
-    if (blob_get(blob, "repo.cfg", 0, data, sizeof data, &len, err) < 0) {
+    if (blob_get(blob, "repo.cfg", 0, data, REPO_CFG_SIZE + 1, &len, err) < 0) {
         if (err->code == ERR_NOT_FOUND)
             return err_set(
                 err, ERR_NOT_FOUND,
@@ -152,9 +153,10 @@ repo_open(struct blob *blob, const struct repo_secret *secret,
     CLEANUP(blob_free) struct blob *owned = blob;
     CLEANUP(repo_close) struct repo *repo = NULL;
     bool has_secret = secret->key_file != NULL || secret->passphrase != NULL;
+    uint8_t data[REPO_CFG_SIZE + 1];
     struct repo_cfg cfg;
 
-    if (read_cfg(blob, &cfg, err) < 0)
+    if (read_cfg(blob, data, &cfg, err) < 0)
         return -1;
     if (cfg.cipher == 0 && has_secret)
         return err_set(
@@ -402,6 +404,46 @@ repo_private_remove_packs(struct repo *repo, const uint8_t session[16])
 {
     remove_below(repo, 'p', session);
     remove_below(repo, 'm', session);
+}
+
+/* ---- parity -------------------------------------------------------------- */
+
+bool
+repo_private_makes_parity(struct repo *repo)
+{
+    uint8_t data[REPO_CFG_SIZE + 1];
+    struct repo_cfg cfg;
+    struct err ignored;
+
+    return repo->info.makes_parity ||
+           (read_cfg(repo->blob, data, &cfg, &ignored) == 0 &&
+            cfg.makes_parity);
+}
+
+int
+repo_add_parity(struct repo *repo, bool *ret_was_set, struct err *err)
+{
+    uint8_t data[REPO_CFG_SIZE + 1];
+    struct repo_cfg cfg;
+
+    if (repo->info.is_unlocked && repo_private_need_write(repo, err) < 0)
+        return -1;
+    if (read_cfg(repo->blob, data, &cfg, err) < 0)
+        return -1;
+    if (cfg.is_read_only)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: a newer vmkeep allows this one to read only",
+                       blob_what(repo->blob));
+    *ret_was_set = cfg.makes_parity;
+    if (!cfg.makes_parity) {
+        repo_cfg_set_parity(data);
+        if (blob_replace(repo->blob, "repo.cfg", data, REPO_CFG_SIZE, err) <
+                0 ||
+            blob_sync(repo->blob, err) < 0)
+            return -1;
+    }
+    repo->info.makes_parity = true;
+    return 0;
 }
 
 /* ---- list and delete ----------------------------------------------------- */

@@ -80,6 +80,15 @@ struct repo_info {
 
 const struct repo_info *repo_info_get(const struct repo *repo);
 
+/* Of a repository without parity: make it from now on. For what is there
+ * already the next scrub makes it. Who has the repository open learns of it
+ * when he opens it again, or scrubs it. Needs no key. Call it before anything
+ * else. ret_was_set  it did so already errors       UNSUPPORTED (made by a
+ * newer vmkeep; the store cannot replace an object); DENIED (our key only
+ * reads); NO_SPACE */
+int repo_add_parity(struct repo *repo, bool *ret_was_set, struct err *err)
+    NODISCARD;
+
 /* ---- list and delete --------------------------------------------------- */
 
 struct repo_entry {

@@ -68,10 +68,11 @@ struct scrub_parity {
     char text[SCRUB_TEXT]; /* what was wrong with it, or why it lacks */
 };
 
-/* Look at the parity of a pack that is whole; make it if that is wanted, again
- * if it is damaged. */
+/* Look at the parity of a pack that is whole; make it if there should be some,
+ * again if it is damaged. */
 int scrub_keep_parity(struct repo *repo, const struct pack_id *id,
-                      struct scrub_parity *ret, struct err *err) NODISCARD;
+                      bool should_be, struct scrub_parity *ret, struct err *err)
+    NODISCARD;
 
 /* ---- scrub-heal.c ---- */
 

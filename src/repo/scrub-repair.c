@@ -88,7 +88,7 @@ make(struct repo *repo, const struct pack_id *id, struct scrub_parity *ret)
 }
 
 int
-scrub_keep_parity(struct repo *repo, const struct pack_id *id,
+scrub_keep_parity(struct repo *repo, const struct pack_id *id, bool should_be,
                   struct scrub_parity *ret, struct err *err)
 {
     char why[SCRUB_TEXT];
@@ -99,7 +99,7 @@ scrub_keep_parity(struct repo *repo, const struct pack_id *id,
         cause.code == ERR_UNSUPPORTED)
         return 0;
     if (cause.code == ERR_NOT_FOUND) {
-        if (repo->info.makes_parity)
+        if (should_be)
             make(repo, id, ret);
         return 0;
     }

@@ -30,6 +30,7 @@ struct scrub {
     const struct repo_scrub_sink *sink;
     struct repo_scrub_result *result;
     enum repo_verify_level level;
+    bool makes_parity;
     struct verify verify;
     struct scrub_state state;
     struct badset before;  /* the list when the pass began */
@@ -221,7 +222,7 @@ keep_parity(struct scrub *s, const struct pack_id *id, struct err *err)
     struct scrub_parity p;
     int rc;
 
-    if (scrub_keep_parity(s->repo, id, &p, err) < 0)
+    if (scrub_keep_parity(s->repo, id, s->makes_parity, &p, err) < 0)
         return -1;
     parity_name(id, name);
     s->result->parity_made += p.is_made;
@@ -382,6 +383,7 @@ run(struct scrub *s, struct err *err)
 
     if (scrub_state_load(s->repo, &s->state, err) < 0)
         return -1;
+    s->makes_parity = repo_private_makes_parity(s->repo);
     begin(s);
     if (save(s, true, err) < 0)
         return -1;

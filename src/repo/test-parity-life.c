@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parity comes and goes with its pack; crashes, readers and full stores while a
  * pack is repaired. */
+#include <sys/wait.h>
+
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/effect.h"
 #include "base/mem.h"
 #include "repo/collect.h"
 #include "repo/repo-keys.h"
@@ -287,6 +292,101 @@ no_room_for_parity_is_no_error(void)
     CHECK(lacked);
 }
 
+/* ---- kill -9 ---- */
+
+/* A scrub of its own process, killed at effect `n`. False: it ended before. */
+static bool
+is_killed(unsigned n, bool is_after)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        struct repo_scrub_result r;
+        struct testing_heard h;
+        struct repo *repo;
+        struct err err;
+        char at[64];
+
+        (void)snprintf(at, sizeof at, "scrub:%u:%s", n,
+                       is_after ? "after" : "before");
+        (void)setenv("VMKEEP_CRASH_AT", at, 1); // NOLINT: no other thread
+        effect_init();
+        effect_flow_set("scrub");
+        repo = testing_repo_open((struct blob_fault_plan){ 0 });
+        _exit(testing_try_scrub(repo, REPO_VERIFY_FRAMES, &h, &r, &err) < 0);
+    }
+    CHECK_INT(pid, >, 0);
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0
+                            : WTERMSIG(status) == SIGKILL);
+    return WIFSIGNALED(status);
+}
+
+/* What is damaged, in which of the three ways. */
+static void
+damage(unsigned way, const struct testing_subject *s)
+{
+    CLEANUP(blob_free) struct blob *b = testing_blob();
+    struct err err = { 0 };
+
+    if (way != 1)
+        testing_flip(s->name, s->pack_len / 3);
+    if (way == 0)
+        testing_flip(s->parity, s->object_len - 9);
+    if (way == 1)
+        CHECK_OK(blob_remove(b, s->parity, &err), &err);
+    if (way == 2)
+        testing_replace(s->name, s->pack, s->pack_len - 100);
+}
+
+static bool
+try_kill(unsigned way, unsigned n, bool is_after,
+         const struct testing_subject *s, const char *id)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(mem_free) uint8_t *bad = NULL;
+    struct testing_heard h;
+    size_t len = 0;
+    bool killed;
+
+    damage(way, s);
+    bad = testing_load(s->name, &len);
+    killed = is_killed(n, is_after);
+    CHECK(testing_is_as(s->name, bad, len) ||
+          testing_is_as(s->name, s->pack, s->pack_len));
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK(testing_reads(repo, id));
+    (void)testing_scrub(repo, &h);
+    CHECK_INT(h.damages + h.affected, ==, 0);
+    CHECK(testing_is_as_written(s));
+    CHECK(testing_reads(repo, id));
+    return killed;
+}
+
+/* At each side effect: as good as before or repaired, and the next one ends. */
+static void
+kill_9_in_a_repair_does_no_harm(void)
+{
+    const char *check = getenv("VMKEEP_CHECK"); // NOLINT: no other thread
+    bool is_full = check != NULL && strcmp(check, "full") == 0;
+    char id[REPO_ID_SIZE];
+
+    for (unsigned way = 0; way < 3; way++) {
+        struct testing_subject s;
+        unsigned n = 0;
+
+        repo_close(testing_parity_repo(true, id));
+        testing_subject_of(&s, "ppm"[way], id);
+        while (try_kill(way, ++n, false, &s, id))
+            if (is_full) /* else: before the next one is nearly the same */
+                (void)try_kill(way, n, true, &s, id);
+        CHECK_INT(n, >, 8); /* a repair has so many */
+        testing_subject_fini(&s);
+        testing_dir_remove();
+    }
+}
+
 /* ---- others put it right meanwhile; what passes by itself ---- */
 
 struct other {
@@ -555,6 +655,7 @@ main(void)
         { "where nothing can be written it is told",
           where_nothing_can_be_written_it_is_told },
         { "no room for parity is no error", no_room_for_parity_is_no_error },
+        { "kill -9 in a repair does no harm", kill_9_in_a_repair_does_no_harm },
         { "what is right at the second look is not damaged",
           what_is_right_at_the_second_look_is_not_damaged },
         { "a repaired pack is not called damaged",

@@ -396,6 +396,56 @@ without_it_all_is_as_before(void)
     testing_dir_remove();
 }
 
+/* A repository that was made without it, or by an older vmkeep. */
+static void
+it_can_be_added_later(void)
+{
+    struct repo_secret none = { 0 };
+    char id[REPO_ID_SIZE];
+    struct repo *repo, *before;
+    CLEANUP(mem_free) uint8_t *cfg = NULL;
+    CLEANUP(mem_free) uint8_t *now = NULL;
+    struct repo_scrub_result r;
+    struct testing_heard h;
+    struct err err = { 0 };
+    bool was_set = true;
+    size_t len = 0;
+
+    testing_dir_make();
+    testing_has_parity = false;
+    before = testing_repo_create(true);
+    testing_make_disk(1);
+    testing_backup(before, NULL, id);
+    cfg = testing_load("repo.cfg", &len);
+    cfg[16 + 3] ^= 0x40; /* a bit that somebody newer knows */
+    le_put32(cfg + 124, crc_32c(0, cfg, 124));
+    testing_replace("repo.cfg", cfg, len);
+    CHECK_OK(repo_open(testing_blob(), &none, &repo, &err), &err);
+    CHECK_OK(repo_add_parity(repo, &was_set, &err), &err);
+    CHECK(!was_set);
+    CHECK_OK(repo_add_parity(repo, &was_set, &err), &err);
+    CHECK(was_set);
+    now = testing_load("repo.cfg", &len);
+    cfg[16] |= 1;
+    le_put32(cfg + 124, crc_32c(0, cfg, 124));
+    CHECK(memcmp(now, cfg, len) == 0);
+    repo_close(repo);
+    /* Who had it open learns of it at his next scrub. */
+    CHECK(!repo_info_get(before)->makes_parity);
+    r = testing_scrub(before, &h);
+    CHECK_INT(r.parity_made, ==, 2);
+    CHECK_INT(r.damages, ==, 0);
+    repo_close(before);
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    CHECK(repo_info_get(repo)->makes_parity);
+    testing_check_quiet(repo);
+    testing_make_disk(500);
+    testing_backup(repo, id, id);
+    CHECK_INT(testing_count_parities(repo), ==, 4);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
 /* ---- wrong parity ---- */
 
 static void
@@ -521,6 +571,7 @@ main(void)
         { "a restore does not wait for the scrub",
           a_restore_does_not_wait_for_the_scrub },
         { "without it all is as before", without_it_all_is_as_before },
+        { "it can be added later", it_can_be_added_later },
         { "forged fields do no harm", forged_fields_do_no_harm },
         { "parity of something else does no harm",
           parity_of_something_else_does_no_harm },

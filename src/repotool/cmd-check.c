@@ -183,6 +183,22 @@ tell_stop(struct err *err)
     return -1;
 }
 
+/* Of all packs that are there: a pass that was begun before has to begin anew.
+ */
+static int
+add_parity(struct repo *repo, struct repo_scrub_options *o, struct err *err)
+{
+    bool was_set = false;
+
+    if (repo_add_parity(repo, &was_set, err) < 0)
+        return -1;
+    if (was_set)
+        return 0;
+    printf("From now on parity is made for each pack.\n");
+    o->restarts = true;
+    return 0;
+}
+
 int
 cmd_check(const struct repotool *t, struct err *err)
 {
@@ -198,7 +214,8 @@ cmd_check(const struct repotool *t, struct err *err)
     struct repo_scrub_result r;
     int rc;
 
-    if (repotool_open(t, t->verify_level == 0, &repo, err) < 0)
+    if (repotool_open(t, t->verify_level == 0, &repo, err) < 0 ||
+        (t->adds_parity && add_parity(repo, &o, err) < 0))
         return -1;
     o.level = t->verify_level == 0 ? REPO_VERIFY_STRIPES : REPO_VERIFY_FRAMES;
     interrupt_catch();

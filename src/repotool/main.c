@@ -108,6 +108,7 @@ static const char options_help[] =
     "      --rate MIB              check: so many MiB a second\n"
     "      --index-budget MIB      import, index, stats: of an index that is larger only one\n"
     "                              chunk in 128 is looked up at first (32768)\n"
+    "      --add-parity            check: make parity from now on, and for what is there\n"
     "      --restart               check: from the begin, not where the last one stopped\n"
     "      --undelete-window TIME  gc: a deleted backup can be taken back so long (2d)\n"
     "      --grace TIME            gc: and its data is removed so long after that (2d)\n"
@@ -327,6 +328,7 @@ enum {
     OPT_NO_ENCRYPTION = 256,
     OPT_NO_PARITY,
     OPT_CHUNK_SIZE,
+    OPT_ADD_PARITY,
     OPT_PARENT,
     OPT_RESUME,
     OPT_UID,
@@ -358,6 +360,7 @@ static const struct option long_options[] = {
     { "passphrase-file", required_argument, NULL, 'p' },
     { "no-encryption", no_argument, NULL, OPT_NO_ENCRYPTION },
     { "no-parity", no_argument, NULL, OPT_NO_PARITY },
+    { "add-parity", no_argument, NULL, OPT_ADD_PARITY },
     { "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
     { "parent", required_argument, NULL, OPT_PARENT },
     { "resume", required_argument, NULL, OPT_RESUME },
@@ -476,6 +479,9 @@ take_option(struct repotool *t, int c, struct err *err)
         return 0;
     case OPT_NO_ENCRYPTION:
         t->is_unencrypted = true;
+        return 0;
+    case OPT_ADD_PARITY:
+        t->adds_parity = true;
         return 0;
     case OPT_NO_PARITY:
         t->has_no_parity = true;

@@ -35,6 +35,7 @@ struct repotool {
     bool verifies_writes;  /* import: decode every chunk again */
     bool is_unencrypted;
     bool has_no_parity; /* init */
+    bool adds_parity;   /* check */
     bool is_quiet;
     bool is_json;
     bool overwrites;
