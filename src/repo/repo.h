@@ -325,6 +325,9 @@ enum repo_verify_level {
 struct repo_verify_sink {
     /* One thing that is wrong: the object ("p/.../3") and the cause. */
     void (*damage)(void *arg, const char *object, const char *cause);
+    /* Of the packs with damage: restores read this one from its parity, and a
+     * scrub repairs it; it affects no backup. */
+    void (*repairable)(void *arg, const char *object);
     /* A backup that some damage affects; called once per backup and disk,
      * after all damages. `lost_bytes` of the disk cannot be read. */
     void (*affected)(void *arg, const struct repo_entry *backup,

@@ -358,6 +358,85 @@ a_restore_does_not_wait_for_the_scrub(void)
     }
 }
 
+struct verified {
+    unsigned damages, repairable, affected;
+};
+
+static void
+verify_damage_heard(void *arg, const char *object, const char *cause)
+{
+    ((struct verified *)arg)->damages++;
+}
+
+static void
+verify_repairable_heard(void *arg, const char *object)
+{
+    ((struct verified *)arg)->repairable++;
+}
+
+static void
+verify_affected_heard(void *arg, const struct repo_entry *backup,
+                      const char *disk, uint64_t lost_bytes)
+{
+    ((struct verified *)arg)->affected++;
+}
+
+static struct verified
+verify(enum repo_verify_level level)
+{
+    CLEANUP(repo_close)
+    struct repo *repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    struct verified v = { 0 };
+    struct repo_verify_sink sink = { .damage = verify_damage_heard,
+                                     .repairable = verify_repairable_heard,
+                                     .affected = verify_affected_heard,
+                                     .arg = &v };
+    struct err err = { 0 };
+    uint64_t damages = 0;
+
+    CHECK_OK(repo_verify(repo, level, 2, &sink, &damages, &err), &err);
+    CHECK((damages > 0) == (v.damages > 0));
+    return v;
+}
+
+/* What a restore reads is not called lost. */
+static void
+verify_says_what_can_be_repaired(void)
+{
+    char id[REPO_ID_SIZE];
+    struct testing_subject s;
+
+    repo_close(testing_parity_repo(true, id));
+    for (unsigned kind = 0; kind < 2; kind++) {
+        size_t places[4];
+
+        testing_subject_of(&s, "pm"[kind], id);
+        places[0] = 3; /* header, a frame, footer, trailer */
+        places[1] = s.pack_len / 2;
+        places[2] = le_get64(s.pack + s.pack_len - PACK_TRAILER_SIZE + 16) + 30;
+        places[3] = s.pack_len - 1;
+        for (unsigned p = 0; p < ARRAY_SIZE(places); p++) {
+            testing_flip(s.name, places[p]);
+            for (unsigned level = 0; level <= REPO_VERIFY_TREES; level++) {
+                struct verified v = verify(level);
+
+                CHECK_INT(v.damages, >=, 1);
+                CHECK_INT(v.repairable, ==, 1);
+                CHECK_INT(v.affected, ==, 0);
+            }
+            testing_replace(s.name, s.pack, s.pack_len);
+        }
+        testing_subject_fini(&s);
+    }
+    testing_subject_of(&s, 'p', id);
+    for (unsigned i = 1; i < 4; i++)
+        testing_flip(s.name, s.head.stripe * i * 9);
+    CHECK_INT(verify(REPO_VERIFY_TREES).repairable, ==, 0);
+    CHECK_INT(verify(REPO_VERIFY_TREES).affected, ==, 1);
+    testing_subject_fini(&s);
+    testing_dir_remove();
+}
+
 /* It is not made where nobody asked for it, but kept and used where it is. */
 static void
 without_it_all_is_as_before(void)
@@ -570,6 +649,8 @@ main(void)
           parity_that_is_damaged_is_made_again },
         { "a restore does not wait for the scrub",
           a_restore_does_not_wait_for_the_scrub },
+        { "verify says what can be repaired",
+          verify_says_what_can_be_repaired },
         { "without it all is as before", without_it_all_is_as_before },
         { "it can be added later", it_can_be_added_later },
         { "forged fields do no harm", forged_fields_do_no_harm },

@@ -198,6 +198,9 @@ look_at_chunk(struct walk *w, const struct tree_entry *said, bool *ret,
         return is_damage(err) ? 0 : -1;
     }
     pack = pack_of(e, FRAME_DATA);
+    *ret = verify_is_repairable(w->v, &pack);
+    if (*ret)
+        return 0;
     end8 = (uint64_t)e->loc.off8 + e->loc.flen / 8;
     state = verify_state_of(w->v, &pack, e->loc.off8, end8);
     *ret = state != VERIFY_BAD;

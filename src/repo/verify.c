@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "codec/keys-slot.h"
 #include "repo/packset.h"
+#include "repo/parity.h"
 #include "repo/repo-id.h"
 
 #define WORKERS_MAX 8 /* with a window of 16 MiB each */
@@ -137,6 +138,43 @@ verify_state_of(struct verify *v, const struct pack_id *pack, uint64_t from8,
     }
     unlock(v);
     return state;
+}
+
+bool
+verify_is_repairable(struct verify *v, const struct pack_id *pack)
+{
+    bool is;
+
+    lock(v);
+    is = packset_get(&v->repairable, pack) == 2;
+    unlock(v);
+    return is;
+}
+
+/* Of the damaged packs; one after the other, for each takes 64 MiB. */
+static void NO_TSA
+find_repairable(struct verify *v)
+{
+    for (size_t i = 0; i < v->bad_count; i++) {
+        CLEANUP(mem_free) uint8_t *made = NULL;
+        const struct pack_id *id = &v->bad[i].pack;
+        struct parity_repair ignored;
+        char name[PACK_NAME_SIZE];
+        size_t len = 0;
+        struct err err;
+
+        if (packset_get(&v->repairable, id) != 0)
+            continue;
+        if (parity_rebuild(v->repo->blob, id, &made, &len, &ignored, &err) <
+            0) {
+            packset_set(&v->repairable, id, 1);
+            continue;
+        }
+        packset_set(&v->repairable, id, 2);
+        pack_name(id, name);
+        if (v->sink->repairable != NULL)
+            v->sink->repairable(v->sink->arg, name);
+    }
 }
 
 /* ---- the small objects ---- */
@@ -289,6 +327,8 @@ check_packs(struct verify *v, unsigned wanted, struct err *err)
             rc = -1;
         }
     }
+    if (rc == 0)
+        find_repairable(v);
     if (rc == 0 && v->level == REPO_VERIFY_FRAMES) /* else the walk tells */
         rc = verify_missing(v, l.packs, l.count, err);
     pthread_mutex_destroy(&l.mutex);
@@ -333,6 +373,7 @@ repo_verify(struct repo *repo, enum repo_verify_level level, unsigned threads,
     rc = run(&v, threads, err);
     *ret_damages = v.damages;
     free(v.bad);
+    packset_fini(&v.repairable);
     pthread_mutex_destroy(&v.mutex);
     return rc;
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "repo/badset.h"
+#include "repo/packset.h"
 #include "repo/repo-private.h"
 
 extern struct role verify_lock;
@@ -31,6 +32,7 @@ struct verify {
     pthread_mutex_t mutex;               /* what verify_lock stands for */
     struct verify_bad *bad GUARDED_BY(verify_lock);
     size_t bad_count GUARDED_BY(verify_lock);
+    struct packset repairable GUARDED_BY(verify_lock); /* 1: no, 2: yes */
     uint64_t damages GUARDED_BY(verify_lock);
     uint64_t done GUARDED_BY(verify_lock); /* bytes read */
     uint64_t all;                          /* [C] bytes to read */
@@ -57,6 +59,8 @@ void verify_damage_pack(struct verify *v, const struct pack_id *pack,
                         const char *cause);
 /* The pack was repaired: what was said of it is over. */
 void verify_forget(struct verify *v, const struct pack_id *pack);
+/* Is what is wrong with that pack put right by its parity? */
+bool verify_is_repairable(struct verify *v, const struct pack_id *pack);
 /* What is known of that part? */
 enum verify_state verify_state_of(struct verify *v, const struct pack_id *pack,
                                   uint64_t from8, uint64_t to8);

@@ -180,6 +180,14 @@ on_damage(void *arg, const char *object, const char *cause)
 }
 
 static void
+on_repairable(void *arg, const char *object)
+{
+    printf(
+        "repairable: %s: restores read it from its parity, \"vmkeep repo check\" repairs it\n",
+        object);
+}
+
+static void
 on_affected(void *arg, const struct repo_entry *backup, const char *disk,
             uint64_t lost_bytes)
 {
@@ -209,6 +217,7 @@ cmd_verify(const struct repotool *t, struct err *err)
     CLEANUP(repo_close) struct repo *repo = NULL;
     struct progress p;
     struct repo_verify_sink sink = { .damage = on_damage,
+                                     .repairable = on_repairable,
                                      .affected = on_affected,
                                      .progress = on_progress,
                                      .arg = &p };

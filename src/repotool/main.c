@@ -108,7 +108,7 @@ static const char options_help[] =
     "      --rate MIB              check: so many MiB a second\n"
     "      --index-budget MIB      import, index, stats: of an index that is larger only one\n"
     "                              chunk in 128 is looked up at first (32768)\n"
-    "      --add-parity            check: make parity from now on, and for what is there\n"
+    "      --add-parity            check: make parity from now on, for what is there too\n"
     "      --restart               check: from the begin, not where the last one stopped\n"
     "      --undelete-window TIME  gc: a deleted backup can be taken back so long (2d)\n"
     "      --grace TIME            gc: and its data is removed so long after that (2d)\n"
