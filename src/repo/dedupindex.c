@@ -201,12 +201,12 @@ open_all(struct dedupindex *d, const struct blob_names *names, struct set *set,
         sums->bytes += segment_size(s);
         if (!set->is_sampled &&
             (sums->bytes > d->repo->index_budget ||
-             sums->memory + segment_memory(s) > DEDUPINDEX_MEMORY)) {
+             sums->memory + segment_memory(s) > d->repo->index_memory)) {
             segment_close(s);
             return false;
         }
         if (segment_entry_pages(s) == 0 || /* it has no hooks */
-            sums->memory + segment_memory(s) > DEDUPINDEX_MEMORY) {
+            sums->memory + segment_memory(s) > d->repo->index_memory) {
             segment_close(s);
             continue;
         }
@@ -235,7 +235,8 @@ open_set(struct dedupindex *d, const struct blob_names *names, struct set *set,
 
 /* The smallest first: they are the ones that every look-up would read. */
 static void
-load_filters(struct set *set, struct dedupindex_sums *sums)
+load_filters(const struct dedupindex *d, struct set *set,
+             struct dedupindex_sums *sums)
 {
     size_t bytes = 0;
 
@@ -243,7 +244,7 @@ load_filters(struct set *set, struct dedupindex_sums *sums)
         size_t size = segment_filter_size(set->segments[i]);
 
         if (bytes + size > DEDUPINDEX_FILTERS ||
-            sums->memory + size > DEDUPINDEX_MEMORY)
+            sums->memory + size > d->repo->index_memory)
             break;
         segment_load_filter(set->segments[i]);
         bytes += size;
@@ -270,7 +271,7 @@ read_set(struct dedupindex *d, struct dedupindex_sums *sums)
     open_set(d, &names, set, sums);
     qsort(set->segments, set->count, sizeof(struct segment *),
           compare_segments);
-    load_filters(set, sums);
+    load_filters(d, set, sums);
     return set;
 }
 
@@ -340,6 +341,22 @@ dedupindex_sums_get(struct dedupindex *d)
     set_unref_locked(set);
     unlock(d);
     return sums;
+}
+
+int
+dedupindex_look(struct repo *repo, struct dedupindex_sums *ret, struct err *err)
+{
+    CLEANUP(dedupindex_free) struct dedupindex *d = dedupindex_new(repo);
+    CLEANUP(blob_names_fini) struct blob_names names = { 0 };
+    struct set *set;
+
+    if (blob_list(repo->blob, "x/", &names, err) < 0)
+        return -1;
+    set = xcalloc(1, sizeof *set);
+    set->refs = 1;
+    open_set(d, &names, set, ret);
+    set_unref(d, set);
+    return 0;
 }
 
 /* ---- footers ---- */

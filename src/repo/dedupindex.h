@@ -4,7 +4,7 @@
  * One for each backup that is written. It reads the segments (segment.h) when
  * it is asked for the first time, and believes none of them: what they say is
  * used only after docs/formats/index.md, "It is only a hint".
- * Memory: DEDUPINDEX_MEMORY for fences and filters, DEDUPINDEX_FOOTERS for
+ * Memory: DEDUPINDEX_MEMORY (repo->index_memory) for fences and filters, DEDUPINDEX_FOOTERS for
  * footers of packs, however large the repository. An index that is larger than
  * that allows, or than repo_index_set_budget() said, is sampled: one chunk in
  * 128 is looked up, the others in the footers to which these lead.
@@ -52,6 +52,12 @@ struct dedupindex_sums {
 /* Reads the segments, if that was not done yet. */
 struct dedupindex_sums dedupindex_sums_get(struct dedupindex *d)
     EXCLUDES(dedupindex_lock);
+
+/* What a backup that begins now would know, without the filters. Whoever may
+ * read no footer knows nothing; this tells what the others would.
+ *   errors  those of listing the segments; one that is bad is counted */
+int dedupindex_look(struct repo *repo, struct dedupindex_sums *ret,
+                    struct err *err) NODISCARD;
 
 /* May packs of this session be referred to, as the log says? */
 bool dedupindex_is_usable(struct repo *repo, const struct segment_pack *pack);

@@ -305,6 +305,7 @@ repo_index_maintain(struct repo *repo, bool rebuilds,
                     struct repo_index_result *ret, struct err *err)
 {
     CLEANUP(list_fini) struct list l = { 0 };
+    struct dedupindex_sums sums;
     bool is_again = true;
 
     *ret = (struct repo_index_result){ 0 };
@@ -319,14 +320,14 @@ repo_index_maintain(struct repo *repo, bool rebuilds,
         if (one_round(repo, &l, ret, &is_again, err) < 0)
             return -1;
     }
-    if (blob_sync(repo->blob, err) < 0)
+    if (blob_sync(repo->blob, err) < 0 || dedupindex_look(repo, &sums, err) < 0)
         return -1;
     for (size_t i = 0; i < l.count; i++) {
         ret->segments++;
         ret->chunks += segment_head_get(l.segments[i])->entries;
         ret->bytes += segment_size(l.segments[i]);
     }
-    ret->is_sampled = ret->bytes > repo->index_budget;
+    ret->is_sampled = sums.is_sampled;
     return 0;
 }
 

@@ -18,7 +18,8 @@ struct repo_index_result {
     uint64_t merged;   /* that became part of others */
     uint64_t packs;    /* listed anew, from their footers */
     uint64_t unread;   /* packs whose footer cannot be read */
-    bool is_sampled; /* it is larger than the budget: repo_index_set_budget() */
+    bool is_sampled; /* by backups: more than repo_index_set_budget() or memory
+                      */
 };
 
 /* An index that is larger than that is sampled by the backups of this host: it

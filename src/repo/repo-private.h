@@ -26,6 +26,7 @@ struct repo {
     struct redirect *moves;    /* [C] */
     struct segcache *segcache; /* [C] or NULL */
     uint64_t index_budget;     /* [C] bytes; a larger index is sampled */
+    size_t index_memory;       /* [C] DEDUPINDEX_MEMORY; tests have less */
     pthread_mutex_t mutex;     /* of the two below */
     struct frame_ctx *ctxs[REPO_PRIVATE_CTXS];
     unsigned ctx_count;

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "codec/format.h"
 #include "repo/copies.h"
+#include "repo/dedupindex.h"
 #include "repo/repo-cfg.h"
 #include "repo/repo-id.h"
 #include "repo/repo-index.h"
@@ -80,6 +81,7 @@ repo_new(struct blob *blob, const struct repo_cfg *cfg)
     repo->info.format_version = FORMAT_VERSION;
     repo->info.created_unix_s = cfg->created_unix_s;
     repo->index_budget = REPO_INDEX_BUDGET;
+    repo->index_memory = DEDUPINDEX_MEMORY;
     pthread_mutex_init(&repo->mutex, NULL);
     return repo;
 }

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "repo/copies.h"
+#include "repo/dedupindex.h"
 #include "repo/parity.h"
 
 static int
@@ -47,8 +48,10 @@ static int
 count_index(struct repo *repo, struct repo_stats *s, struct err *err)
 {
     CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+    struct dedupindex_sums sums;
 
-    if (blob_list(repo->blob, "x/", &n, err) < 0)
+    if (blob_list(repo->blob, "x/", &n, err) < 0 ||
+        dedupindex_look(repo, &sums, err) < 0)
         return -1;
     for (size_t i = 0; i < n.count; i++) {
         uint64_t size = 0;
@@ -58,7 +61,7 @@ count_index(struct repo *repo, struct repo_stats *s, struct err *err)
             return -1;
         s->index_bytes += size;
     }
-    s->index_is_sampled = s->index_bytes > repo->index_budget;
+    s->index_is_sampled = sums.is_sampled;
     return 0;
 }
 

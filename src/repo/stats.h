@@ -19,7 +19,7 @@ struct repo_stats {
     size_t dead_packs;
     uint64_t dead_bytes;
     uint64_t index_bytes;  /* of all segments, also of sessions at work */
-    bool index_is_sampled; /* that is more than repo_index_set_budget() says */
+    bool index_is_sampled; /* by backups: repo_index_set_budget(), or memory */
     size_t bad_frames;
     size_t bad_frames_healed; /* of these: with a whole copy */
 };

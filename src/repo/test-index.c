@@ -25,10 +25,10 @@
 
 /* A disk of the chunks first .. first + count - 1, without a parent. */
 static uint64_t
-back_up_by(struct repo *repo, unsigned threads, unsigned first, unsigned count,
-           char id[REPO_ID_SIZE])
+back_up(struct repo *repo, unsigned first, unsigned count,
+        char id[REPO_ID_SIZE])
 {
-    struct repo_backup_options o = { .threads = threads, .level = 1 };
+    struct repo_backup_options o = { .threads = 2, .level = 1 };
     CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
     struct repo_progress g;
     struct err err = { 0 };
@@ -48,13 +48,6 @@ back_up_by(struct repo *repo, unsigned threads, unsigned first, unsigned count,
     if (id != NULL)
         memcpy(id, repo_backup_id(b), REPO_ID_SIZE);
     return g.dup_bytes / CHUNK;
-}
-
-static uint64_t
-back_up(struct repo *repo, unsigned first, unsigned count,
-        char id[REPO_ID_SIZE])
-{
-    return back_up_by(repo, 2, first, count, id);
 }
 
 static void
@@ -478,104 +471,6 @@ what_is_kept_has_a_bound(void)
     CHECK(rmdir(cache) == 0);
 }
 
-/* ---- sampled ---- */
-
-/* The first of the chunks first .. first + count - 1 that is a hook. */
-static unsigned
-first_hook(struct repo *repo, unsigned first, unsigned count)
-{
-    CLEANUP(mem_free) uint8_t *chunk = xcalloc(1, CHUNK);
-    uint8_t id[HASH_SIZE];
-
-    for (unsigned c = first; c < first + count; c++) {
-        testing_fill(chunk, CHUNK, c);
-        hash_hmac(&repo->keys.id, chunk, CHUNK, id);
-        if (segment_is_hook(id))
-            return c;
-    }
-    return first + count;
-}
-
-/* In clear, where ids are the same in each run. */
-static void
-of_an_index_that_is_too_large_hooks_are_looked_up(void)
-{
-    const unsigned count = 1100; /* two packs */
-    CLEANUP(repo_close) struct repo *repo = NULL;
-    struct repo_index_result r;
-    char id[REPO_ID_SIZE];
-    struct err err = { 0 };
-    unsigned hook, begin;
-
-    testing_dir_make();
-    repo = testing_repo_create(false);
-    (void)back_up(repo, 0, count, NULL);
-    CHECK_INT(count_objects("p/"), ==, 2);
-    hook = first_hook(repo, 0, count);
-    CHECK_INT(hook, <, 900); /* of the first pack */
-    CHECK_OK(repo_index_maintain(repo, false, &r, &err), &err);
-    CHECK(!r.is_sampled);
-    repo_index_set_budget(repo, r.bytes - 1);
-    CHECK_OK(repo_index_maintain(repo, false, &r, &err), &err);
-    CHECK(r.is_sampled);
-    /* All from the first hook on, in the second pack too. */
-    CHECK_INT(back_up_by(repo, 1, 0, count, id), ==, count - hook);
-    check_reads(repo, id, 0, count);
-    /* What has no hook is not found; what is between two is. */
-    begin = hook + 1;
-    CHECK_INT(back_up_by(repo, 1, begin, 4, id), ==, 0);
-    check_reads(repo, id, begin, 4);
-    repo_index_set_budget(repo, (uint64_t)1 << 30);
-    CHECK_INT(back_up_by(repo, 1, 0, count, id), ==, count);
-    testing_check_sound(repo);
-    repo_close(TAKE(repo));
-    testing_dir_remove();
-}
-
-static void
-a_sampled_index_takes_a_part_of_the_memory(void)
-{
-    CLEANUP(repo_close) struct repo *repo = NULL;
-    CLEANUP(mem_free) uint8_t(*ids)[SEGMENT_ID] = xcalloc(300000, SEGMENT_ID);
-    struct dedupindex_sums sums[2];
-    struct err err = { 0 };
-    unsigned failed = 0;
-    size_t hooks = 0;
-
-    testing_dir_make();
-    repo = testing_repo_create(true);
-    {
-        CLEANUP(segment_writer_free)
-        struct segment_writer *w =
-            segment_writer_new(repo->blob, repo->uuid, NULL, 100000);
-        struct segment_hit place = { .off8 = 100, .flen = 4096 };
-
-        for (unsigned i = 0; i < 300000; i++) {
-            le_put64(ids[i], testing_random());
-            le_put64(ids[i] + 8, testing_random());
-            hooks += segment_is_hook(ids[i]);
-            segment_writer_add(w, ids[i], &place);
-        }
-        segment_writer_finish(w, &failed, &err);
-        CHECK_INT(failed, ==, 0);
-    }
-    CHECK_INT(hooks, >, 2000);
-    for (unsigned i = 0; i < 2; i++) {
-        CLEANUP(dedupindex_free) struct dedupindex *d = dedupindex_new(repo);
-
-        repo_index_set_budget(repo, i == 0 ? 1 << 20 : 1 << 30);
-        sums[i] = dedupindex_sums_get(d);
-        CHECK(sums[i].is_sampled == (i == 0));
-        CHECK_INT(sums[i].segments, ==, 3);
-        /* They are sorted then: hooks first. */
-        CHECK_INT(dedupindex_count(d, ids, i == 0 ? 300000 : 3000), ==,
-                  i == 0 ? hooks : 3000);
-    }
-    CHECK_INT(sums[0].memory, <, sums[1].memory / 100);
-    repo_close(TAKE(repo));
-    testing_dir_remove();
-}
-
 /* ---- segments ---- */
 
 static void
@@ -718,10 +613,6 @@ main(void)
         { "what was read is kept on this host",
           what_was_read_is_kept_on_this_host },
         { "what is kept has a bound", what_is_kept_has_a_bound },
-        { "of an index that is too large hooks are looked up",
-          of_an_index_that_is_too_large_hooks_are_looked_up },
-        { "a sampled index takes a part of the memory",
-          a_sampled_index_takes_a_part_of_the_memory },
     };
 
     testing_seed(6);

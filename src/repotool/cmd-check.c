@@ -274,7 +274,9 @@ print_stats(const struct repo_stats *s, const struct repo_scrub_state *k)
     printf("Dead:         %s in %zu packs that no backup uses\n", dead,
            s->dead_packs);
     printf("Index:        %s%s\n", index,
-           s->index_is_sampled ? ", sampled: more than --index-budget" : "");
+           s->index_is_sampled
+               ? ", sampled: more than --index-budget or memory allows"
+               : "");
     printf("Damaged:      %zu frames, %zu of them with a whole copy\n",
            s->bad_frames, s->bad_frames_healed);
     print_time("Last check:   ", k->last_end_unix_s);

@@ -27,7 +27,7 @@ cmd_index(const struct repotool *t, struct err *err)
            (unsigned long long)r.chunks, (unsigned long long)r.segments, size);
     if (r.is_sampled)
         printf(
-            "Sampled: it is larger than --index-budget; one chunk in 128 is looked up at first\n");
+            "Sampled: it is larger than --index-budget or memory allows; one chunk in 128 is looked up at first\n");
     if (r.packs > 0)
         printf("Listed anew: %llu packs\n", (unsigned long long)r.packs);
     if (r.merged > 0)
