@@ -37,9 +37,25 @@ is_due(struct blob_fault *f, bool *ret_dead)
     if (f->plan.kind == BLOB_FAULT_CRASH && n >= f->plan.n)
         atomic_store(&f->is_dead, true);
     *ret_dead = atomic_load(&f->is_dead);
+    if (f->plan.kind == BLOB_FAULT_CALL && n == f->plan.n)
+        f->plan.call(f->plan.arg);
     return f->plan.kind != BLOB_FAULT_NONE &&
            f->plan.kind != BLOB_FAULT_GET_ERROR &&
-           f->plan.kind != BLOB_FAULT_BAD_PLACE && n == f->plan.n;
+           f->plan.kind != BLOB_FAULT_BAD_PLACE &&
+           f->plan.kind != BLOB_FAULT_FULL && f->plan.kind != BLOB_FAULT_CALL &&
+           n == f->plan.n;
+}
+
+/* A put fails by the plan. */
+static bool
+is_full(const struct blob_fault *f, bool is_due, const char *name)
+{
+    const char *spared = f->plan.object;
+
+    if (f->plan.kind != BLOB_FAULT_FULL)
+        return is_due && f->plan.kind == BLOB_FAULT_ERROR;
+    return atomic_load(&f->changes) >= f->plan.n &&
+           (spared == NULL || strncmp(name, spared, strlen(spared)) != 0);
 }
 
 static void
@@ -58,10 +74,10 @@ fault_put(struct blob *b, const char *name, const void *data, size_t len,
 
     if (is_dead)
         return dead(err);
+    if (is_full(f, due, name))
+        return err_set(err, ERR_NO_SPACE, "%s: no space (fault)", name);
     if (!due)
         return blob_put(f->inner, name, data, len, ret_existed, err);
-    if (f->plan.kind == BLOB_FAULT_ERROR)
-        return err_set(err, ERR_NO_SPACE, "%s: no space (fault)", name);
     if (f->plan.kind == BLOB_FAULT_TORN) {
         atomic_store(&f->is_dead, true);
         len = (size_t)((uint64_t)len * f->plan.torn_permille / 1000);
@@ -80,7 +96,7 @@ fault_replace(struct blob *b, const char *name, const void *data, size_t len,
 
     if (is_dead)
         return dead(err);
-    if (due && f->plan.kind == BLOB_FAULT_ERROR)
+    if (is_full(f, due, name))
         return err_set(err, ERR_NO_SPACE, "%s: no space (fault)", name);
     if (due && f->plan.kind == BLOB_FAULT_TORN) /* nothing is half replaced */
         atomic_store(&f->is_dead, true);

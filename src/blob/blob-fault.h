@@ -10,6 +10,9 @@
 enum blob_fault_kind {
     BLOB_FAULT_NONE,
     BLOB_FAULT_ERROR,     /* change n fails, nothing is done: NO_SPACE */
+    BLOB_FAULT_FULL,      /* from change n on no put succeeds: NO_SPACE; but
+                           * those whose names begin with `object`, if any */
+    BLOB_FAULT_CALL,      /* before change n, `call` */
     BLOB_FAULT_LOST,      /* change n is done, the answer is UNAVAILABLE */
     BLOB_FAULT_TORN,      /* put n stores a prefix and "crashes" */
     BLOB_FAULT_CRASH,     /* from change n on everything fails */
@@ -22,6 +25,8 @@ struct blob_fault_plan {
     uint64_t n;
     uint32_t torn_permille; /* how much of the object a torn put stores */
     const char *object;     /* kept: outlives the store */
+    void (*call)(void *arg);
+    void *arg;
 };
 
 /* `inner` is taken. */

@@ -226,6 +226,105 @@ chunks_that_are_gone_end_the_backup(void)
     run(ALL_GONE, true);
 }
 
+/* ---- at each change of the store that writers make ----------------------- */
+
+struct event {
+    enum what what;
+    struct repo *repo;
+    const struct plan *first, *half;
+    bool is_over;
+};
+
+static void
+on_change(void *arg)
+{
+    struct event *e = arg;
+
+    happen(e->what, e->repo, e->first, e->half);
+    e->is_over = true;
+}
+
+/* Eight writers that have found all of their chunks in packs of others; they
+ * end one after the other, and before change n of one of them it happens.
+ * False: it has fewer changes. */
+static bool
+run_at(enum what what, unsigned whose, uint64_t n)
+{
+    enum {
+        AT_WORK = 8
+    };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct plan first = plan_of(1), half = plan_of(1 + CHUNKS / 2);
+    struct plan mine[AT_WORK];
+    struct repo *repos[AT_WORK];
+    struct repo_backup *b[AT_WORK];
+    struct event event = { what, NULL, &first, &half, false };
+    struct blob_fault_plan plan = {
+        .kind = BLOB_FAULT_CALL, .n = n, .call = on_change, .arg = &event
+    };
+
+    testing_dir_make();
+    repo = testing_repo_create(n % 2 == 0);
+    event.repo = repo;
+    back_up(repo, &first);
+    back_up(repo, &half);
+    for (unsigned i = 0; i < AT_WORK; i++) {
+        mine[i] = plan_of(1);
+        repos[i] = testing_repo_open(
+            i == whose ? plan : (struct blob_fault_plan){ 0 });
+        b[i] = write_backup(repos[i], &mine[i], NULL);
+        if (!event.is_over)
+            wait_until_found(b[i]);
+    }
+    for (unsigned i = 0; i < AT_WORK; i++) {
+        struct err err = { 0 };
+
+        if (repo_backup_commit(b[i], "meta", 4, "uid", &err) < 0) {
+            /* Only who was robbed, and he is told. */
+            CHECK(what == REMOVED || what == ALL_GONE);
+            CHECK_INT(err.code, ==, ERR_CONFLICT);
+            repo_backup_free(TAKE(b[i]));
+            back_up(repos[i], &mine[i]);
+        }
+        repo_backup_free(b[i]);
+    }
+    for (unsigned i = 0; i < AT_WORK; i++) {
+        check_reads(repo, &mine[i]);
+        repo_close(repos[i]);
+    }
+    if (what == REWRITTEN || what == REMOVED || !event.is_over)
+        check_reads(repo, &half);
+    testing_check_sound(repo);
+    (void)collect(repo, true);
+    compact(repo);
+    (void)collect(repo, true);
+    (void)collect(repo, true);
+    for (unsigned i = 0; i < AT_WORK; i++)
+        check_reads(repo, &mine[i]);
+    testing_check_sound(repo);
+    testing_dir_remove();
+    return event.is_over;
+}
+
+/* F25. With few rounds: at every second one of one writer. */
+static void
+at_every_change_of_the_store(void)
+{
+    bool is_short = rounds < 10;
+    unsigned places = 0;
+
+    for (enum what what = CONDEMNED; what <= ALL_GONE; what++)
+        for (unsigned i = 0; i < (is_short ? 1 : 8); i++) {
+            unsigned whose = is_short ? what * 2 : i;
+            uint64_t n = is_short ? 1 + what % 2 : 1;
+
+            for (; run_at(what, whose, n); n += is_short ? 2 : 1)
+                places++;
+        }
+    printf("# at %u places\n", places);
+    CHECK_INT(places, >=, 8);
+}
+
 /* ---- all at once ---- */
 
 #define WRITERS 8
@@ -409,6 +508,7 @@ main(int argc, char **argv)
         { "moved chunks are referred to", moved_chunks_are_referred_to },
         { "chunks that are gone end the backup",
           chunks_that_are_gone_end_the_backup },
+        { "at every change of the store", at_every_change_of_the_store },
         { "writers, collectors and compactors at once",
           writers_collectors_and_compactors_at_once },
         { "space comes back", space_comes_back },
