@@ -60,25 +60,40 @@ check_equal "F24: $writers writers commit at once: all succeed" $failed 0
 check_equal "F24: and are listed" "$(listed | wc -w)" $((writers + 2))
 check "F24: and restore" all_restore
 
-# F25, F26
+# F25, F26: those that do not write are killed at any of their side effects.
+killed=0
+# victim FLOW ARGUMENT...
+victim() {
+    local flow=$1
+    shift
+    if [ $((RANDOM % 3)) = 0 ]; then
+        repo "$@" >>gc.log 2>&1 & victims+=($!)
+    else
+        VMKEEP_CRASH_AT=$flow:$((1 + RANDOM % 5)):$([ $((RANDOM % 2)) = 0 ] && echo before || echo after) \
+            "$vmkeep" repo "$@" >>gc.log 2>&1 & victims+=($!)
+    fi
+}
 for ((round = 0; round < rounds; round++)); do
     victims=()
-    repo gc -q --undelete-window 0 r >>gc.log 2>&1 & victims+=($!)
-    repo gc -q --undelete-window 0 r >>gc.log 2>&1 & victims+=($!)
-    repo compact -q --dead 2 r >>gc.log 2>&1 & victims+=($!)
+    repo delete r "$(listed | cut -d' ' -f1)" >>gc.log 2>&1 || true
+    victim repo-gc gc -q --undelete-window 0 r
+    victim repo-gc gc -q --undelete-window 0 r
+    victim compact compact -q --dead 2 r
     pids=()
     for ((i = 0; i < beside; i++)); do # half of them of a VM that is known
         import "$([ $((i % 2)) = 0 ] && echo new || echo vm)-$((round + i / 2))" $(((writers + round + i / 2) % (writers + rounds))).img & pids+=($!)
     done
-    oldest=$(listed | cut -d' ' -f1)
-    repo delete r "$oldest" >>gc.log 2>&1 || true
-    python3 -c 'import random, time; time.sleep(random.random() * 0.4)'
-    for pid in "${victims[@]}"; do [ $((RANDOM % 3)) = 0 ] || kill -9 "$pid" 2>/dev/null || true; done
     failed=0
     for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
-    wait "${victims[@]}" 2>/dev/null || true
+    for pid in "${victims[@]}"; do
+        ended=0
+        wait "$pid" 2>/dev/null || ended=$?
+        [ $ended -ne 137 ] || killed=$((killed + 1))
+    done
     [ $failed = 0 ] || break
-done
+done 2>/dev/null
+note "of $((3 * rounds)) collectors and compactors $killed were killed"
+[ $killed -ge $((rounds / 10)) ] || not_ok "F26: too few are killed"
 check_equal "F25: none of $beside writers fails while others collect, compact and die" $failed 0
 check "F25: and every backup restores" all_restore
 # What was deleted last is only dead for a compactor once a collector dropped it.

@@ -4,11 +4,11 @@
  * One for each backup that is written. It reads the segments (segment.h) when
  * it is asked for the first time, and believes none of them: what they say is
  * used only after docs/formats/index.md, "It is only a hint".
- * Memory: DEDUPINDEX_MEMORY (repo->index_memory) for fences and filters, DEDUPINDEX_FOOTERS for
- * footers of packs, however large the repository. An index that is larger than
- * that allows, or than repo_index_set_budget() said, is sampled: one chunk in
- * 128 is looked up, the others in the footers to which these lead.
- * Threads: any, but dedupindex_free().
+ * Memory: DEDUPINDEX_MEMORY (repo->index_memory) for fences and filters,
+ * DEDUPINDEX_FOOTERS for footers of packs, however large the repository. An
+ * index that is larger than that allows, or than repo_index_set_budget() said,
+ * is sampled: one chunk in 128 is looked up, the others in the footers to which
+ * these lead. Threads: any, but dedupindex_free().
  */
 #pragma once
 #include "base/mutex.h"

@@ -36,6 +36,10 @@
 
 #include "base/mem.h"
 
+/* Hosts whose clocks differ by less are not told apart. */
+#define CLOCK_SLACK_S 3600
+#define DOUBTFUL      INT64_MIN
+
 /* By type; a line each. */
 static const struct logstate_type types[] = {
     [COMMITLOG_OPEN] = { "OPEN", false, logstate_fold_open,
@@ -125,16 +129,28 @@ note_time(struct logstate *s, uint64_t seq, int64_t time)
     s->last_seq = seq;
 }
 
+/* Forward: what is believed. An entry that is not gets the time of the next one
+ * by which time went on: it was written before that. */
 int64_t *
 logstate_times(const struct logstate *s, int64_t now)
 {
     int64_t *times = xcalloc(s->time_count + 1, sizeof *times);
-    int64_t latest = 0;
+    int64_t latest = -1, next = now;
 
     for (size_t i = 0; i < s->time_count; i++) {
-        if (s->times[i] > latest && s->times[i] <= now)
-            latest = s->times[i];
+        int64_t t = s->times[i];
+
+        times[i] = DOUBTFUL;
+        if (t > now || t < latest - CLOCK_SLACK_S || t < 0)
+            continue;
+        latest = t > latest ? t : latest;
         times[i] = latest;
+    }
+    for (size_t i = s->time_count; i-- > 0;) {
+        if (times[i] == DOUBTFUL)
+            times[i] = next;
+        else if (times[i] == s->times[i])
+            next = times[i];
     }
     return times;
 }

@@ -131,9 +131,12 @@ void logstate_note_damage(struct logstate *s, uint64_t seq, const char *cause);
 /* Room for one more in an array that doubles at powers of two. */
 void *logstate_grow(void *array, size_t count, size_t size) NODISCARD;
 
-/* When entry i + 1 was written, at the latest clock seen before it: a clock
- * that is slow makes nothing old, one ahead of `now` is not believed.
- * Array of last_seq, the caller's to free(). */
+/* When entry i + 1 was written, as far as clocks can be believed: never earlier
+ * than what stands before it. A stamp ahead of `now`, or an hour behind one
+ * that stands before it, says nothing: its entry is taken for as young as it
+ * may be, which is `now` until another one follows. So neither who wrote nor
+ * who asks makes anything old by a clock that is wrong among right ones. Array
+ * of last_seq, the caller's to free(). */
 int64_t *logstate_times(const struct logstate *s, int64_t now) NODISCARD;
 
 /* Does the rule count? */

@@ -238,6 +238,165 @@ a_clock_that_is_wrong_by_ten_years_loses_nothing(void)
     testing_dir_remove();
 }
 
+/* ---- F28: times that others are given, under clocks that are wrong ---- */
+
+#define TEN_YEARS ((int64_t)3650 * DAY)
+
+static struct repo_gc_result
+collect_at(struct repo *repo, int64_t shift)
+{
+    struct repo_gc_options o = repo_gc_defaults();
+    struct repo_gc_result r;
+    struct err err = { 0 };
+
+    shift_clock(shift);
+    CHECK_OK(repo_gc(repo, &o, NULL, &r, &err), &err);
+    return r;
+}
+
+static void
+make_at(struct repo *repo, struct testing_disk *d, int64_t shift,
+        char ret_id[REPO_ID_SIZE])
+{
+    shift_clock(shift);
+    *d = (struct testing_disk){ .name = "vda", .size = 1 << 20, .log2 = 16 };
+    testing_disk_set(d, 1, TESTING_RANDOM, testing_random());
+    make(repo, d, ret_id);
+}
+
+static void
+delete_at(struct repo *repo, const char *id, int64_t shift)
+{
+    struct err err = { 0 };
+
+    shift_clock(shift);
+    CHECK_OK(repo_delete(repo, &id, 1, &err), &err);
+}
+
+/* A collector whose clock is behind takes nobody for dead, and leaves all the
+ * time that others were given. */
+static void
+a_collector_of_the_past_hurries_nobody(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct testing_disk d,
+        writers = { .name = "vda", .size = 1 << 20, .log2 = 16 };
+    CLEANUP(repo_close) struct repo *other = NULL;
+    CLEANUP(repo_view_close) struct repo_view *v = NULL;
+    char id[REPO_ID_SIZE], late[REPO_ID_SIZE];
+    const char *ids[] = { id };
+    struct repo_backup *b;
+    struct repo_gc_result r;
+    struct err err = { 0 };
+    unsigned n;
+    int rc;
+
+    testing_dir_make();
+    shift_clock(0);
+    repo = testing_repo_create(false);
+    CHECK_OK(testing_repo_try_open(&other, &err), &err);
+    make_at(repo, &d, 0, id);
+    b = begin(repo, &writers, NULL, &n);
+    CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
+    CHECK_OK(repo_view_pin(v, &err), &err);
+    delete_at(repo, id, 0);
+    r = collect_at(other, -TEN_YEARS);
+    CHECK_INT(r.killed_sessions + r.dropped_backups + r.removed_packs, ==, 0);
+    shift_clock(0);
+    write_chunk(b, n, &writers, 1, &err, &rc);
+    CHECK_OK(rc, &err);
+    CHECK_OK(repo_backup_commit(b, NULL, 0, NULL, &err), &err);
+    memcpy(late, repo_backup_id(b), sizeof late);
+    repo_backup_free(b);
+    repo_view_close(TAKE(v));
+    CHECK_OK(repo_hold_undelete(repo, ids, 1, &err), &err);
+    testing_backup_check(repo, id, &d);
+
+    /* Dropped and condemned by a good clock: the grace is kept. */
+    delete_at(repo, id, 0);
+    r = collect_at(repo, 3 * DAY);
+    CHECK_INT(r.dropped_backups, ==, 1);
+    CHECK(r.condemned_packs > 0 && r.removed_packs == 0);
+    CHECK_INT(collect_at(other, 3 * DAY - TEN_YEARS).removed_packs, ==, 0);
+    CHECK_INT(collect_at(repo, 4 * DAY).removed_packs, ==, 0);
+    CHECK_INT(collect_at(repo, 6 * DAY).removed_packs, >, 0);
+    testing_backup_check(repo, late, &writers);
+    testing_check_sound(repo);
+    testing_disk_fini(&d);
+    testing_disk_fini(&writers);
+    testing_dir_remove();
+}
+
+/* Nobody wrote for a month; then a host whose clock is wrong begins a backup
+ * and deletes one. */
+static void
+an_entry_of_another_time_has_all_its_time(int64_t wrong)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    CLEANUP(repo_close) struct repo *other = NULL;
+    struct testing_disk d[3],
+        writers = { .name = "vda", .size = 1 << 20, .log2 = 16 };
+    char ids[3][REPO_ID_SIZE], late[REPO_ID_SIZE];
+    const char *first[] = { ids[0] };
+    struct repo_backup *b;
+    struct repo_gc_result r;
+    struct err err = { 0 };
+    unsigned n;
+    int rc;
+
+    testing_dir_make();
+    shift_clock(0);
+    repo = testing_repo_create(false);
+    CHECK_OK(testing_repo_try_open(&other, &err), &err);
+    make_at(repo, &d[0], 0, ids[0]);
+    make_at(repo, &d[1], 0, ids[1]);
+    shift_clock(30 * DAY + wrong);
+    b = begin(repo, &writers, NULL, &n);
+    CHECK_OK(repo_hold_set(repo, ids[1], "for ever", &err), &err);
+    delete_at(repo, ids[0], 30 * DAY + wrong);
+    r = collect_at(other, 30 * DAY);
+    CHECK_INT(r.killed_sessions + r.dropped_backups, ==, 0);
+    CHECK_OK(repo_hold_undelete(other, first, 1, &err), &err);
+    delete_at(repo, ids[0], 30 * DAY + wrong);
+    write_chunk(b, n, &writers, 1, &err, &rc);
+    CHECK_OK(rc, &err);
+    CHECK_OK(repo_backup_commit(b, NULL, 0, NULL, &err), &err);
+    memcpy(late, repo_backup_id(b), sizeof late);
+    repo_backup_free(b);
+
+    /* And not more: another one writes, and two days later it is dropped. */
+    make_at(other, &d[2], 31 * DAY, ids[2]);
+    CHECK_INT(collect_at(other, 32 * DAY).dropped_backups, ==, 0);
+    CHECK_INT(collect_at(other, 34 * DAY).dropped_backups, ==, 1);
+    CHECK_INT(collect_at(other, 37 * DAY).removed_packs, >, 0);
+    /* A hold is no matter of time. */
+    first[0] = ids[1];
+    CHECK(repo_delete(other, first, 1, &err) < 0);
+    (void)collect_at(other, TEN_YEARS);
+    (void)collect_at(repo, -TEN_YEARS);
+    (void)collect_at(repo, TEN_YEARS + 3 * DAY);
+    testing_backup_check(repo, ids[1], &d[1]);
+    testing_backup_check(repo, ids[2], &d[2]);
+    testing_backup_check(repo, late, &writers);
+    testing_check_sound(repo);
+    for (unsigned i = 0; i < ARRAY_SIZE(d); i++)
+        testing_disk_fini(&d[i]);
+    testing_disk_fini(&writers);
+    testing_dir_remove();
+}
+
+static void
+a_host_of_the_past_has_all_its_time(void)
+{
+    an_entry_of_another_time_has_all_its_time(-TEN_YEARS);
+}
+
+static void
+a_host_of_the_future_has_all_its_time(void)
+{
+    an_entry_of_another_time_has_all_its_time(TEN_YEARS);
+}
+
 int
 main(void)
 {
@@ -252,6 +411,12 @@ main(void)
           one_that_did_not_pins_when_it_takes_long },
         { "a clock that is wrong by ten years loses nothing",
           a_clock_that_is_wrong_by_ten_years_loses_nothing },
+        { "a collector of the past hurries nobody",
+          a_collector_of_the_past_hurries_nobody },
+        { "a host of the past has all its time",
+          a_host_of_the_past_has_all_its_time },
+        { "a host of the future has all its time",
+          a_host_of_the_future_has_all_its_time },
     };
     int rc;
 
