@@ -16,7 +16,41 @@
 #include "codec/le.h"
 #include "repo/parity.h"
 
-/* The parity of these bytes; `is_anew`: in the place of what is there. */
+/* ---- is a pack whole? ---------------------------------------------------- */
+
+/* By its own checksums. */
+static int
+check_pack(const struct pack_id *id, const uint8_t *pack, size_t len,
+           struct err *err)
+{
+    struct pack_trailer t;
+    unsigned keys = 0;
+
+    if (len < PARITY_PACK_MIN ||
+        pack_trailer_decode(id, pack + len - PACK_TRAILER_SIZE, len, &t, err) <
+            0 ||
+        pack_tail_check(pack + t.body_len, pack_tail_size(t.body_len), err) <
+            0 ||
+        pack_header_peek(pack, len, &keys, err) < 0 ||
+        pack_header_check(keys > 0, id, pack, len, &keys, err) < 0)
+        return err_set(err, ERR_CORRUPT, "the pack is not whole");
+    for (uint32_t i = 0; i < t.stripes; i++) {
+        uint64_t at = i * PACK_STRIPE, left = t.body_len - at;
+        size_t n = (size_t)(left < PACK_STRIPE ? left : PACK_STRIPE);
+
+        if (crc_32c(0, pack + at, n) !=
+            le_get32(pack + t.body_len + (size_t)4 * i))
+            return err_set(err, ERR_CORRUPT, "the pack is not whole");
+    }
+    return 0;
+}
+
+/* ---- written --------------------------------------------------------------
+ */
+
+/* The parity of these bytes, which are whole; `is_anew`: in the place of what
+ * is there. A bit that flipped since they were sealed would be in it for good.
+ */
 static int
 write_parity(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
              size_t pack_len, bool is_anew, struct err *err)
@@ -27,6 +61,10 @@ write_parity(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
     size_t len = 0;
 
     object = parity_encode(id, pack, pack_len, &len);
+    if (check_pack(id, pack, pack_len, err) < 0)
+        return err_set(
+            err, ERR_INTERNAL,
+            "a pack was changed while its parity was made: the memory or the processor of this host is faulty");
     parity_name(id, name);
     if (is_anew) {
         if (blob_replace(blob, name, object, len, err) == 0)
@@ -128,43 +166,19 @@ parity_check(struct blob *blob, const struct pack_id *id, uint64_t *ret_bytes,
     return 0;
 }
 
-/* ---- is a pack whole? ---------------------------------------------------- */
-
-/* By its own checksums. */
-static int
-check_pack(const struct pack_id *id, const uint8_t *pack, size_t len,
-           struct err *err)
-{
-    struct pack_trailer t;
-    unsigned keys = 0;
-
-    if (len < PARITY_PACK_MIN ||
-        pack_trailer_decode(id, pack + len - PACK_TRAILER_SIZE, len, &t, err) <
-            0 ||
-        pack_tail_check(pack + t.body_len, pack_tail_size(t.body_len), err) <
-            0 ||
-        pack_header_peek(pack, len, &keys, err) < 0 ||
-        pack_header_check(keys > 0, id, pack, len, &keys, err) < 0)
-        return err_set(err, ERR_CORRUPT, "the pack is not whole");
-    for (uint32_t i = 0; i < t.stripes; i++) {
-        uint64_t at = i * PACK_STRIPE, left = t.body_len - at;
-        size_t n = (size_t)(left < PACK_STRIPE ? left : PACK_STRIPE);
-
-        if (crc_32c(0, pack + at, n) !=
-            le_get32(pack + t.body_len + (size_t)4 * i))
-            return err_set(err, ERR_CORRUPT, "the pack is not whole");
-    }
-    return 0;
-}
+/* ---- made anew ------------------------------------------------------------
+ */
 
 int
-parity_make(struct blob *blob, const struct pack_id *id, struct err *err)
+parity_make(struct blob *blob, const struct pack_id *id, uint64_t *ret_bytes,
+            struct err *err)
 {
     CLEANUP(mem_free) uint8_t *pack = NULL;
     char name[PACK_NAME_SIZE];
     uint64_t size = 0;
     size_t n = 0;
 
+    *ret_bytes = 0;
     pack_name(id, name);
     if (blob_size(blob, name, &size, err) < 0)
         return -1;
@@ -177,6 +191,7 @@ parity_make(struct blob *blob, const struct pack_id *id, struct err *err)
         check_pack(id, pack, n, err) < 0 ||
         write_parity(blob, id, pack, n, true, err) < 0)
         return -1;
+    *ret_bytes = n;
     return blob_sync(blob, err);
 }
 

@@ -63,7 +63,8 @@ int parity_head_decode(const struct pack_id *id, const uint8_t *data,
 
 /* The parity of a pack that was just written, whose bytes are at hand. That
  * there is no room for it is no error.
- *   errors  those of the store, but NO_SPACE */
+ *   errors  those of the store, but NO_SPACE; INTERNAL (they were changed since
+ *           they were sealed: faulty memory) */
 int parity_put(struct blob *blob, const struct pack_id *id, const uint8_t *pack,
                size_t pack_len, struct err *err) NODISCARD;
 
@@ -75,10 +76,11 @@ int parity_check(struct blob *blob, const struct pack_id *id,
                  uint64_t *ret_bytes, struct err *err) NODISCARD;
 
 /* Make it anew, in the place of what is there, from a pack that is whole.
+ *   ret_bytes  that were read
  *   errors  CORRUPT (the pack is not whole by its own checksums);
  *           UNSUPPORTED (too long) */
-int parity_make(struct blob *blob, const struct pack_id *id, struct err *err)
-    NODISCARD;
+int parity_make(struct blob *blob, const struct pack_id *id,
+                uint64_t *ret_bytes, struct err *err) NODISCARD;
 
 /* What repairing found. */
 struct parity_repair {

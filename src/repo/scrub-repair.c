@@ -72,13 +72,15 @@ scrub_repair(struct repo *repo, const struct pack_id *id, char text[SCRUB_TEXT])
 static void
 make(struct repo *repo, const struct pack_id *id, struct scrub_parity *ret)
 {
+    uint64_t bytes = 0;
     struct err err;
 
     if (!can_write(repo)) {
         (void)snprintf(ret->text, sizeof ret->text, "this key only reads");
         return;
     }
-    ret->is_made = parity_make(repo->blob, id, &err) == 0;
+    ret->is_made = parity_make(repo->blob, id, &bytes, &err) == 0;
+    ret->bytes += bytes;
     /* Of what was collected meanwhile, or is too long, there is none. */
     if (ret->is_made || err.code == ERR_NOT_FOUND ||
         err.code == ERR_UNSUPPORTED)

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "repo/compact.h"
 #include "repo/gc.h"
+#include "repo/parity.h"
 #include "repo/repo-private.h"
 #include "repo/scrub.h"
 #include "repo/test-model.h"
@@ -31,6 +32,11 @@ void __wrap_frame_seal(struct frame_ctx *ctx, const struct frame_origin *origin,
                        uint8_t slot, uint32_t ordinal,
                        const struct frame_body *body, uint8_t *out);
 
+uint8_t *__real_parity_encode(const struct pack_id *id, const uint8_t *pack,
+                              size_t pack_len, size_t *ret_len);
+uint8_t *__wrap_parity_encode(const struct pack_id *id, const uint8_t *pack,
+                              size_t pack_len, size_t *ret_len);
+
 /* Which bit flips. Writers of these tests have one worker, beside it those that
  * build the tree and write packs. */
 enum {
@@ -40,6 +46,7 @@ enum {
     CHUNK_AFTER, /* in the sealed frame */
     META_AFTER,
     FOOTER_AFTER,
+    PACK_AFTER, /* before its parity is made */
 };
 
 static struct {
@@ -82,6 +89,15 @@ __wrap_frame_seal(struct frame_ctx *ctx, const struct frame_origin *origin,
                : body->ulen == CHUNK           ? CHUNK_AFTER
                                                : META_AFTER))
         out[FRAME_HEADER_SIZE + body->clen / 2] ^= 0x10;
+}
+
+uint8_t *
+__wrap_parity_encode(const struct pack_id *id, const uint8_t *pack,
+                     size_t pack_len, size_t *ret_len)
+{
+    if (is_hit(PACK_AFTER))
+        ((uint8_t *)(uintptr_t)pack)[pack_len / 2] ^= 0x10;
+    return __real_parity_encode(id, pack, pack_len, ret_len);
 }
 
 static struct testing_disk disk = { .name = "d",
@@ -188,6 +204,16 @@ what_is_sealed_is_checked_before_it_is_written(void)
         check_refused(META_AFTER, which, false);
     check_refused(FOOTER_AFTER, 0, false);
     check_refused(FOOTER_AFTER, 1, false);
+}
+
+/* Or the parity would be of other bytes than the pack, and repair nothing. */
+static void
+a_pack_is_checked_again_with_its_parity(void)
+{
+    testing_has_parity = true;
+    for (unsigned which = 0; which < 2; which++)
+        check_refused(PACK_AFTER, which, false);
+    testing_has_parity = false;
 }
 
 struct heard {
@@ -306,6 +332,8 @@ main(void)
         { "or all of them", or_all_of_them },
         { "what is sealed is checked before it is written",
           what_is_sealed_is_checked_before_it_is_written },
+        { "a pack is checked again with its parity",
+          a_pack_is_checked_again_with_its_parity },
         { "what slips through is found and healed",
           what_slips_through_is_found_and_healed },
         { "what is moved is checked too", what_is_moved_is_checked_too },

@@ -475,6 +475,62 @@ what_is_right_at_the_second_look_is_not_damaged(void)
     testing_dir_remove();
 }
 
+static struct repo *collector;
+static const char *unwanted;
+
+/* Somebody collects the pack just before it is put in its place; after that the
+ * rename makes it anew. */
+static int
+late_replace(struct blob *b, const char *name, const void *data, size_t len,
+             struct err *err)
+{
+    struct blob *inner = testing_around_inner(b);
+    struct err e = { 0 };
+    bool existed = true;
+
+    if (collector == NULL || name[0] != 'p')
+        return blob_replace(inner, name, data, len, err);
+    CHECK_OK(repo_delete(collector, &unwanted, 1, &e), &e);
+    CHECK_INT(collect(TAKE(collector)).gc.removed_packs, ==, 2);
+    CHECK_OK(blob_put(inner, name, data, len, &existed, &e), &e);
+    CHECK(!existed);
+    return 0;
+}
+
+/* What a repair brings back after it was collected goes with the next run. */
+static void
+a_pack_that_was_collected_meanwhile_does_not_stay(void)
+{
+    struct repo_scrub_options o = { .level = REPO_VERIFY_FRAMES };
+    struct repo_scrub_sink sink = { 0 };
+    char id[REPO_ID_SIZE], name[PACK_NAME_SIZE];
+    struct repo *repo = testing_parity_repo(true, id), *slow;
+    struct repo_scrub_result r;
+    struct testing_subject s;
+    struct err err = { 0 };
+    struct other *around;
+
+    testing_subject_of(&s, 'p', id);
+    testing_flip(s.name, s.pack_len / 2);
+    slow = open_other(&s, &around);
+    around->around.ops.replace = late_replace;
+    collector = repo;
+    unwanted = id;
+    CHECK_OK(repo_scrub_run(slow, &o, &sink, &r, &err), &err);
+    CHECK(collector == NULL);
+    CHECK_INT(r.damages + r.new_bad + r.bad, ==, 0);
+    pack_name(&s.id, name);
+    CHECK_OK(blob_size(repo->blob, name, &(uint64_t){ 0 }, &err), &err);
+    (void)collect(repo);
+    CHECK_INT(blob_size(repo->blob, name, &(uint64_t){ 0 }, &err), <, 0);
+    CHECK_INT(testing_count_parities(repo), ==, 0);
+    testing_check_quiet(repo);
+    testing_subject_fini(&s);
+    repo_close(slow);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
 /* That its parity could not be written again is not the pack's damage. */
 static void
 a_repaired_pack_is_not_called_damaged(void)
@@ -658,6 +714,8 @@ main(void)
         { "kill -9 in a repair does no harm", kill_9_in_a_repair_does_no_harm },
         { "what is right at the second look is not damaged",
           what_is_right_at_the_second_look_is_not_damaged },
+        { "a pack that was collected meanwhile does not stay",
+          a_pack_that_was_collected_meanwhile_does_not_stay },
         { "a repaired pack is not called damaged",
           a_repaired_pack_is_not_called_damaged },
         { "a store that is away for a moment is asked again",
