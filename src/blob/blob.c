@@ -124,6 +124,13 @@ blob_is_lost(const struct err *err)
            err->sys_errno == EIO;
 }
 
+bool
+blob_is_away(const struct err *err)
+{
+    return !blob_is_lost(err) &&
+           (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT);
+}
+
 int
 blob_size(struct blob *b, const char *name, uint64_t *ret_size, struct err *err)
 {

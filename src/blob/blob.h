@@ -73,6 +73,8 @@ int blob_size(struct blob *b, const char *name, uint64_t *ret_size,
  * damaged (CORRUPT), or lies where the disk cannot be read (EIO)? Who checks a
  * store reports that and goes on. */
 bool blob_is_lost(const struct err *err);
+/* Does it mean that the store does not answer now, and may another time? */
+bool blob_is_away(const struct err *err);
 
 struct blob_names {
     char **names; /* sorted by byte */

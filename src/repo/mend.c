@@ -58,9 +58,7 @@ mend_free(struct mend *m)
 bool
 mend_may_come(const struct err *err)
 {
-    return !blob_is_lost(err) &&
-           (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT ||
-            err->code == ERR_NO_MEMORY);
+    return blob_is_away(err) || err->code == ERR_NO_MEMORY;
 }
 
 static int

@@ -51,6 +51,7 @@ void scrub_held_fini(struct scrub_held *h);
 void scrub_held_explain(struct scrub_held *h, const char *why);
 
 enum scrub_repair {
+    SCRUB_REPAIR_AWAY, /* the store does not answer: nobody knows */
     SCRUB_REPAIR_NONE, /* it stays as it is */
     SCRUB_REPAIR_DONE,
     SCRUB_REPAIR_WHOLE, /* it is as it was written, when it is read again */
@@ -59,7 +60,8 @@ enum scrub_repair {
 /* Repair that damaged pack from its parity. `text`: what was done, or why not;
  * "": there is no parity. */
 enum scrub_repair scrub_repair(struct repo *repo, const struct pack_id *id,
-                               char text[SCRUB_TEXT]) NODISCARD;
+                               char text[SCRUB_TEXT], struct err *err)
+    NODISCARD;
 
 struct scrub_parity {
     uint64_t bytes; /* that were read */

@@ -50,43 +50,49 @@ can_write(const struct repo *repo)
 }
 
 enum scrub_repair
-scrub_repair(struct repo *repo, const struct pack_id *id, char text[SCRUB_TEXT])
+scrub_repair(struct repo *repo, const struct pack_id *id, char text[SCRUB_TEXT],
+             struct err *err)
 {
     struct parity_repair r;
-    struct err err;
 
     text[0] = 0;
     if (!can_write(repo))
         return SCRUB_REPAIR_NONE;
-    if (parity_repair(repo->blob, id, &r, &err) == 0) {
+    if (parity_repair(repo->blob, id, &r, err) == 0) {
         (void)snprintf(text, SCRUB_TEXT, "%s", r.text);
         return SCRUB_REPAIR_DONE;
     }
-    if (err.code != ERR_NOT_FOUND)
-        (void)snprintf(text, SCRUB_TEXT, "%.250s", err.msg);
+    if (blob_is_away(err))
+        return SCRUB_REPAIR_AWAY;
+    if (err->code != ERR_NOT_FOUND)
+        (void)snprintf(text, SCRUB_TEXT, "%.250s", err->msg);
     /* Another one may have repaired it meanwhile, or it was misread. */
-    return err.code == ERR_EXISTS ? SCRUB_REPAIR_WHOLE : SCRUB_REPAIR_NONE;
+    return err->code == ERR_EXISTS ? SCRUB_REPAIR_WHOLE : SCRUB_REPAIR_NONE;
 }
 
-/* Why not goes to ret->text. */
-static void
-make(struct repo *repo, const struct pack_id *id, struct scrub_parity *ret)
+/* Why not goes to ret->text.
+ *   errors  the store is away */
+static int
+make(struct repo *repo, const struct pack_id *id, struct scrub_parity *ret,
+     struct err *err)
 {
     uint64_t bytes = 0;
-    struct err err;
 
     if (!can_write(repo)) {
         (void)snprintf(ret->text, sizeof ret->text, "this key only reads");
-        return;
+        return 0;
     }
-    ret->is_made = parity_make(repo->blob, id, &bytes, &err) == 0;
+    ret->is_made = parity_make(repo->blob, id, &bytes, err) == 0;
     ret->bytes += bytes;
     /* Of what was collected meanwhile, or is too long, there is none. */
-    if (ret->is_made || err.code == ERR_NOT_FOUND ||
-        err.code == ERR_UNSUPPORTED)
-        return;
+    if (ret->is_made || err->code == ERR_NOT_FOUND ||
+        err->code == ERR_UNSUPPORTED)
+        return 0;
+    if (blob_is_away(err))
+        return -1;
     ret->lacks = true;
-    (void)snprintf(ret->text, sizeof ret->text, "%.200s", err.msg);
+    (void)snprintf(ret->text, sizeof ret->text, "%.200s", err->msg);
+    return 0;
 }
 
 int
@@ -100,16 +106,14 @@ scrub_keep_parity(struct repo *repo, const struct pack_id *id, bool should_be,
     if (parity_check(repo->blob, id, &ret->bytes, &cause) == 0 ||
         cause.code == ERR_UNSUPPORTED)
         return 0;
-    if (cause.code == ERR_NOT_FOUND) {
-        if (should_be)
-            make(repo, id, ret);
-        return 0;
-    }
+    if (cause.code == ERR_NOT_FOUND)
+        return should_be ? make(repo, id, ret, err) : 0;
     if (!blob_is_lost(&cause)) {
         *err = cause;
         return -1;
     }
-    make(repo, id, ret);
+    if (make(repo, id, ret, err) < 0)
+        return -1;
     ret->is_damaged = true;
     ret->lacks = false;
     (void)snprintf(why, sizeof why, "%s", ret->text);

@@ -244,8 +244,14 @@ repair(struct scrub *s, struct frame_ctx *ctx, uint8_t *window,
        const struct pack_id *id, const char *name, struct err *err)
 {
     char text[SCRUB_TEXT];
-    enum scrub_repair how = scrub_repair(s->repo, id, text);
+    enum scrub_repair how = scrub_repair(s->repo, id, text, err);
 
+    if (how == SCRUB_REPAIR_AWAY) { /* the next one looks again, and tells */
+        scrub_held_fini(&s->held);
+        badset_fini(&s->found);
+        s->pack_damages = 0;
+        return -1;
+    }
     if (how == SCRUB_REPAIR_DONE) {
         s->result->repaired++;
         tell_repaired(s, name, text);

@@ -606,6 +606,46 @@ a_store_that_is_away_for_a_moment_is_asked_again(void)
     testing_dir_remove();
 }
 
+/* Nor does a scrub call a pack damaged that it could not repair for that. */
+static void
+a_scrub_ends_when_the_store_is_away(void)
+{
+    char id[REPO_ID_SIZE];
+    struct repo *repo = testing_parity_repo(true, id);
+    struct repo_scrub_result r;
+    struct testing_subject s;
+    struct testing_heard h;
+    struct other *o;
+
+    testing_subject_of(&s, 'p', id);
+    for (unsigned n = 1;; n += n / 5 + 1) {
+        struct repo *slow = open_other(&s, &o);
+        struct err err = { 0 };
+        bool was_away;
+
+        testing_flip(s.name, s.pack_len / 2);
+        if (n % 2 == 0)
+            testing_flip(s.parity, 50);
+        o->away_after = n;
+        if (testing_try_scrub(slow, REPO_VERIFY_FRAMES, &h, &r, &err) < 0)
+            CHECK_INT(err.code, ==, ERR_UNAVAILABLE);
+        /* Without its parity the pack is damaged, and that is told. */
+        if (n % 2 != 0)
+            CHECK_INT(r.new_bad + h.damages + h.affected, ==, 0);
+        was_away = o->away > 0;
+        repo_close(slow);
+        testing_replace(s.name, s.pack, s.pack_len);
+        testing_replace(s.parity, s.object, s.object_len);
+        (void)testing_scrub(repo, &h);
+        if (!was_away)
+            break;
+    }
+    testing_check_quiet(repo);
+    testing_subject_fini(&s);
+    repo_close(repo);
+    testing_dir_remove();
+}
+
 /* After a compaction every frame is found by a map, which lies in a pack too.
  */
 static void
@@ -720,6 +760,8 @@ main(void)
           a_repaired_pack_is_not_called_damaged },
         { "a store that is away for a moment is asked again",
           a_store_that_is_away_for_a_moment_is_asked_again },
+        { "a scrub ends when the store is away",
+          a_scrub_ends_when_the_store_is_away },
         { "moved frames are read from parity too",
           moved_frames_are_read_from_parity_too },
         { "who cannot read compares checksums",
