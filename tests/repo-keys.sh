@@ -38,6 +38,8 @@ check "and is told why" grep -q "this key is backup-only: it does not open the c
 check_fails "nor what it wrote itself is in a key of its own" python3 "$reader" r host.key "$second" vda out.img
 check_fails "the host cannot delete" repo delete -k host.key r "$first"
 check_fails "the maintainer cannot read" repo export -q -f -k keeper.key r "$second" out.img
+check "but checks" repo check -q -k keeper.key r
+check "and calls nothing damaged" eval 'repo stats --json -k keeper.key r | grep -q "\"badFrames\":0"'
 check_fails "the recipient cannot delete" repo delete -k her.key r "$first"
 check "the recipient reads" repo export -q -f -k her.key r "$second" out.img
 check "what the host wrote" cmp b.img out.img
