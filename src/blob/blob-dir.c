@@ -306,6 +306,8 @@ rename_over(int dir_fd, const char *temp, const char *name, struct err *err)
 static void
 keep_access(int fd, const struct stat *old)
 {
+    if (!S_ISREG(old->st_mode)) /* a link's say nothing */
+        return;
     (void)!fchown(fd, old->st_uid, old->st_gid);
     (void)fchmod(fd, old->st_mode & 0777);
 }

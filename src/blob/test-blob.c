@@ -171,6 +171,12 @@ what_is_replaced_stays_whose_it_was(void)
     CHECK_INT(st.st_mode & 07777, ==, 0640);
     if (geteuid() == 0)
         CHECK(st.st_uid == 12345 && st.st_gid == 23456);
+    /* A link may be anybody's, and lets everybody through. */
+    CHECK_INT(unlink(path), ==, 0);
+    CHECK_INT(symlink("/etc/passwd", path), ==, 0);
+    replace_text(b, "p/x/9", "as it is");
+    CHECK_INT(lstat(path, &st), ==, 0);
+    CHECK_INT(st.st_mode, ==, S_IFREG | 0600);
     remove_root();
 }
 
