@@ -42,8 +42,13 @@ note "needed $needed before and $still after, stored $before and $after"
     ok "95 % of what was dead is back" || not_ok "only $((before - after)) of $((before - needed)) bytes are back"
 [ $((100 * after)) -le $((105 * still)) ] &&
     ok "and what is stored is at most 5 % more than what is needed" || not_ok "$after bytes are stored for $still"
-[ $((100 * parity)) -le $((5 * after)) ] &&
-    ok "parity takes at most 5 % of it: $parity bytes" || not_ok "parity takes $parity bytes for $after"
+# Two stripes of 64 are what the parity of just that takes.
+[ $((100 * (after + parity))) -le $((105 * (still + still / 32))) ] &&
+    ok "with its parity too: $((after + parity)) bytes" || not_ok "$after bytes and $parity of parity are stored for $still"
+alone=0
+for name in $(find r/p r/m -name '*.parity'); do [ -f "${name%.parity}" ] || alone=$((alone + 1)); done
+check_equal "no parity is left of a pack that went" "$alone" 0
+check_equal "each pack has its own" "$(find r/p r/m -type f -name '*.parity' | wc -l)" "$(find r/p r/m -type f ! -name '*.parity' | wc -l)"
 check_equal "fifty are left" "$(repo list --json r | wc -l)" 50
 check "all of them verify" repo verify -q r
 bad=0

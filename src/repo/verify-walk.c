@@ -224,6 +224,18 @@ look_at_chunk(struct walk *w, const struct tree_entry *said, bool *ret,
     return 0;
 }
 
+/* A newer version wrote it: of no use here, but nothing is wrong with it. */
+static bool
+is_newer(struct walk *w, const struct tree_entry *e)
+{
+    CLEANUP(mem_free) uint8_t *plain = xcalloc(1, e->loc.ulen);
+    struct err err = { 0 };
+
+    return pack_reader_frame(w->v->repo->packs, w->ctx, FRAME_DATA, &e->loc,
+                             e->id, plain, &err) < 0 &&
+           err.code == ERR_UNSUPPORTED;
+}
+
 /* A bad one may have a copy that is as good: then the backup is whole. */
 static int
 is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
@@ -242,6 +254,8 @@ is_chunk_good(struct walk *w, const struct tree_entry *e, bool *ret,
                          err) < 0)
         there = *e;
     pack = pack_of(&there, FRAME_DATA);
+    if (is_newer(w, &there))
+        return 0;
     verify_bad_frame(w->v, &pack, there.loc.off8, e->id);
     if (copies_find(w->v->repo, FRAME_DATA, &there.loc, &copy))
         return try_chunk(w, e, ret, err);
@@ -315,7 +329,8 @@ load_and_walk(struct walk *w, unsigned level, uint64_t idx,
         verify_damage_part(w->v, &pack, there.loc.off8,
                            (uint64_t)there.loc.off8 + there.loc.flen / 8,
                            err->msg);
-    verify_bad_frame(w->v, &pack, there.loc.off8, e->id);
+    if (err->code != ERR_UNSUPPORTED) /* a newer version wrote it */
+        verify_bad_frame(w->v, &pack, there.loc.off8, e->id);
     *ret_lost = bytes_below(&w->view->root.disks[w->disk], level, idx);
     return 0;
 }
