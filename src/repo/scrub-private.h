@@ -76,6 +76,19 @@ int scrub_keep_parity(struct repo *repo, const struct pack_id *id,
                       bool should_be, struct scrub_parity *ret, struct err *err)
     NODISCARD;
 
+/* ---- scrub-index.c ---- */
+
+struct scrub_index_hooks {
+    int (*read)(void *arg, uint64_t bytes, struct err *err);
+    void (*repaired)(void *arg, const char *object, const char *what);
+    void *arg;
+};
+
+/* Read the index; what is damaged of it is made again, if the key allows.
+ *   errors  those of the hook */
+int scrub_index(struct repo *repo, const struct scrub_index_hooks *hooks,
+                struct err *err) NODISCARD;
+
 /* ---- scrub-heal.c ---- */
 
 /* Look through the footers of all packs for whole copies of the bad frames

@@ -364,13 +364,33 @@ walk(struct scrub *s, struct err *err)
     return 0;
 }
 
+/* Its bytes are none of packs: they do not count as done. */
+static int
+index_read(void *arg, uint64_t bytes, struct err *err)
+{
+    struct scrub *s = arg;
+    uint64_t done = s->done;
+    int rc = on_read(s, bytes, err);
+
+    s->done = done;
+    return rc;
+}
+
+static void
+index_repaired(void *arg, const char *object, const char *what)
+{
+    tell_repaired(arg, object, what);
+}
+
 static int
 finish(struct scrub *s, struct err *err)
 {
+    const struct scrub_index_hooks hooks = { index_read, index_repaired, s };
     struct repo_scrub_state *k = &s->state.known;
 
     /* What was repaired; a repair does not end for that. */
-    if (blob_sync(s->repo->blob, err) < 0 || walk(s, err) < 0)
+    if (blob_sync(s->repo->blob, err) < 0 || walk(s, err) < 0 ||
+        scrub_index(s->repo, &hooks, err) < 0)
         return -1;
     k->is_under_way = false;
     k->last_end_unix_s = clock_wall_s();

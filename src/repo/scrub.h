@@ -27,7 +27,8 @@ struct repo_scrub_options {
 /* Called from one thread, with no lock held; all may be NULL. */
 struct repo_scrub_sink {
     void (*damage)(void *arg, const char *object, const char *cause);
-    /* A damaged pack, or parity, was put right: what was done. */
+    /* A damaged pack, its parity, or a segment of the index was put right: what
+     * was done. */
     void (*repaired)(void *arg, const char *object, const char *what);
     void (*affected)(void *arg, const struct repo_entry *backup,
                      const char *disk, uint64_t lost_bytes);

@@ -29,6 +29,7 @@
 #define WORDS            8u
 #define NAME_PREFIX      "x/"
 #define FENCE_PAGES_READ 16u
+#define CHECK_PAGES      256u                              /* read at once */
 #define LAST_HOOK        (UINT32_MAX >> SEGMENT_HOOK_BITS) /* prefix of one */
 
 static_assert(SEGMENT_PER_PAGE * ENTRY <= PAYLOAD, "entries fit");
@@ -556,6 +557,22 @@ read_pack(const struct segment *s, uint32_t i, struct segment_pack *ret,
         return -1;
     memcpy(ret->session, p, 16);
     ret->n = le_get32(p + 16);
+    return 0;
+}
+
+int
+segment_check(const struct segment *s, struct err *err)
+{
+    CLEANUP(mem_free)
+    uint8_t *pages = xcalloc(CHECK_PAGES, SEGMENT_PAGE);
+
+    for (uint32_t no = 0; no < s->at.pages; no += CHECK_PAGES) {
+        uint32_t left = s->at.pages - no;
+
+        if (read_pages(s, no, left < CHECK_PAGES ? left : CHECK_PAGES, pages,
+                       err) < 0)
+            return -1;
+    }
     return 0;
 }
 

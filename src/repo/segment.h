@@ -119,6 +119,9 @@ uint32_t segment_entry_pages(const struct segment *s);
 int segment_read_entries(const struct segment *s, uint32_t no,
                          struct segment_entry out[SEGMENT_PER_PAGE],
                          unsigned *ret_count, struct err *err) NODISCARD;
+/* Read every page of it. For who opened it without a cache.
+ *   errors  as segment_find() */
+int segment_check(const struct segment *s, struct err *err) NODISCARD;
 /* All its packs; the caller frees. */
 int segment_read_packs(const struct segment *s, struct segment_pack **ret,
                        struct err *err) NODISCARD;

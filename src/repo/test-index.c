@@ -13,6 +13,7 @@
 #include "repo/repo-id.h"
 #include "repo/repo-index.h"
 #include "repo/repo-private.h"
+#include "repo/scrub.h"
 #include "repo/segcache.h"
 #include "repo/segment-merge.h"
 #include "repo/segment-writer.h"
@@ -229,6 +230,30 @@ small_segments_are_merged(void)
     testing_dir_remove();
 }
 
+static void
+ids_of(struct repo *repo, unsigned count, uint8_t (*ids)[SEGMENT_ID])
+{
+    CLEANUP(mem_free) uint8_t *chunk = xcalloc(1, CHUNK);
+    uint8_t id[HASH_SIZE];
+
+    for (unsigned c = 0; c < count; c++) {
+        testing_fill(chunk, CHUNK, c);
+        hash_hmac(&repo->keys.id, chunk, CHUNK, id);
+        memcpy(ids[c], id, SEGMENT_ID);
+    }
+}
+
+/* How many of the first `count` chunks the index lists. */
+static size_t
+listed(struct repo *repo, unsigned count)
+{
+    CLEANUP(dedupindex_free) struct dedupindex *d = dedupindex_new(repo);
+    CLEANUP(mem_free) uint8_t(*ids)[SEGMENT_ID] = xcalloc(count, SEGMENT_ID);
+
+    ids_of(repo, count, ids);
+    return dedupindex_count(d, ids, count);
+}
+
 /* ---- damage and lies ---- */
 
 /* Any byte of any segment. */
@@ -264,6 +289,53 @@ damage_costs_space_and_nothing_else(void)
         CHECK_INT(objects("x/", &n), ==, 1);
     }
     testing_check_sound(repo);
+    repo_close(TAKE(repo));
+    testing_dir_remove();
+}
+
+static void
+on_repaired(void *arg, const char *object, const char *what)
+{
+    unsigned *count = arg;
+
+    CHECK(strncmp(object, "x/", 2) == 0);
+    CHECK(strstr(what, "listed anew") != NULL);
+    ++*count;
+}
+
+/* F13: a bit of any page: a scrub finds it, and all is listed again. */
+static void
+damage_is_found_by_a_scrub_and_made_good(void)
+{
+    unsigned repaired = 0;
+    struct repo_scrub_options o = { .level = REPO_VERIFY_FRAMES };
+    struct repo_scrub_sink sink = { .repaired = on_repaired, .arg = &repaired };
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    struct repo_scrub_result r;
+    struct err err = { 0 };
+    size_t pages = 0;
+
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    (void)back_up(repo, 0, 300, NULL);
+    for (size_t page = 0; page == 0 || page < pages; page++) {
+        CLEANUP(blob_names_fini) struct blob_names n = { 0 };
+        CLEANUP(mem_free) uint8_t *data = NULL;
+        size_t len = 0;
+
+        CHECK_INT(objects("x/", &n), ==, 1);
+        data = testing_load(n.names[0], &len);
+        pages = len / SEGMENT_PAGE;
+        data[page * SEGMENT_PAGE + 33] ^= 8;
+        testing_replace(n.names[0], data, len);
+        CHECK_OK(repo_scrub_run(repo, &o, &sink, &r, &err), &err);
+        CHECK_INT(r.damages, ==, 0);
+        CHECK_INT(repaired, ==, page + 1);
+        CHECK_INT(listed(repo, 300), ==, 300);
+    }
+    CHECK_INT(pages, >=, 6); /* a header, 3 of entries, packs, fences, filter */
+    CHECK_OK(repo_scrub_run(repo, &o, &sink, &r, &err), &err);
+    CHECK_INT(repaired, ==, pages);
     repo_close(TAKE(repo));
     testing_dir_remove();
 }
@@ -358,30 +430,6 @@ a_pack_that_is_gone_or_rotten_is_not_built_upon(void)
 }
 
 /* ---- kept on this host ---- */
-
-static void
-ids_of(struct repo *repo, unsigned count, uint8_t (*ids)[SEGMENT_ID])
-{
-    CLEANUP(mem_free) uint8_t *chunk = xcalloc(1, CHUNK);
-    uint8_t id[HASH_SIZE];
-
-    for (unsigned c = 0; c < count; c++) {
-        testing_fill(chunk, CHUNK, c);
-        hash_hmac(&repo->keys.id, chunk, CHUNK, id);
-        memcpy(ids[c], id, SEGMENT_ID);
-    }
-}
-
-/* How many of the first `count` chunks the index lists. */
-static size_t
-listed(struct repo *repo, unsigned count)
-{
-    CLEANUP(dedupindex_free) struct dedupindex *d = dedupindex_new(repo);
-    CLEANUP(mem_free) uint8_t(*ids)[SEGMENT_ID] = xcalloc(count, SEGMENT_ID);
-
-    ids_of(repo, count, ids);
-    return dedupindex_count(d, ids, count);
-}
 
 /* So that nothing in the file is what it was. */
 static void
@@ -606,6 +654,8 @@ main(void)
         { "merges keep every entry", merges_keep_every_entry },
         { "damage costs space and nothing else",
           damage_costs_space_and_nothing_else },
+        { "damage is found by a scrub and made good",
+          damage_is_found_by_a_scrub_and_made_good },
         { "lies cost space and nothing else",
           lies_cost_space_and_nothing_else },
         { "a pack that is gone or rotten is not built upon",
