@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A frame that was moved again and again is found where it is now. */
+/* A frame that was moved again and again is found where it is now.
+ * test-redirect [ROUNDS]. */
 #include <string.h>
 
 #include "base/mem.h"
+#include "repo/collect.h"
 #include "repo/movemap.h"
 #include "repo/packer.h"
 #include "repo/redirect.h"
@@ -11,6 +13,8 @@
 #include "repo/test-model.h"
 
 #define MOVES 200u /* a rewrite every other day, for a year */
+
+static unsigned rounds = 5;
 
 /* Somebody rewrote the pack of `from`: what was there is in the first pack of
  * that session now. */
@@ -93,13 +97,73 @@ however_often_a_frame_was_moved_it_is_found(void)
     testing_dir_remove();
 }
 
+/* The same by backups, deletions and collections: each deletion leaves one
+ * chunk dead in the pack that holds the others, which are rewritten. */
+static void
+a_chunk_that_collectors_moved_is_read(void)
+{
+    CLEANUP(repo_close) struct repo *repo = NULL;
+    const struct repo_collect_options o = {
+        .gc.kill_s = REPO_GC_KILL_S,
+        .compact = { .dead_percent = 1, .rest_percent = 100 }
+    };
+    const struct repo_collect_sink sink = { 0 };
+    char(*ids)[REPO_ID_SIZE] = xcalloc(rounds + 1, sizeof *ids);
+    struct testing_disk d = { .name = "d", .log2 = 16 };
+    struct err err = { 0 };
+    unsigned rewritten = 0, n;
+
+    d.size = (uint64_t)(rounds + 1) << 16;
+    testing_dir_make();
+    repo = testing_repo_create(true);
+    for (uint64_t c = 0; c <= rounds; c++)
+        testing_disk_set(&d, c, TESTING_RANDOM, c);
+    for (unsigned i = 0; i <= rounds; i++) {
+        struct repo_backup_options b_options = { .threads = 1,
+                                                 .parent = i > 0 ? ids[i - 1]
+                                                                 : NULL };
+        CLEANUP(repo_backup_free) struct repo_backup *b = NULL;
+
+        if (i > 0)
+            testing_disk_set(&d, i, TESTING_RANDOM, 1000 + i);
+        CHECK_OK(repo_backup_begin(repo, &b_options, &b, &err), &err);
+        CHECK_OK(repo_backup_add_disk(b, d.name, d.size, d.log2, &n, &err),
+                 &err);
+        CHECK_OK(testing_disk_write(&d, b, n, &err), &err);
+        CHECK_OK(repo_backup_commit(b, NULL, 0, "uid", &err), &err);
+        memcpy(ids[i], repo_backup_id(b), REPO_ID_SIZE);
+    }
+    for (unsigned i = 0; i < rounds; i++) {
+        const char *gone[] = { ids[i] };
+        struct repo_collect_result r;
+
+        CHECK_OK(repo_delete(repo, gone, 1, &err), &err);
+        CHECK_OK(repo_collect(repo, &o, &sink, &r, &err), &err);
+        rewritten += r.compact.packs_rewritten > 0;
+    }
+    CHECK_INT(rewritten, >=, rounds - rounds / 50); /* 1 % is dead */
+    testing_backup_check(repo, ids[rounds], &d);
+    testing_check_sound(repo);
+    repo_close(TAKE(repo));
+    repo = testing_repo_open((struct blob_fault_plan){ 0 });
+    testing_backup_check(repo, ids[rounds], &d);
+    free(ids);
+    testing_disk_fini(&d);
+    testing_dir_remove();
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
     static const struct test_case cases[] = {
         { "however often a frame was moved it is found",
           however_often_a_frame_was_moved_it_is_found },
+        { "a chunk that collectors moved is read",
+          a_chunk_that_collectors_moved_is_read },
     };
+
+    if (argc > 1)
+        rounds = (unsigned)strtoul(argv[1], NULL, 10);
 
     return test_main(cases, ARRAY_SIZE(cases));
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "repo/compact.h"
 #include "repo/gc.h"
+#include "repo/parity.h"
 #include "repo/repo-private.h"
 #include "repo/test-model.h"
 
@@ -415,11 +416,13 @@ writers_collectors_and_compactors_at_once(void)
 
 /* ---- the space ---- */
 
+/* Of packs. Each has its parity, and there is no other. */
 static uint64_t
 stored_bytes(struct repo *repo)
 {
     static const char *const prefixes[] = { "p/", "m/" };
     uint64_t sum = 0, size = 0;
+    size_t packs = 0, parities = 0;
     struct err err = { 0 };
 
     for (unsigned k = 0; k < 2; k++) {
@@ -427,10 +430,18 @@ stored_bytes(struct repo *repo)
 
         CHECK_OK(blob_list(repo->blob, prefixes[k], &n, &err), &err);
         for (size_t i = 0; i < n.count; i++) {
+            struct pack_id id;
+
+            if (parity_name_parse(n.names[i], &id)) {
+                parities++;
+                continue;
+            }
             CHECK_OK(blob_size(repo->blob, n.names[i], &size, &err), &err);
             sum += size;
+            packs++;
         }
     }
+    CHECK_INT(parities, ==, packs);
     return sum;
 }
 
@@ -464,7 +475,9 @@ space_comes_back(void)
 
     testing_seed(11);
     testing_dir_make();
+    testing_has_parity = true;
     repo = testing_repo_create(true);
+    testing_has_parity = false;
     for (unsigned i = 0; i < 100; i++) {
         plans[i] = i == 0 ? plan_of(1) : plans[i - 1];
         for (unsigned k = 0; i > 0 && k < 4; k++)
