@@ -7,6 +7,7 @@
 #   CRASH_EVERY=K   every K-th point (35); 1: all. CRASH_OFFSET=I: which of them
 #   CRASH_FLOWS     which of: snapshot snapshot-delete restore-in-place restore-new
 #   CRASH_AT=N:WHEN one point only
+#   CRASH_LEAST=N   so many effects at least has each flow (20)
 #
 # One running guest (g1) serves the snapshots, one stopped VM (g2) the restores.
 . "$(dirname "$0")/lib.sh"
@@ -16,6 +17,7 @@ requires_libvirt
 requires_build vmkeepd vmkeep vmkeep-guard
 requires_program curl
 CRASH_EVERY=${CRASH_EVERY:-35} CRASH_OFFSET=${CRASH_OFFSET:-0}
+CRASH_LEAST=${CRASH_LEAST:-20}
 CRASH_FLOWS=${CRASH_FLOWS:-snapshot snapshot-delete restore-in-place restore-new}
 libvirt_start
 guest_define g1
@@ -159,7 +161,7 @@ for flow in $CRASH_FLOWS; do
     run clean "$flow" "$name" || not_ok "$flow: clean up"
     sleep 1
     files_before=$(files)
-    check "$flow has at least 20 effects ($total)" test "$total" -ge 20
+    check "$flow has at least $CRASH_LEAST effects ($total)" test "$total" -ge "$CRASH_LEAST"
     crash_points "$flow" "$flow" "$total"
 done
 vmkeepd_stop

@@ -63,6 +63,7 @@ CONF
     LIBVIRT_URI="qemu+unix:///system?socket=$d/rt/libvirt-sock"
     export LIBVIRT_URI LIBVIRT_DEFAULT_URI=$LIBVIRT_URI
 
+    rm -f "$d/up" # of an earlier one, if libvirtd ended and is started again
     # The first process of the pid namespace: bash, because it reaps.
     start_process namespace unshare -m -p -f --kill-child --mount-proc --propagation "$(mounts_stay_private)" bash -c '
         d=$1
@@ -75,7 +76,7 @@ CONF
         # root, finds KVM, finds that it cannot be used, and probes anew, 0.7 s,
         # each time that it looks.
         if [ -c /dev/kvm ]; then
-            mkdir "$d/dev" && mount -t tmpfs -o mode=755 tmpfs "$d/dev" && mknod -m 666 "$d/dev/kvm" c 10 232 &&
+            mkdir -p "$d/dev" && mount -t tmpfs -o mode=755 tmpfs "$d/dev" && mknod -m 666 "$d/dev/kvm" c 10 232 &&
                 mount --bind "$d/dev/kvm" /dev/kvm
         fi
         touch "$d/up"

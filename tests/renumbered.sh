@@ -33,6 +33,7 @@ libvirt_end
 number=$(stat -c %d "$T/g1")
 device=$(findmnt -no SOURCE "$T/g1")
 umount "$T/g1"
+check "the file system is mounted nowhere" wait_until 20 eval '[ -z "$(losetup -j "$T/ext4.img")" ]'
 truncate -s 1M "$T/other.img"
 check "another file has its device now" wait_until 20 losetup "$device" "$T/other.img"
 cleanup_fn losetup -d "$device"
