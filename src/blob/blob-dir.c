@@ -163,20 +163,26 @@ open_parent(struct blob_dir *d, const char *name, int *ret_fd, struct err *err)
     return open_dir(d, dir, ret_fd, err);
 }
 
+/* A new file under a temporary name; -1 and errno. */
+static int
+open_temp(int dir_fd, char temp[64])
+{
+    char uuid[UUID_STR_SIZE];
+
+    uuid_random(uuid);
+    (void)snprintf(temp, 64, ".tmp-%s", uuid);
+    return openat(dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
 /* An open file without a name, or under a temporary one in `temp`. */
 static int
 open_new(int dir_fd, char temp[64], int *ret_fd, struct err *err)
 {
     int fd = openat(dir_fd, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
-    char uuid[UUID_STR_SIZE];
 
     temp[0] = 0;
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-        uuid_random(uuid);
-        (void)snprintf(temp, 64, ".tmp-%s", uuid);
-        fd =
-            openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    }
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT))
+        fd = open_temp(dir_fd, temp);
     if (fd < 0)
         return err_sys(err, errno, "create a file");
     *ret_fd = fd;
@@ -318,7 +324,7 @@ dir_replace(struct blob *b, const char *name, const void *data, size_t len,
             struct err *err)
 {
     struct blob_dir *d = self(b);
-    char temp[64], uuid[UUID_STR_SIZE], dir[BLOB_NAME_MAX + 1];
+    char temp[64], dir[BLOB_NAME_MAX + 1];
     CLEANUP(fd_close) int dir_fd = -1;
     CLEANUP(fd_close) int fd = -1;
     struct stat st;
@@ -329,9 +335,7 @@ dir_replace(struct blob *b, const char *name, const void *data, size_t len,
         return err_wrap(err, "%s", name);
     if (fstatat(dir_fd, file_basename(name), &st, AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(err, errno, "%s", name);
-    uuid_random(uuid);
-    (void)snprintf(temp, sizeof temp, ".tmp-%s", uuid);
-    fd = openat(dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = open_temp(dir_fd, temp);
     if (fd < 0)
         return err_sys(err, errno, "%s: create a file", name);
     keep_access(fd, &st);

@@ -38,6 +38,17 @@ check_name(const struct blob *b, const char *name, struct err *err)
     return 0;
 }
 
+static int
+check_put(const struct blob *b, const char *name, size_t len, struct err *err)
+{
+    if (check_name(b, name, err) < 0)
+        return -1;
+    if (len > BLOB_PUT_MAX)
+        return err_set(err, ERR_INVALID, "%s: %zu bytes are too many", name,
+                       len);
+    return 0;
+}
+
 void
 blob_free(struct blob *b)
 {
@@ -54,11 +65,8 @@ int
 blob_put(struct blob *b, const char *name, const void *data, size_t len,
          bool *ret_existed, struct err *err)
 {
-    if (check_name(b, name, err) < 0)
+    if (check_put(b, name, len, err) < 0)
         return -1;
-    if (len > BLOB_PUT_MAX)
-        return err_set(err, ERR_INVALID, "%s: %zu bytes are too many", name,
-                       len);
     return b->ops->put(b, name, data, len, ret_existed, err);
 }
 
@@ -81,11 +89,8 @@ int
 blob_replace(struct blob *b, const char *name, const void *data, size_t len,
              struct err *err)
 {
-    if (check_name(b, name, err) < 0)
+    if (check_put(b, name, len, err) < 0)
         return -1;
-    if (len > BLOB_PUT_MAX)
-        return err_set(err, ERR_INVALID, "%s: %zu bytes are too many", name,
-                       len);
     if (b->ops->replace == NULL)
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: objects there cannot be replaced", b->what);

@@ -39,6 +39,18 @@ back_up(struct repo *repo, char ret_id[REPO_ID_SIZE])
     memcpy(ret_id, repo_backup_id(b), REPO_ID_SIZE);
 }
 
+/* A repository with that one backup. */
+static struct repo *
+backed_up(bool is_encrypted, char id[REPO_ID_SIZE])
+{
+    struct repo *repo;
+
+    testing_dir_make();
+    repo = testing_repo_create(is_encrypted);
+    back_up(repo, id);
+    return repo;
+}
+
 /* A backup with that root: its id and repository are set. */
 static void
 commit_root(struct repo *repo, struct root *root, char ret_id[REPO_ID_SIZE])
@@ -126,9 +138,7 @@ a_chunk_is_not_longer_than_those_of_its_disk(void)
         char id[REPO_ID_SIZE];
         struct err err = { 0 };
 
-        testing_dir_make();
-        repo = testing_repo_create(i == 0);
-        back_up(repo, id);
+        repo = backed_up(i == 0, id);
         CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
         v->root.disks[0].chunk_log2 = 16;
         v->root.disks[0].size = CHUNKS * CHUNK / 2;
@@ -152,9 +162,7 @@ a_node_is_not_longer_than_nodes_are(void)
         char id[REPO_ID_SIZE];
         struct err err = { 0 };
 
-        testing_dir_make();
-        repo = testing_repo_create(i == 0);
-        back_up(repo, id);
+        repo = backed_up(i == 0, id);
         CHECK_OK(repo_view_open(repo, id, &v, &err), &err);
         CHECK_INT(v->root.metadata.loc.ulen, ==, META);
         v->root.disks[0].top = v->root.metadata;
@@ -179,9 +187,7 @@ nobody_commits_on_a_pack_that_was_condemned(void)
     struct err err = { 0 };
     unsigned n = 0;
 
-    testing_dir_make();
-    repo = testing_repo_create(true);
-    back_up(repo, id);
+    repo = backed_up(true, id);
     o.parent = id;
     CHECK_OK(repo_backup_begin(repo, &o, &b, &err), &err);
     CHECK_OK(repo_backup_add_disk(b, "a", CHUNKS * CHUNK, 17, &n, &err), &err);
