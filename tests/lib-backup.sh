@@ -19,7 +19,7 @@ target_default() {
     target default "$T/targets/a"
     check "a target" wait_until 20 target_ready_is default "True Ready"
 }
-target_ready() { k get backuptarget "$1" -o "jsonpath={range .status.conditions[?(@.type=='Ready')]}{.status} {.reason}{end}" 2>/dev/null; }
+target_ready() { object_condition backuptarget "$1" Ready reason 2>/dev/null | tr -d :; }
 target_ready_is() { [ "$(target_ready "$1")" = "$2" ]; }
 target_poke() { k annotate --overwrite backuptarget "$1" "vmkeep.io/test=$RANDOM" >/dev/null; }
 
@@ -32,7 +32,7 @@ backup() {
         printf 'spec:\n  source: {apiGroup: kubevirt.io, kind: VirtualMachine, name: %s}\n  type: %s\n' "$2" "${3:-backup}"
     } | k create -f - >/dev/null
 }
-backup_field() { k get virtualmachinebackups.harvesterhci.io "$1" -o "jsonpath={$2}" 2>/dev/null; }
+backup_field() { object_field virtualmachinebackups.harvesterhci.io "$1" "$2" 2>/dev/null; }
 backup_is() { [ "$(backup_field "$1" "$2")" = "$3" ]; }
 backup_ready() { wait_until "${2:-90}" backup_is "$1" .status.readyToUse true; }
 backup_failed() { wait_until "${2:-90}" backup_is "$1" .status.vmkeep.phase Failed; }
@@ -40,9 +40,7 @@ backup_failed() { wait_until "${2:-90}" backup_is "$1" .status.vmkeep.phase Fail
 backup_clean() { wait_until 60 backup_is "$1" .status.vmkeep.cut ''; }
 # backup_method NAME VOLUME
 backup_method() { backup_field "$1" ".status.vmkeep.tracking[?(@.volume==\"$2\")].method"; }
-backup_condition() {
-    k get virtualmachinebackups.harvesterhci.io "$1" -o "jsonpath={range .status.conditions[?(@.type==\"$2\")]}{.status}: {.message}{end}" 2>/dev/null
-}
+backup_condition() { object_condition virtualmachinebackups.harvesterhci.io "$1" "$2" message 2>/dev/null; }
 remove_backup() { k delete virtualmachinebackups.harvesterhci.io "$1" --timeout=240s >/dev/null; }
 
 repo_tool() { "$(program vmkeep-repo)" "$@"; }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/lib-daemon.sh: vmkeepd with a configuration of the test's own, and
-# kubectl. Sourced by lib.sh.
+# kubectl, and the API without it. Sourced by lib.sh.
 
 # vmkeepd_configure [LINE...]: write $T/vmkeep.conf; LINEs are added ("key =
 # value"). Sets SOCKET and LISTEN.
@@ -70,3 +70,47 @@ kubectl_start() {
     export KUBECONFIG=$T/kubeconfig HOME=$T
 }
 k() { "$kubectl_path" "$@"; }
+
+# ---- reading without kubectl ----
+# Most of what tests do is to wait for a field of an object. kubectl needs as
+# long to start as a guest's writer for five records, and on the same
+# processors; so only what is created, changed and deleted is so by kubectl.
+# What kubectl reads is tested by api-conformance.sh.
+
+# objects_url KIND: the path of the objects of that kind in the default namespace.
+objects_url() {
+    local ns=namespaces/default
+    case $1 in
+    vm) echo /apis/kubevirt.io/v1/$ns/virtualmachines ;;
+    vmi) echo /apis/kubevirt.io/v1/$ns/virtualmachineinstances ;;
+    vmsnapshot) echo /apis/snapshot.kubevirt.io/v1beta1/$ns/virtualmachinesnapshots ;;
+    vmsnapshotcontent) echo /apis/snapshot.kubevirt.io/v1beta1/$ns/virtualmachinesnapshotcontents ;;
+    vmrestore) echo /apis/snapshot.kubevirt.io/v1beta1/$ns/virtualmachinerestores ;;
+    *.harvesterhci.io) echo "/apis/harvesterhci.io/v1beta1/$ns/${1%%.*}" ;;
+    backuptarget) echo /apis/vmkeep.io/v1alpha1/backuptargets ;;
+    pvc) echo /api/v1/$ns/persistentvolumeclaims ;;
+    *) return 1 ;;
+    esac
+}
+# object KIND NAME: its JSON; fails if there is none.
+object() {
+    curl -fsS --max-time 60 --unix-socket "$SOCKET" "http://x$(objects_url "$1")/$2"
+}
+# object_field KIND NAME JSONPATH: what kubectl's -o jsonpath prints, for paths
+# of members, [N], [*] and [?(@.member=="value")]: "" when absent.
+object_field() {
+    local path=$3
+    if [[ $path == *\\* ]] || ! objects_url "$1" >/dev/null; then
+        k get "$1" "$2" -o "jsonpath={$path}"
+        return
+    fi
+    path=${path//'[*]'/'[]'}
+    path=${path//'[?(@'/'[]|select('}
+    path=${path//')]'/')'}
+    object "$1" "$2" | jq -j "[($path)? | select(. != null) | if type == \"string\" then . else tojson end] | join(\" \")"
+}
+# object_condition KIND NAME TYPE MEMBER: "True: the reason", or the message.
+object_condition() {
+    object "$1" "$2" | jq -j --arg t "$3" --arg m "$4" \
+        '[.status.conditions[]? | select(.type == $t) | "\(.status): \(.[$m] // "")"] | join("")'
+}

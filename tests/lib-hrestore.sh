@@ -98,11 +98,9 @@ hrestore() {
 }
 hrestore_complete() { wait_until "${2:-90}" field_is "$R" "$1" .status.complete true; }
 # hcondition KIND NAME TYPE: "True: the message"
-hcondition() {
-    k get "$1" "$2" -o "jsonpath={range .status.conditions[?(@.type==\"$3\")]}{.status}: {.message}{end}" 2>/dev/null
-}
+hcondition() { object_condition "$1" "$2" "$3" message 2>/dev/null; }
 hcondition_has() { [[ $(hcondition "$1" "$2" "$3") == *"$4"* ]]; }
-hrestore_failed() { [ "$(k get "$R" "$1" -o 'jsonpath={.status.conditions[?(@.type=="InProgress")].reason}' 2>/dev/null)" = Error ]; }
+hrestore_failed() { field_is "$R" "$1" '.status.conditions[?(@.type=="InProgress")].reason' Error; }
 
 # is_copy VM BACKUP: are its disks, byte for byte, what qemu-img copied?
 is_copy() {

@@ -39,15 +39,15 @@ restore() {
 }
 
 # field KIND NAME PATH: a member, "" when absent. PATH: ".status.phase"
-field() { k get "$1" "$2" -o "jsonpath={$3}" 2>/dev/null; }
+field() { object_field "$@" 2>/dev/null; }
 field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
 field_has() { [[ $(field "$1" "$2" "$3") == *"$4"* ]]; }
 # condition KIND NAME TYPE: "True: the reason"
-condition() {
-    k get "$1" "$2" -o "jsonpath={range .status.conditions[?(@.type==\"$3\")]}{.status}: {.reason}{end}" 2>/dev/null
-}
+condition() { object_condition "$1" "$2" "$3" reason 2>/dev/null; }
 condition_is() { [ "$(condition "$1" "$2" "$3")" = "$4" ]; }
-exists() { k get "$1" "$2" >/dev/null 2>&1; }
+exists() {
+    if objects_url "$1" >/dev/null; then object "$1" "$2"; else k get "$1" "$2"; fi >/dev/null 2>&1
+}
 is_gone() { ! exists "$1" "$2"; }
 indications() { field vmsnapshot "$1" '.status.sourceIndications[*].indication'; }
 

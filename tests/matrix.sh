@@ -19,7 +19,7 @@ touch "$T/effects"
 vmkeepd_configure "min_free = 64M" "agent_timeout_ms = 5000"
 vmkeepd_start
 kubectl_start
-check "the virtual machine is there" wait_until 30 k get vm g1
+check "the virtual machine is there" wait_until 30 object vm g1
 
 virt() { local command=$1; shift; timeout 120 "$(program virt-test)" "$command" "$uuid" "$@"; }
 row() { echo "# ${SECONDS} s: $*"; row=$*; }
@@ -39,11 +39,11 @@ spec:
     name: g1
 END
 }
-field() { k get vmsnapshot "$1" -o "jsonpath={.status.$2}"; }
+field() { object_field vmsnapshot "$1" ".status.$2"; }
 phase_is() { [ "$(field "$1" phase)" = "$2" ]; }
 is_final() { [[ $(field "$1" phase) == @(Succeeded|Failed) ]]; }
 is_ready() { [ "$(field "$1" readyToUse)" = true ]; }
-is_gone() { ! k get vmsnapshot "$1"; }
+is_gone() { ! object vmsnapshot "$1"; }
 
 # killer COMMAND ARGUMENT...: of virt-test, in the background, and waiting.
 killer() {
