@@ -529,5 +529,6 @@ main(int argc, char **argv)
 
     if (argc > 1)
         rounds = (unsigned)strtoul(argv[1], NULL, 10);
-    return test_main(tests, ARRAY_SIZE(tests));
+    /* The last one is one thread's work. */
+    return test_main(tests, ARRAY_SIZE(tests) - TEST_LOOKS_FOR_RACES);
 }
