@@ -298,7 +298,11 @@ no_room_for_parity_is_no_error(void)
 static bool
 is_killed(unsigned n, bool is_after)
 {
-    pid_t pid = fork();
+    pid_t pid;
+    int flushed = fflush(stdout); /* or a child that ends prints it again */
+
+    CHECK_INT(flushed, ==, 0);
+    pid = fork();
     int status = 0;
 
     if (pid == 0) {
