@@ -132,9 +132,9 @@ void logstate_note_damage(struct logstate *s, uint64_t seq, const char *cause);
 void *logstate_grow(void *array, size_t count, size_t size) NODISCARD;
 
 /* When entry i + 1 was written, as far as clocks can be believed: never earlier
- * than what stands before it. A stamp ahead of `now`, or an hour behind one
- * that stands before it, says nothing: its entry is taken for as young as it
- * may be, which is `now` until another one follows. So neither who wrote nor
+ * than a believed stamp before it. A stamp ahead of `now`, or an hour behind
+ * one that stands before it, says nothing: its entry is taken for as young as
+ * it may be, which is `now` until another one follows. So neither who wrote nor
  * who asks makes anything old by a clock that is wrong among right ones. Array
  * of last_seq, the caller's to free(). */
 int64_t *logstate_times(const struct logstate *s, int64_t now) NODISCARD;
