@@ -16,6 +16,7 @@ export HOME=$T
 # t ID STATUS REGEX COMMAND: run it by eval; status and output must match.
 t() {
     local id=$1 want=$2 re=$3 out status=0
+    : >"$T/seen"
     out=$(eval "$4" 2>&1) || status=$?
     if [ "$status" = "$want" ] && RE=$re perl -0777 -ne 'exit(!/$ENV{RE}/m)' <<<"$out"; then
         ok "$label $id"
@@ -36,7 +37,7 @@ c() { curl -sS --unix-socket "$T/sock" "$@"; }
 seen() {
     local re=$1 pid status=0
     shift
-    "$@" >"$T/seen" 2>&1 &
+    "$@" >>"$T/seen" 2>&1 &
     pid=$!
     wait_until 15 eval "! is_alive $pid || RE=\$re perl -0777 -ne 'exit(!/\$ENV{RE}/m)' $T/seen" || true
     if is_alive $pid; then status=124; fi
@@ -45,6 +46,22 @@ seen() {
     cat "$T/seen"
     return $status
 }
+# once_seen REGEX COMMAND...: the command, when what `seen` runs has printed that:
+# nobody knows how long kubectl takes to start.
+once_seen() {
+    wait_until 15 grep -q "$1" "$T/seen"
+    "${@:2}" >/dev/null
+}
+# until_seen REGEX COMMAND...: the same, again and again until it has.
+until_seen() {
+    local i
+    for ((i = 0; i < 60; i++)); do
+        grep -q "$1" "$T/seen" && return
+        "${@:2}" >/dev/null
+        sleep 0.5
+    done
+}
+label_and_not() { k label vmsnapshot w2 sel=1 && k label vmsnapshot w2 sel-; }
 # codes METHOD TYPE BODY URL...: what the same request to each URL is answered.
 codes() {
     local method=$1 type=$2 body=$3 url
@@ -242,8 +259,8 @@ watches() {
     t W02 1 'timed out waiting for the condition' 'k wait --for=condition=Nope vmsnapshot/w1 --timeout=1s'
     new W03 0 'condition met' 'k wait --for=jsonpath="{.spec.source.name}"=c1 vmsnapshot/w1 --timeout=60s'
     t W04 0 'condition met' '(sleep 1; k delete vmsnapshot w1 --wait=false >/dev/null)& k wait --for=delete vmsnapshot/w1 --timeout=60s'
-    t W05 124 '(?s)w2.*w2.*InProgress' "snap w2 | k create -f - >/dev/null; (sleep 1; c -XPATCH -H 'Content-Type: application/merge-patch+json' $V/w2/status -d '{\"status\":{\"phase\":\"InProgress\"}}' >/dev/null)& seen '(?s)w2.*w2.*InProgress' $kubectl get vmsnapshot w2 -w"
-    t W06 124 '(?s)ADDED.*w2.*DELETED.*w2' "(sleep 1; k label vmsnapshot w2 sel=1 >/dev/null; k label vmsnapshot w2 sel- >/dev/null)& seen '(?s)ADDED.*w2.*DELETED.*w2' $kubectl get vmsnapshot -l sel=1 -w --output-watch-events"
+    t W05 124 '(?s)w2.*w2.*InProgress' "snap w2 | k create -f - >/dev/null; once_seen w2 c -XPATCH -H 'Content-Type: application/merge-patch+json' $V/w2/status -d '{\"status\":{\"phase\":\"InProgress\"}}' & seen '(?s)w2.*w2.*InProgress' $kubectl get vmsnapshot w2 -w"
+    t W06 124 '(?s)ADDED.*w2.*DELETED.*w2' "until_seen DELETED label_and_not & seen '(?s)ADDED.*w2.*DELETED.*w2' $kubectl get vmsnapshot -l sel=1 -w --output-watch-events"
     t W07 0 'MODIFIED' 'r=$(c $V | jq -r .metadata.resourceVersion); k label vmsnapshot w2 r=1 >/dev/null; c "$V?watch=1&resourceVersion=$r&timeoutSeconds=1" | jq -r .type'
     t W08 0 'ADDED' 'c "$V?watch=True&timeoutSeconds=1" | jq -r .type | head -1'
     t W09 0 '"k8s\.io/initial-events-end":"true"' \
@@ -337,7 +354,7 @@ backups() {
     t B24 0 '^backuptarget\.vmkeep\.io/t2$' 'k get vmkt -l a=b -o name'
     t B25 0 '404' "c -o /dev/null -w '%{http_code}' $S/apis/vmkeep.io/v1alpha1/namespaces/default/backuptargets"
     t B26 0 '"t2" deleted' 'k delete backuptarget t2'
-    t B27 124 '(?s)default.*default' "(sleep 1; k label vmkt default w=1 >/dev/null)& seen '(?s)default.*default' $kubectl get backuptargets -w"
+    t B27 124 '(?s)default.*default' "once_seen default k label vmkt default w=1 & seen '(?s)default.*default' $kubectl get backuptargets -w"
 
     t B30 0 'virtualmachinebackup\.harvesterhci\.io/b1 created' 'backup b1 | k create -f -'
     t B31 1 '"b1" already exists' 'backup b1 | k create -f -'
